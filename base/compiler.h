@@ -13,8 +13,11 @@
 #endif
 
 #define CAPABILITY(name)	THREAD_ANNOTATION(capability(name))
+/*
+ * Of file-scope variables only: in C, a member cannot name its neighbour here (Clang 14), so
+ * structures say in a comment which lock guards which fields, and functions use REQUIRES.
+ */
 #define GUARDED_BY(lock)	THREAD_ANNOTATION(guarded_by(lock))
-#define PT_GUARDED_BY(lock)	THREAD_ANNOTATION(pt_guarded_by(lock))
 #define ACQUIRES(...)		THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
 #define ACQUIRES_SHARED(...)	THREAD_ANNOTATION(acquire_shared_capability(__VA_ARGS__))
 #define TRY_ACQUIRES(...)	THREAD_ANNOTATION(try_acquire_capability(__VA_ARGS__))

@@ -18,13 +18,13 @@ struct interned {
 	struct cred cred; /* immutable */
 	uint64_t hash;
 	_Atomic uint32_t refs; /* holders of a reference; 1 -> 0 only under the bucket's lock */
-	struct interned *next; /* GUARDED_BY the bucket's lock */
+	struct interned *next; /* under the bucket's lock */
 	gid_t groups[];
 };
 
 static struct bucket {
 	struct mutex lock;
-	struct interned *first GUARDED_BY(lock);
+	struct interned *first; /* under lock */
 } buckets[BUCKETS] = { [0 ... BUCKETS - 1] = { .lock = MUTEX_INITIALIZER } };
 
 static const struct cred root = { 0 };
