@@ -1,0 +1,301 @@
+/*
+ * Storage backends: what nfsd calls and what an implementer fills in.
+ *
+ * A backend serves exports. An export has objects (files, directories, links...), each
+ * named for ever by a handle: bytes that mean the same object after a restart and on every
+ * node that serves the same storage. An object in memory (`struct object`) is reference
+ * counted and shared by threads; an open file (`struct file`) likewise.
+ *
+ * Rules for every operation
+ *  - returns 0 or -errno; nothing is left half done on failure unless said;
+ *  - enforces permissions for `cred` itself (vfs: the kernel does, by fsuid);
+ *  - is called by many threads at once; may block, and says so first with blocking_section();
+ *  - names are NUL-terminated, without '/', neither "", "." nor "..";
+ *  - out-parameters carry a reference for the caller, and are untouched on failure;
+ *  - operations marked (optional) may be NULL: nfsd answers NFS4ERR_NOTSUPP.
+ *
+ * A read-only backend of two files, each saying hello, needs export_open, export_close, root,
+ * from_handle, object_free, getattr, access, lookup, readdir, open, file_free, read and statfs;
+ * see backends/computed for one that small, backends/memory for the reference of all semantics.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "base/cred.h"
+#include "base/payload.h"
+
+#define BACKEND_HANDLE_MAX   104
+#define BACKEND_VERIFIER_LEN 8
+
+struct backend_handle {
+	uint8_t len;
+	uint8_t bytes[BACKEND_HANDLE_MAX];
+};
+
+enum file_type {
+	FILE_REGULAR = 1, /* numbers as nfs_ftype4, RFC 7530 section 2.2 */
+	FILE_DIRECTORY = 2,
+	FILE_BLOCK = 3,
+	FILE_CHAR = 4,
+	FILE_SYMLINK = 5,
+	FILE_SOCKET = 6,
+	FILE_FIFO = 7,
+};
+
+/* One object's attributes. All fields are always filled by getattr. */
+struct attr {
+	enum file_type type;
+	uint32_t mode; /* permission bits with setuid, setgid, sticky: 07777 */
+	uint32_t nlink;
+	uid_t uid;
+	gid_t gid;
+	uint64_t size;
+	uint64_t used; /* bytes of storage */
+	uint32_t rdev_major, rdev_minor;
+	struct timespec atime, mtime, ctime;
+	struct timespec btime; /* tv_nsec -1: not known */
+	uint64_t change;       /* never the same for two different contents or attribute sets */
+	uint64_t fileid;
+	uint64_t mounted_on_fileid; /* differs from fileid at the root of a mounted file system */
+	uint64_t fsid_major, fsid_minor; /* the file system's identity, same after a restart */
+};
+
+/* What setattr and create shall set. */
+enum attr_set_bits {
+	ATTR_SET_MODE = 1 << 0,
+	ATTR_SET_UID = 1 << 1,
+	ATTR_SET_GID = 1 << 2,
+	ATTR_SET_SIZE = 1 << 3,
+	ATTR_SET_ATIME = 1 << 4,
+	ATTR_SET_MTIME = 1 << 5,
+	ATTR_SET_ATIME_NOW = 1 << 6, /* server's time */
+	ATTR_SET_MTIME_NOW = 1 << 7,
+};
+
+struct attr_set {
+	uint32_t mask; /* enum attr_set_bits */
+	uint32_t mode;
+	uid_t uid;
+	gid_t gid;
+	uint64_t size;
+	struct timespec atime, mtime;
+	/*
+	 * create only: mode is to be limited by `umask` (RFC 8275) unless the directory has a
+	 * default ACL; mask has ATTR_SET_MODE then.
+	 */
+	bool has_umask;
+	uint32_t umask;
+};
+
+/* A file system's figures, for the per-file-system attributes. */
+struct fs_info {
+	uint64_t bytes_total, bytes_free, bytes_avail; /* avail: for unprivileged users */
+	uint64_t files_total, files_free, files_avail;
+	uint64_t max_file_size;
+	uint32_t max_name, max_link;
+	struct timespec time_delta; /* granularity of times */
+	bool case_insensitive, case_preserving, no_trunc, chown_restricted;
+	bool has_links, has_symlinks, has_unique_handles, can_set_time;
+	bool has_quota; /* the next three are known for the asking user */
+	uint64_t quota_used, quota_avail_soft, quota_avail_hard;
+};
+
+enum access_bits { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXECUTE = 4 };
+
+/* enum stable_how4: how much of a write must be on stable storage before it returns. */
+enum stability { UNSTABLE = 0, DATA_SYNC = 1, FILE_SYNC = 2 };
+
+/* Capabilities of an export, struct backend_export.capabilities. */
+enum backend_capability {
+	BACKEND_READ_ONLY = 1 << 0,	/* no changing operation is offered */
+	BACKEND_READ_BY_FD = 1 << 1,	/* read may answer with a descriptor extent */
+	BACKEND_WRITE_SPLICE = 1 << 2,	/* write takes payload from a pipe */
+};
+
+struct backend;
+
+/* An opened export. The implementer embeds it. */
+struct backend_export {
+	const struct backend *backend;
+	uint32_t capabilities;
+};
+
+struct object {
+	const struct backend *backend;
+	struct backend_export *export;
+	enum file_type type; /* never changes */
+	_Atomic uint32_t refs;
+};
+
+struct file {
+	struct object *object; /* a reference of the file's own */
+	unsigned access;       /* ACCESS_READ | ACCESS_WRITE as opened */
+	_Atomic uint32_t refs;
+};
+
+struct export_params {
+	const char *path;
+	bool crossmnt;	     /* follow into file systems mounted below */
+	const char *fsid;    /* an identity chosen by the administrator, or NULL */
+	unsigned max_cached; /* objects the export may keep in memory unused; 0: default */
+};
+
+enum create_mode {
+	CREATE_UNCHECKED, /* an existing file is opened; attributes then apply only as nfsd asks */
+	CREATE_GUARDED,	  /* -EEXIST if the name exists */
+	CREATE_EXCLUSIVE, /* -EEXIST unless it was made with the same verifier */
+};
+
+/* What to make: mknod-like for create, a regular file for open_create. */
+struct create_args {
+	enum file_type type;
+	struct attr_set attrs; /* applied at creation, no window with other permissions */
+	const char *target;    /* FILE_SYMLINK */
+	uint32_t rdev_major, rdev_minor;
+	enum create_mode mode;			/* open_create */
+	uint8_t verifier[BACKEND_VERIFIER_LEN]; /* CREATE_EXCLUSIVE; found again after a restart */
+};
+
+/* One directory entry, valid during the call that hands it over. */
+struct dir_entry {
+	const char *name;
+	uint64_t cookie; /* readdir goes on behind this entry when given it; above 2, never 0 */
+	uint64_t fileid; /* as mounted_on_fileid */
+	enum file_type type;
+	int error;		       /* why attr and handle are not filled: -errno; 0: filled */
+	struct attr attr;	       /* when asked for */
+	struct backend_handle handle;  /* when asked for */
+};
+
+struct readdir_args {
+	uint64_t cookie; /* 0: from the start */
+	bool want_attr, want_handle;
+	/* False: the entry did not fit; readdir stops and this entry comes first next time. */
+	bool (*emit)(void *arg, const struct dir_entry *entry);
+	void *arg;
+	bool eof; /* out: nothing behind the last emitted entry */
+};
+
+/* The changeid of a directory around an operation on it (change_info4). */
+struct dir_change {
+	bool atomic;
+	uint64_t before, after;
+};
+
+struct backend {
+	const char *name;
+
+	/* -- exports -- */
+	int (*export_open)(const struct export_params *params, struct backend_export **out);
+	void (*export_close)(struct backend_export *exp); /* all objects are unreferenced */
+
+	/* -- objects and handles -- */
+	int (*root)(struct backend_export *exp, struct object **out);
+	/* -ESTALE: vanished; -EBADF: these bytes were never a handle here. */
+	int (*from_handle)(struct backend_export *exp, const uint8_t *bytes, size_t len,
+			   struct object **out);
+	int (*to_handle)(struct object *obj, struct backend_handle *out);
+	void (*object_free)(struct object *obj); /* last reference gone: may cache or free */
+
+	/* -- attributes -- */
+	int (*getattr)(struct object *obj, struct attr *out);
+	/*
+	 * `file`, when not NULL, is open for writing by the caller: a size change then needs no
+	 * permission of cred. Several attributes: all or, on failure, *done tells which were set.
+	 */
+	int (*setattr)(struct object *obj, struct file *file, const struct cred *cred,
+		       const struct attr_set *set, uint32_t *done);
+	/* *granted: the bits of `wanted` (enum access_bits) that cred has. */
+	int (*access)(struct object *obj, const struct cred *cred, unsigned wanted,
+		      unsigned *granted);
+	int (*statfs)(struct object *obj, const struct cred *cred, struct fs_info *out);
+
+	/* -- names -- */
+	int (*lookup)(struct object *dir, const struct cred *cred, const char *name,
+		      struct object **out);
+	/* The parent directory; the export's root has none: -ENOENT. */
+	int (*lookup_parent)(struct object *dir, const struct cred *cred, struct object **out);
+	int (*readdir)(struct object *dir, const struct cred *cred, struct readdir_args *args);
+	/* At most `cap` bytes without a NUL; *len the target's length. */
+	int (*readlink)(struct object *obj, const struct cred *cred, char *buf, size_t cap,
+			size_t *len);
+	/* Directories, symlinks, special files; never regular files. -EEXIST if the name exists. */
+	int (*create)(struct object *dir, const struct cred *cred, const char *name,
+		      const struct create_args *args, struct dir_change *change,
+		      struct object **out);
+	int (*link)(struct object *obj, struct object *dir, const struct cred *cred,
+		    const char *name, struct dir_change *change);
+	/* Removes a file or an empty directory. */
+	int (*remove)(struct object *dir, const struct cred *cred, const char *name,
+		      struct dir_change *change);
+	int (*rename)(struct object *from, const char *from_name, struct object *to,
+		      const char *to_name, const struct cred *cred, struct dir_change *from_change,
+		      struct dir_change *to_change);
+
+	/* -- open files -- */
+	/* `access`: ACCESS_READ, ACCESS_WRITE or both; regular files only (else -EINVAL/-EISDIR/-ELOOP). */
+	int (*open)(struct object *obj, const struct cred *cred, unsigned access,
+		    struct file **out);
+	/*
+	 * Opens `name`, making it first if need be as args->mode says; *created tells. Whoever
+	 * makes a file may open it whatever its mode. An existing name that is no regular file:
+	 * -EISDIR, -ELOOP (symlink) or -EINVAL.
+	 */
+	int (*open_create)(struct object *dir, const struct cred *cred, const char *name,
+			   unsigned access, const struct create_args *args,
+			   struct dir_change *change, bool *created, struct object **out_obj,
+			   struct file **out_file);
+	void (*file_free)(struct file *file); /* last reference gone: closes */
+	int (*read)(struct file *file, uint64_t offset, struct payload_out *out);
+	/*
+	 * Writes in->len bytes or fewer (*written); `*how` in: what is asked, out: what was done.
+	 * A write that fails after a part reports the part.
+	 */
+	int (*write)(struct file *file, uint64_t offset, const struct payload_in *in,
+		     enum stability *how, size_t *written);
+	/*
+	 * Makes earlier unstable writes of the object stable, by whomever. On -EIO and the like the
+	 * write verifier has changed, so that every writer learns that its data may be lost.
+	 */
+	int (*commit)(struct object *obj, uint64_t offset, uint64_t len);
+	/* Changes whenever unstable data may have been lost: restart, failed write-back. */
+	void (*write_verifier)(struct backend_export *exp, uint8_t out[BACKEND_VERIFIER_LEN]);
+
+	/* -- optional -- */
+	/* lseek SEEK_DATA / SEEK_HOLE; -ENXIO: no such thing behind offset. */
+	int (*seek)(struct file *file, uint64_t offset, bool hole, uint64_t *found);
+	int (*allocate)(struct file *file, uint64_t offset, uint64_t len);
+	int (*deallocate)(struct file *file, uint64_t offset, uint64_t len); /* punch a hole */
+	/* copy_file_range: *copied may be short. */
+	int (*copy)(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+		    uint64_t len, uint64_t *copied);
+	/* Share the storage (FICLONERANGE); len 0: to the end. */
+	int (*clone)(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+		     uint64_t len);
+};
+
+/* All backends built in, ended by NULL; `backend=` names one. */
+const struct backend *backend_find(const char *name);
+
+/* ---- for callers: reference counting and the calls that need more than a table look-up ---- */
+
+static inline struct object *object_ref(struct object *obj)
+{
+	atomic_fetch_add_explicit(&obj->refs, 1, memory_order_relaxed);
+	return obj;
+}
+
+void object_unref(struct object *obj); /* NULL is allowed */
+
+static inline struct file *file_ref(struct file *file)
+{
+	atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
+	return file;
+}
+
+void file_unref(struct file *file); /* NULL is allowed */
