@@ -1,0 +1,398 @@
+/*
+ * The state machine: everything that clients hold.
+ *
+ * It changes only by commands. A command carries all that is not deterministic (random
+ * verifiers, times), so that every node that applies the same commands in the same order has
+ * the same state. state_apply() changes the state and answers with a result and effects;
+ * nfsd never calls it itself but submits commands through cluster/cluster.h, whose solo
+ * implementation applies at once in the caller's thread. Any number of threads may apply and
+ * read at once: locks per client and per file, see state_private.h.
+ *
+ * Beside the replicated state there is the node's own, which no command touches: when a client
+ * was last heard of, its slots and cached replies, the open files behind the opens. The
+ * functions for it are below the commands.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backends/backend.h"
+#include "nfsd/nfs4.h"
+
+struct state;
+struct session;
+
+/* Bytes owned by somebody else. */
+struct bytes {
+	const uint8_t *p;
+	uint32_t len;
+};
+
+struct stateid {
+	uint32_t seqid;
+	uint8_t other[NFS4_OTHER_SIZE];
+};
+
+struct nfs_verifier {
+	uint8_t data[NFS4_VERIFIER_SIZE];
+};
+
+struct sessionid {
+	uint8_t data[NFS4_SESSIONID_SIZE];
+};
+
+/* channel_attrs4 without the RDMA part (RFC 8881 section 18.36). */
+struct channel_attrs {
+	uint32_t header_pad, max_request, max_response, max_response_cached, max_ops, max_slots;
+};
+
+struct state_limits {
+	uint32_t max_clients, max_sessions_per_client, max_slots_per_session;
+	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
+	uint32_t max_locks;		/* all clients together; likewise the next two */
+	uint32_t max_opens;
+	size_t max_reply_cache;		/* bytes of cached replies, all sessions */
+	struct channel_attrs fore;	/* what CREATE_SESSION grants at most */
+};
+
+struct state_config {
+	uint32_t epoch;	       /* differs from all earlier instances; part of client IDs and stateids */
+	unsigned lease_seconds;
+	unsigned courtesy_seconds; /* how long a silent client's state is kept if nobody needs it */
+	struct state_limits limits;
+	uint64_t (*now_ns)(void *arg); /* monotonic; NULL: clock_coarse_ns */
+	void *now_arg;
+};
+
+void state_config_default(struct state_config *c);
+/* 0 or -ENOMEM. */
+int state_new(const struct state_config *config, struct state **out);
+void state_free(struct state *s);
+
+/* ---------------------------------------------------------------- commands ---- */
+
+enum state_command_type {
+	CMD_SETCLIENTID,
+	CMD_SETCLIENTID_CONFIRM,
+	CMD_EXCHANGE_ID,
+	CMD_CREATE_SESSION,
+	CMD_DESTROY_SESSION,
+	CMD_DESTROY_CLIENTID,
+	CMD_RECLAIM_COMPLETE,
+	CMD_EXPIRE_CLIENT,
+	CMD_OPEN,
+	CMD_OPEN_CONFIRM,
+	CMD_OPEN_DOWNGRADE,
+	CMD_CLOSE,
+	CMD_LOCK,
+	CMD_UNLOCK,
+	CMD_RELEASE_LOCKOWNER,
+	CMD_FREE_STATEID,
+	CMD_OWNER_ADVANCE,
+};
+
+/* clientaddr4 and friends of SETCLIENTID (RFC 7530 section 16.33). */
+struct callback_target {
+	uint32_t program, ident;
+	struct bytes netid, addr;
+};
+
+/* The range of a byte-range lock as in the protocol: length NFS4_UINT64_MAX = to end of file. */
+struct lock_range {
+	uint64_t offset, length;
+};
+
+struct state_command {
+	enum state_command_type type;
+	/* Minor version 0 speaks of client IDs and seqids, 1 and 2 of sessions. */
+	uint32_t minor;
+	/* The client that asks, by its session (minor > 0) or its argument; 0: none yet. */
+	uint64_t clientid;
+	struct bytes principal; /* who asks: flavor and name, compared as bytes */
+	union {
+		struct {
+			struct bytes owner; /* nfs_client_id4.id */
+			struct nfs_verifier verifier;
+			struct callback_target callback;
+			struct nfs_verifier confirm; /* fresh and random */
+		} setclientid;
+		struct {
+			struct nfs_verifier confirm;
+		} setclientid_confirm; /* clientid above */
+		struct {
+			struct bytes owner; /* client_owner4.co_ownerid */
+			struct nfs_verifier verifier;
+			uint32_t flags;
+			uint32_t state_protect; /* SP4_NONE, SP4_MACH_CRED (SSV is refused before) */
+			struct bytes impl_name; /* may be empty: for `atoll clients` */
+		} exchange_id;
+		struct {
+			uint32_t sequence, flags;
+			struct channel_attrs fore, back;
+			uint32_t cb_program;
+			uint32_t cb_uid, cb_gid; /* of the AUTH_SYS callback parameters, if any */
+			uint8_t random[8];	 /* makes the session ID unguessable */
+		} create_session; /* clientid above */
+		struct {
+			struct sessionid session;
+		} destroy_session;
+		struct {
+			bool one_fs;
+		} reclaim_complete;
+		struct {
+			bool courtesy_only; /* do nothing if it was heard of again meanwhile */
+		} expire_client;
+		struct {
+			struct bytes owner; /* open_owner4.owner */
+			struct bytes file;  /* the file's key: same bytes = same file */
+			uint32_t access, deny; /* OPEN4_SHARE_ACCESS_*, _DENY_*, no want bits */
+			uint32_t claim;	       /* enum open_claim_type4 */
+		} open;
+		struct {
+			struct stateid stateid;
+			struct bytes file; /* of the current filehandle; else BAD_STATEID */
+			uint32_t access, deny;
+		} open_downgrade; /* the same for OPEN_CONFIRM and CLOSE, without access/deny */
+		struct {
+			struct bytes file;
+			enum nfs_lock_type4 type; /* READW_LT, WRITEW_LT: would wait */
+			struct lock_range range;
+			bool reclaim;
+			bool new_owner;
+			struct stateid stateid;	 /* open stateid if new_owner, else lock stateid */
+			struct bytes owner;	 /* lock_owner4.owner if new_owner */
+		} lock;
+		struct {
+			struct bytes file;
+			struct stateid stateid;
+			struct lock_range range;
+		} unlock;
+		struct {
+			struct bytes owner;
+		} release_lockowner;
+		struct {
+			struct stateid stateid;
+		} free_stateid;
+		struct {
+			bool lock_owner;    /* else an open-owner */
+			struct bytes owner; /* of `clientid` */
+			uint32_t seqid;
+			struct bytes reply; /* the operation's encoded result, for a replay */
+			struct bytes fh;    /* OPEN: the current filehandle after it */
+		} owner_advance; /* minor version 0 */
+	};
+};
+
+/* LOCK4denied: who is in the way. The owner's bytes live in the result. */
+struct lock_conflict {
+	uint64_t clientid;
+	struct lock_range range;
+	enum nfs_lock_type4 type;
+	uint32_t owner_len;
+	uint8_t owner[NFS4_OPAQUE_LIMIT];
+};
+
+struct state_result {
+	enum nfsstat4 status;
+	/*
+	 * With NFS4ERR_SHARE_DENIED, LOCKED, DENIED: a client in the way. If state_is_courtesy()
+	 * says that its lease has passed, expire it and submit again.
+	 */
+	uint64_t conflict_client;
+	union {
+		struct {
+			uint64_t clientid;
+			struct nfs_verifier confirm;
+			/* NFS4ERR_CLID_INUSE: the address of the client that uses the id. */
+			char netid[16], addr[64];
+		} setclientid;
+		struct {
+			uint64_t clientid;
+			uint32_t sequence, flags;
+		} exchange_id;
+		struct {
+			struct sessionid session;
+			uint32_t sequence, flags;
+			struct channel_attrs fore, back;
+		} create_session;
+		struct {
+			struct stateid stateid;
+			bool needs_confirm; /* minor version 0: OPEN4_RESULT_CONFIRM */
+			bool upgraded;	    /* the owner had the file open already */
+		} open;
+		struct stateid stateid; /* OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE, LOCK, UNLOCK */
+		struct lock_conflict denied;
+	};
+};
+
+/* What a node must do because a command was applied. */
+enum state_effect_type {
+	EFFECT_LOCK_FREED,    /* byte ranges or share reservations of `file` became free */
+	EFFECT_SESSION_GONE,  /* its connections are no longer bound */
+	EFFECT_CLIENT_GONE,
+};
+
+struct state_effect {
+	enum state_effect_type type;
+	uint64_t clientid;
+	struct sessionid session;
+	struct bytes file; /* valid during the call */
+};
+
+struct state_effects {
+	void (*emit)(void *arg, const struct state_effect *effect); /* NULL: nobody cares */
+	void *arg;
+};
+
+/*
+ * Applies one command. Never fails itself: the result has the status (NFS4ERR_DELAY,
+ * NFS4ERR_RESOURCE... when memory or a limit is exhausted, and then nothing has changed).
+ */
+void state_apply(struct state *s, const struct state_command *cmd, struct state_result *result,
+		 const struct state_effects *effects);
+
+/* ------------------------------------------------- leases (this node's own) ---- */
+
+/* RENEW and every implicit renewal of minor version 0: 0, STALE_CLIENTID, EXPIRED, ACCESS. */
+enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes principal);
+/* True if the client exists and its lease has passed: its state may be taken from it. */
+bool state_is_courtesy(struct state *s, uint64_t clientid);
+/*
+ * The clients that should be expired now: unconfirmed or stateless and past the lease, or past
+ * the courtesy. Fills at most `cap` IDs, returns how many.
+ */
+unsigned state_expirable(struct state *s, uint64_t *clientids, unsigned cap);
+/* 4.1: true once the client has sent RECLAIM_COMPLETE (a plain OPEN before: NFS4ERR_GRACE). */
+bool state_reclaim_completed(struct state *s, uint64_t clientid);
+
+/* ------------------------------------------- sessions and slots (this node's) ---- */
+
+struct sequence_args {
+	struct sessionid session;
+	uint32_t seqid, slot, highest_slot;
+	bool cache_this;
+	uint64_t request_hash; /* of the whole compound: a retry must have the same */
+	uint64_t conn_id;      /* rpc_conn_id(); bound to the fore channel when SP4_NONE */
+};
+
+/* A slot in use by one request. Lives in the compound. */
+struct slot_use {
+	struct session *session; /* a reference until state_sequence_end() */
+	uint64_t clientid;
+	uint32_t slot;
+	bool cache_this;
+	struct channel_attrs fore;
+	/* SEQUENCE's results: */
+	uint32_t highest_slot, target_highest_slot, status_flags;
+	/* Not NULL: this is a retry; answer with these bytes (valid until state_sequence_end). */
+	const uint8_t *replay;
+	uint32_t replay_len;
+};
+
+/*
+ * SEQUENCE (RFC 8881 section 18.46): 0 with `use` filled (also for a replay), or the error:
+ * BADSESSION, BADSLOT, BAD_HIGH_SLOT, SEQ_MISORDERED, SEQ_FALSE_RETRY, RETRY_UNCACHED_REP,
+ * DELAY (the first try is still running), CONN_NOT_BOUND_TO_SESSION. Renews the lease.
+ */
+enum nfsstat4 state_sequence(struct state *s, const struct sequence_args *args,
+			     struct slot_use *use);
+/*
+ * The request is done: `reply` is the encoded COMPOUND4res for a later retry, or NULL if it
+ * is not to be cached (a retry gets RETRY_UNCACHED_REP). Copies the bytes.
+ */
+void state_sequence_end(struct state *s, struct slot_use *use, const void *reply, uint32_t len);
+/* BIND_CONN_TO_SESSION. *dir in: channel_dir_from_client4, out: channel_dir_from_server4. */
+enum nfsstat4 state_bind_conn(struct state *s, const struct sessionid *session, uint64_t conn_id,
+			      uint32_t *dir);
+/* 0, or BADSESSION; *clientid the session's (for DESTROY_SESSION's and others' checks). */
+enum nfsstat4 state_session_client(struct state *s, const struct sessionid *session,
+				   uint64_t *clientid);
+/* The connection has gone: it is bound to nothing any more. */
+void state_conn_closed(struct state *s, uint64_t conn_id);
+
+/* -------------------------------------------------- using stateids (reads) ---- */
+
+static inline bool stateid_is_anonymous(const struct stateid *id)
+{
+	static const uint8_t zeros[NFS4_OTHER_SIZE];
+
+	return id->seqid == 0 && __builtin_memcmp(id->other, zeros, sizeof(zeros)) == 0;
+}
+
+static inline bool stateid_is_read_bypass(const struct stateid *id)
+{
+	static const uint8_t ones[NFS4_OTHER_SIZE] = { [0 ... NFS4_OTHER_SIZE - 1] = 0xff };
+
+	return id->seqid == NFS4_UINT32_MAX &&
+	       __builtin_memcmp(id->other, ones, sizeof(ones)) == 0;
+}
+
+/*
+ * May a READ, WRITE or size-changing SETATTR with this stateid go ahead on `file`? `access` is
+ * ACCESS_READ or ACCESS_WRITE. For special stateids checks share reservations of others
+ * (LOCKED); else finds the open (or the open of a lock) and renews its client's lease.
+ * *out (reference; NULL for special stateids or when the file is not attached) is the open
+ * file with that access. Errors: BAD_STATEID, OLD_STATEID, STALE_STATEID, EXPIRED,
+ * OPENMODE, LOCKED, ADMIN_REVOKED; conflict_client as in state_result.
+ */
+enum nfsstat4 state_use_stateid(struct state *s, uint32_t minor, uint64_t clientid,
+				const struct stateid *id, struct bytes file, unsigned access,
+				struct file **out, uint64_t *conflict_client);
+
+/*
+ * Attaches the open file behind an open's stateid for file->access, or drops it if there is one
+ * already or the open has gone. Takes over the caller's reference.
+ */
+void state_attach_file(struct state *s, const struct stateid *id, struct file *file);
+
+/* LOCKT: 0, DENIED with *denied, or an error. Changes nothing. owner's client: `clientid`. */
+enum nfsstat4 state_lockt(struct state *s, uint64_t clientid, struct bytes owner,
+			  struct bytes file, enum nfs_lock_type4 type, struct lock_range range,
+			  struct lock_conflict *denied);
+/* TEST_STATEID, one stateid of minor version > 0. */
+enum nfsstat4 state_test_stateid(struct state *s, uint64_t clientid, const struct stateid *id);
+/* True if somebody has the file open at all or with deny bits: REMOVE and RENAME may ask. */
+bool state_file_denied(struct state *s, struct bytes file, uint32_t access,
+		       uint64_t *conflict_client);
+
+/* -------------------- minor version 0: owners' sequence ids (RFC 7530 9.1.7) ---- */
+
+/* An owner held for one seqid-bearing request; further ones of the same owner wait. */
+struct owner_hold;
+
+struct owner_replay {
+	bool replay;	    /* answer with `reply` and make `fh` current (if it has bytes) */
+	struct bytes reply; /* valid until state_owner_release() */
+	struct bytes fh;
+};
+
+/*
+ * Begins OPEN (by client ID and open-owner; made if unknown), 0 with *hold, or STALE_CLIENTID,
+ * EXPIRED, BAD_SEQID, RESOURCE.
+ */
+enum nfsstat4 state_owner_hold(struct state *s, uint64_t clientid, struct bytes owner,
+			       uint32_t seqid, struct owner_hold **hold,
+			       struct owner_replay *replay);
+/*
+ * The same for OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE, LOCK of a new lock-owner (open stateid), and
+ * LOCK and LOCKU (lock stateid): the owner is the stateid's. Also BAD_STATEID, STALE_STATEID,
+ * EXPIRED. A replay is recognised even if the stateid has been closed since.
+ */
+enum nfsstat4 state_owner_hold_by_stateid(struct state *s, const struct stateid *id,
+					  uint32_t seqid, struct owner_hold **hold,
+					  struct owner_replay *replay);
+/*
+ * Fills `cmd` as the CMD_OWNER_ADVANCE that records the request's outcome, to be submitted
+ * before the release; false if `status` is one that does not advance the sequence id.
+ */
+bool state_owner_advance(struct owner_hold *hold, enum nfsstat4 status, struct bytes reply,
+			 struct bytes fh, struct state_command *cmd);
+void state_owner_release(struct state *s, struct owner_hold *hold);
+
+/* ----------------------------------------------------------- introspection ---- */
+
+struct state_counts {
+	uint64_t clients, sessions, open_owners, lock_owners, opens, locks, files, cached_bytes;
+};
+void state_get_counts(struct state *s, struct state_counts *out);
