@@ -1,0 +1,126 @@
+/*
+ * One COMPOUND request: the state that its operations share, and the services they use.
+ *
+ * A compound is executed by one thread at a time. An operation that must wait returns
+ * NFS4_PARKED; whoever completes the wait calls compound_resume(), and the operation's run
+ * function is called again with c->phase as it left it. Everything it needs then lives in the
+ * arena (c->op_state), nothing on a stack.
+ */
+#pragma once
+
+#include "base/cred.h"
+#include "nfsd/exports.h"
+#include "nfsd/fh.h"
+#include "nfsd/nfs4.h"
+#include "nfsd/server_private.h"
+#include "nfsd/state/state.h"
+#include "rpc/rpc.h"
+
+/* Returned by an operation in place of a status: not finished, the compound is parked. */
+#define NFS4_PARKED ((enum nfsstat4)0x7fffffff)
+
+/* A filehandle with what it leads to. Empty when object is NULL. */
+struct place {
+	struct export *export;
+	struct object *object; /* reference */
+	const struct export_options *options; /* this client's in the export */
+	const struct cred *cred; /* the caller, mapped by the options (squash); reference */
+	struct nfs_fh fh;	 /* encoded lazily: see compound_fh() */
+	bool has_stateid;	 /* the current (or saved) stateid, RFC 8881 section 16.2.3.1.2 */
+	struct stateid stateid;
+};
+
+struct compound {
+	/* Immutable while it runs. */
+	struct nfs_server *server;
+	struct rpc_call *call;
+	struct export_set *exports; /* reference: the set in force when the request came */
+	uint32_t minor;
+	uint32_t nops;
+	struct bytes principal; /* the caller as compared by the state machine; in the arena */
+	const uint8_t *args_start; /* of the procedure's arguments, for request hashes */
+
+	/* Where it is. */
+	uint32_t index;		  /* of the operation being executed */
+	const struct op_row *row; /* of that operation */
+	void *args;		  /* its decoded arguments */
+	unsigned phase;		  /* the operation's own; 0 at its start */
+	void *op_state;		  /* the operation's own, in the arena */
+	bool error_body;	  /* set by an operation whose failure has a body */
+
+	struct place current, saved;
+
+	/* Minor versions > 0: the session, once SEQUENCE has run. */
+	bool has_session;
+	struct slot_use slot;
+	uint64_t clientid; /* 0 before SEQUENCE and in minor version 0 */
+
+	/* Positions in the reply. */
+	size_t status_at, count_at, body_at;
+	struct xdr_mark op_mark;
+};
+
+/* ---- what operations use ---- */
+
+static inline struct xdr_out *reply_of(struct compound *c)
+{
+	return &c->call->reply;
+}
+
+/*
+ * Makes `obj` (reference taken over, also on failure) of `exp` the current filehandle: finds the
+ * client's options, checks port and flavor, maps the caller. The current stateid is dropped.
+ * ACCESS, WRONGSEC, SERVERFAULT.
+ */
+enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struct object *obj);
+/*
+ * The same for an object found by name in the current export: crosses into an export mounted
+ * there. NOENT for pseudo directories in which the client may see nothing.
+ */
+enum nfsstat4 compound_enter(struct compound *c, struct object *obj);
+/* Resolves filehandle bytes into the current filehandle. BADHANDLE, STALE, ACCESS, WRONGSEC. */
+enum nfsstat4 compound_put_fh(struct compound *c, const uint8_t *bytes, uint32_t len);
+/* The current filehandle's bytes. */
+enum nfsstat4 compound_fh(struct compound *c, const struct nfs_fh **out);
+void place_clear(struct place *p);
+/* A copy with references of its own; `to` is cleared first. */
+void place_copy(struct place *to, const struct place *from);
+
+/*
+ * The key by which the state machine knows the current file: the same for every way to it.
+ * In the arena. SERVERFAULT / DELAY when out of memory.
+ */
+enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key);
+
+/* 0, or what the operation must answer if the current object is not a directory/regular file. */
+enum nfsstat4 compound_want_directory(struct compound *c); /* NOTDIR, SYMLINK */
+enum nfsstat4 compound_want_regular(struct compound *c);   /* ISDIR, SYMLINK, INVAL, WRONG_TYPE */
+/* ROFS if the export (or the pseudo file system) is read-only for this client. */
+enum nfsstat4 compound_want_writable(struct compound *c);
+
+/*
+ * Submits a command: 0 when `result` is there, else NFS4_PARKED, which the operation returns
+ * after setting c->phase. Both structures must be in the arena.
+ */
+enum nfsstat4 compound_submit(struct compound *c, struct state_command *cmd,
+			      struct state_result *result);
+/*
+ * After a command failed because of `conflict_client`: if that client's lease has passed it is
+ * expired and true returned: submit again.
+ */
+bool compound_expire_conflict(struct compound *c, uint64_t conflict_client);
+/* A command for the caller: minor version, client, principal filled. NULL: out of memory. */
+struct state_command *compound_command(struct compound *c, enum state_command_type type);
+/*
+ * Replaces the special current stateid (RFC 8881 section 8.2.3) by its value. BAD_STATEID when
+ * there is none. Minor version 0 has no current stateid: unchanged.
+ */
+enum nfsstat4 compound_resolve_stateid(struct compound *c, struct stateid *id);
+void compound_set_stateid(struct compound *c, const struct stateid *id);
+
+/* ---- running ---- */
+
+/* The COMPOUND procedure. */
+enum rpc_verdict compound_run(struct nfs_server *server, struct rpc_call *call);
+/* A parked compound goes on; any thread. */
+void compound_resume(struct compound *c);

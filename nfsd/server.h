@@ -1,0 +1,43 @@
+/* The NFS server as its composition root (main.c) and tests see it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "config/exports.h"
+#include "rpc/rpc.h"
+
+struct nfs_server;
+
+struct nfs_server_options {
+	unsigned minor_versions;   /* bit n: minor version n is served */
+	unsigned lease_seconds;
+	unsigned courtesy_seconds; /* 0: a day */
+	uint32_t max_io;	   /* greatest READ and WRITE payload, bytes */
+	struct siphash_key handle_key; /* authenticates filehandles; the same after a restart */
+	/* Differs at every start (and is not reused): part of client IDs and stateids. */
+	uint32_t epoch;
+	const char *scope; /* server_scope and major id; NULL: the host's name */
+};
+
+/* Every minor version, 90 s, 1 MiB, a random key and an epoch from the clock. */
+void nfs_server_options_default(struct nfs_server_options *o);
+
+/*
+ * A server of `exports` (taken over on success). 0, or -errno with `err` filled: an export whose
+ * directory is missing, is no directory, or lies on a file system without handles.
+ */
+int nfs_server_new(const struct nfs_server_options *options, struct exports *exports,
+		   struct nfs_server **out, struct config_error *err);
+/*
+ * Replaces the exports (taken over on success) while requests run. Unchanged exports and their
+ * clients are not touched. On failure the old ones stay.
+ */
+int nfs_server_reload(struct nfs_server *s, struct exports *exports, struct config_error *err);
+/* The RPC program to add to an rpc_server. `s` must outlive the rpc_server. */
+struct rpc_program nfs_server_program(struct nfs_server *s);
+/* Housekeeping (leases), to be called about once a second by one thread. */
+void nfs_server_tick(struct nfs_server *s);
+/* After the rpc_server has stopped. */
+void nfs_server_free(struct nfs_server *s);

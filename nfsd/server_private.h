@@ -1,0 +1,25 @@
+/* The server's own structure, for nfsd/ only. */
+#pragma once
+
+#include "base/lock.h"
+#include "cluster/cluster.h"
+#include "nfsd/exports.h"
+#include "nfsd/server.h"
+#include "nfsd/state/state.h"
+
+struct drc;
+
+struct nfs_server {
+	/* Immutable after nfs_server_new(). */
+	struct nfs_server_options options;
+	char owner_major[64]; /* server_owner4.so_major_id, server_scope */
+	struct state *state;
+	struct cluster *cluster;
+	struct drc *drc; /* duplicate requests of minor version 0 */
+
+	struct mutex exports_lock;
+	struct export_set *exports; /* under exports_lock: the set in force; a reference */
+};
+
+/* The set in force, with a reference for the caller. */
+struct export_set *nfs_server_exports(struct nfs_server *s);
