@@ -1,0 +1,75 @@
+/*
+ * The daemon's settings: atoll.conf (INI in the style of nfs.conf(5)) or, for `atoll serve`,
+ * options that set the same keys. A struct config is filled by config_load() or by
+ * config_new() and config_set(), then finished by config_finish(); from then on it is immutable.
+ * docs/atoll.conf.5 describes the keys.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "config/error.h"
+
+struct config_listen {
+	struct sockaddr_storage addr; /* with the port; port 0: the kernel chooses */
+	socklen_t len;
+	bool optional; /* a default: passed over where the family does not exist */
+};
+
+struct config {
+	const char *file; /* NULL: no file */
+
+	struct config_listen *listen; /* at least one after config_finish() */
+	unsigned nlisten;
+	uint16_t port; /* for listen addresses without one */
+
+	unsigned lease_seconds; /* 10 to 3600 */
+	const char *state_dir;
+	const char *secret_file; /* the filehandle key's; default STATE_DIR/handle.key */
+
+	const char **exports; /* exports(5) files and directories */
+	unsigned nexports;
+	bool exports_default; /* `exports` was not given: a missing path is passed over */
+
+	enum log_level log_level;
+	unsigned loops;		  /* 0: one per core */
+	unsigned max_connections; /* 0: rpc's default */
+	uint32_t minor_versions;  /* bit N: NFSv4.N is served; at least one is set */
+	uint32_t max_io;	  /* greatest READ and WRITE, bytes; a multiple of 4096 */
+	bool rpcbind;		  /* register with rpcbind, if one runs */
+	bool utf8_names;	  /* default of the export option utf8 */
+
+	struct config_private *priv; /* what is needed until config_finish() */
+};
+
+/* All defaults; NULL when out of memory. */
+struct config *config_new(void);
+/*
+ * Sets one key of section [atolld], as a line `key = value` of the file would.
+ * 0, -EINVAL or -ENOMEM with `err` filled (file and line 0).
+ */
+int config_set(struct config *c, const char *key, const char *value, struct config_error *err);
+/* Fills in what depends on other keys. The last change. 0, -EINVAL or -ENOMEM. */
+int config_finish(struct config *c, struct config_error *err);
+/* Reads a whole file, finished. 0, -EINVAL/-ENOMEM/-errno with `err` filled. */
+int config_load(const char *path, struct config **out, struct config_error *err);
+void config_free(struct config *c); /* NULL is allowed */
+
+/*
+ * Parses ADDRESS, ADDRESS:PORT, [IPV6], [IPV6]:PORT or IPV6, numeric only. *port is -1 when
+ * the text has none (the address then has port 0). 0 or -EINVAL.
+ */
+int config_parse_address(const char *text, struct sockaddr_storage *addr, socklen_t *len,
+			 int *port);
+
+#define CONFIG_KEY_SIZE 16
+
+/*
+ * The key that filehandles are signed with, from `path`; drawn and stored there with mode 0600
+ * if the file does not exist. All nodes of a cluster and all restarts need the same.
+ * 0, or -errno with `err` filled.
+ */
+int config_load_key(const char *path, uint8_t key[CONFIG_KEY_SIZE], struct config_error *err);
