@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log.h"
+
 #define EXPORTS_MAX_FILE (16u << 20)
 #define DEFAULT_BACKEND	 "vfs"
 
@@ -693,4 +695,22 @@ bool export_is_mounted(const struct export_entry *e)
 	return statx(AT_FDCWD, e->mountpoint, AT_NO_AUTOMOUNT, 0, &stx) == 0 &&
 	       (stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
 	       (stx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+void exports_drop_unmounted(struct exports *x)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < x->n; i++) {
+		struct export_entry *e = x->v[i];
+
+		if (export_is_mounted(e)) {
+			x->v[kept++] = e;
+			continue;
+		}
+		log_warn("%s:%u: %s is not exported: nothing is mounted at %s; mount it and reload",
+			 e->file, e->line, e->path, e->mountpoint);
+		entry_free(e);
+	}
+	x->n = kept;
 }

@@ -130,6 +130,8 @@ const struct export_options *export_match(const struct export_entry *entry,
  * to be treated as if it were not in the file.
  */
 bool export_is_mounted(const struct export_entry *entry);
+/* Removes the entries of which that is not so, with a warning in the log for each. */
+void exports_drop_unmounted(struct exports *e);
 
 /* The export's clients in the order of the file, for listings. */
 unsigned export_client_count(const struct export_entry *entry);

@@ -1,0 +1,52 @@
+/* `atoll SUBCOMMAND ...`: a row per subcommand. */
+#include <stdio.h>
+#include <string.h>
+
+#include "admin/admin.h"
+#include "base/compiler.h"
+
+static const struct {
+	const char *name, *arguments, *summary;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+    {"serve", "DIR [OPTIONS]", "serve a directory, without any configuration", admin_serve},
+    {"check", "FILE...", "check exports(5) files and atoll.conf", admin_check},
+    {"ping", "HOST[:PORT]", "ask an NFSv4 server whether it is there", admin_ping},
+};
+
+static void usage(FILE *to)
+{
+	fputs("usage: atoll SUBCOMMAND ...\n\n", to);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(to, "  atoll %-6s %-14s %s\n", commands[i].name, commands[i].arguments,
+			commands[i].summary);
+	fputs("\n`atoll SUBCOMMAND --help' says more, `atoll --version' the version.\n", to);
+}
+
+/* Output that could not be written is a failure. */
+static int finish(int status)
+{
+	return fflush(stdout) == 0 && !ferror(stdout) ? status : EXIT_PROBLEM;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		usage(stdout);
+		return finish(EXIT_OK);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("atoll " ATOLL_VERSION);
+		return finish(EXIT_OK);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return finish(commands[i].run(argc - 1, argv + 1));
+	fprintf(stderr, "atoll: found `%s'; expected a subcommand\n\n", argv[1]);
+	usage(stderr);
+	return EXIT_USAGE;
+}

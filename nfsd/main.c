@@ -1,0 +1,410 @@
+/*
+ * The daemon's composition root: settings, exports, the NFS server, the RPC server, the process.
+ *
+ * Order matters. Capabilities and limits belong to the process's first thread and are inherited
+ * by the others, so they are settled before anything starts threads; listeners are bound before
+ * that, while ports below 1024 can still be had, and so is the registration with rpcbind, which
+ * forks. The first thread then does housekeeping once a second and waits for signals, which it
+ * alone takes.
+ */
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#ifdef HAVE_SYSTEMD
+#include <systemd/sd-daemon.h>
+#endif
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "nfsd/options.h"
+#include "nfsd/privileges.h"
+#include "nfsd/rpcbind.h"
+#include "nfsd/server.h"
+#include "rpc/rpc.h"
+
+#define STOP_SECONDS 10 /* how long running requests may take at the end */
+
+struct daemon {
+	struct daemon_options options;
+	struct rpc_server *rpc;
+	struct nfs_server *nfs;
+	struct sockaddr_storage first; /* the first address listened on, with its port */
+	bool listening, rpcbind, running;
+};
+
+static void notify(const char *state)
+{
+#ifdef HAVE_SYSTEMD
+	sd_notify(0, state);
+#endif
+}
+
+static int fail(const struct config_error *err)
+{
+	char text[600];
+
+	config_error_format(err, text, sizeof(text));
+	log_error("%s", text);
+	return -1;
+}
+
+/* ---- start ---- */
+
+/* mkdir -p with mode 0700 for what is new. */
+static int make_directory(const char *path)
+{
+	char *copy = strdup(path);
+	int rc = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	for (char *p = copy + 1;; p++) {
+		char c = *p;
+
+		if (c != '/' && c != '\0')
+			continue;
+		*p = '\0';
+		rc = mkdir(copy, 0700) == 0 || errno == EEXIST ? 0 : -errno;
+		*p = c;
+		if (rc || !c)
+			break;
+	}
+	free(copy);
+	return rc;
+}
+
+static int prepare_state(const struct config *c, struct siphash_key *key)
+{
+	struct config_error err;
+	uint8_t bytes[CONFIG_KEY_SIZE];
+	int rc = make_directory(c->state_dir);
+
+	if (rc) {
+		log_error("cannot create the state directory %s: %s; create it, or name another "
+			  "one (state-dir, --state)",
+			  c->state_dir, strerror(-rc));
+		return -1;
+	}
+	if (config_load_key(c->secret_file, bytes, &err) != 0)
+		return fail(&err);
+	_Static_assert(sizeof(*key) == sizeof(bytes), "the key's size");
+	memcpy(key, bytes, sizeof(bytes));
+	return 0;
+}
+
+/* The kernel's file systems need capabilities; say so at once rather than fail at a handle. */
+static int check_privileges(const struct exports *exports)
+{
+	char missing[200];
+	bool needed = false;
+
+	for (unsigned i = 0; i < exports_count(exports); i++)
+		needed |= strcmp(exports_get(exports, i)->backend, "vfs") == 0;
+	if (!needed || privileges_suffice(missing, sizeof(missing)))
+		return 0;
+	log_error("no privileges to serve directories: %s missing; run as root", missing);
+	return -1;
+}
+
+static int start_nfs(struct daemon *d, struct exports *exports)
+{
+	const struct config *c = d->options.config;
+	struct nfs_server_options o;
+	struct config_error err;
+
+	nfs_server_options_default(&o);
+	o.minor_versions = c->minor_versions;
+	o.lease_seconds = c->lease_seconds;
+	o.max_io = c->max_io;
+	if (prepare_state(c, &o.handle_key) != 0)
+		return -1;
+	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;
+}
+
+static int load_and_start_nfs(struct daemon *d)
+{
+	struct exports *exports;
+	struct config_error err;
+
+	if (daemon_options_exports(&d->options, &exports, &err) != 0)
+		return fail(&err);
+	if (!exports_count(exports))
+		log_warn("nothing is exported: clients will see an empty directory; name "
+			 "directories in /etc/exports and reload");
+	if (check_privileges(exports) == 0 && start_nfs(d, exports) == 0)
+		return 0;
+	exports_free(exports);
+	return -1;
+}
+
+static uint16_t port_of(const struct sockaddr_storage *ss)
+{
+	return ntohs(ss->ss_family == AF_INET ? ((const struct sockaddr_in *)ss)->sin_port
+					      : ((const struct sockaddr_in6 *)ss)->sin6_port);
+}
+
+static void address_text(const struct sockaddr_storage *ss, char *host, size_t size)
+{
+	socklen_t len =
+	    ss->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+
+	if (getnameinfo((const struct sockaddr *)ss, len, host, (socklen_t)size, NULL, 0,
+			NI_NUMERICHOST) != 0)
+		snprintf(host, size, "?");
+}
+
+static int listen_failed(const struct config_listen *l, int errnum)
+{
+	char host[NI_MAXHOST];
+
+	address_text(&l->addr, host, sizeof(host));
+	log_error("cannot listen on %s port %u: %s; %s", host, port_of(&l->addr), strerror(errnum),
+		  errnum == EADDRINUSE	    ? "stop what uses the port, or choose another one "
+					      "(port, --port)"
+		  : errnum == EADDRNOTAVAIL ? "give an address that this machine has"
+		  : errnum == EACCES	    ? "ports below 1024 need CAP_NET_BIND_SERVICE"
+					    : "choose another address or port");
+	return -1;
+}
+
+/*
+ * A kernel-chosen port (0) is chosen once: further addresses listen on the port that the first
+ * one got.
+ */
+static void share_port(const struct daemon *d, struct sockaddr_storage *addr)
+{
+	in_port_t *port = addr->ss_family == AF_INET ? &((struct sockaddr_in *)addr)->sin_port
+						     : &((struct sockaddr_in6 *)addr)->sin6_port;
+
+	if (*port == 0 && d->listening)
+		*port = d->first.ss_family == AF_INET
+			    ? ((const struct sockaddr_in *)&d->first)->sin_port
+			    : ((const struct sockaddr_in6 *)&d->first)->sin6_port;
+}
+
+static bool is_loopback_default(const struct daemon *d, const struct config_listen *l)
+{
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&l->addr;
+
+	return d->options.serve_dir && l->addr.ss_family == AF_INET6 &&
+	       IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+static int start_listening(struct daemon *d)
+{
+	const struct config *c = d->options.config;
+
+	for (unsigned i = 0; i < c->nlisten; i++) {
+		struct config_listen l = c->listen[i];
+		struct sockaddr_storage bound;
+		int rc;
+
+		share_port(d, &l.addr);
+		rc = rpc_server_listen(d->rpc, (struct sockaddr *)&l.addr, l.len, &bound);
+		if ((rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL) &&
+		    (l.optional || is_loopback_default(d, &l))) {
+			log_debug("no IPv6 here: listening on IPv4 only");
+			continue;
+		}
+		if (rc)
+			return listen_failed(&l, -rc);
+		if (!d->listening)
+			d->first = bound;
+		d->listening = true;
+	}
+	if (d->listening)
+		return 0;
+	log_error("cannot listen: this machine has neither IPv4 nor IPv6; set up a network");
+	return -1;
+}
+
+static int make_rpc_server(struct daemon *d)
+{
+	const struct config *c = d->options.config;
+	struct rpc_limits limits;
+	int rc;
+
+	rpc_limits_default(&limits);
+	if (c->max_connections)
+		limits.max_connections = c->max_connections;
+	/* Room for the payload and the rest of a compound. */
+	if (limits.max_record < c->max_io + 65536u)
+		limits.max_record = c->max_io + 65536u;
+	if (limits.max_reply < c->max_io + 65536u)
+		limits.max_reply = c->max_io + 65536u;
+	rc = rpc_server_new(&limits, c->loops, &d->rpc);
+	if (rc)
+		log_error("cannot make the RPC server: %s", strerror(-rc));
+	return rc;
+}
+
+static int start_rpc(struct daemon *d)
+{
+	struct rpc_program program = nfs_server_program(d->nfs);
+	int rc = rpc_server_add_program(d->rpc, &program);
+
+	if (!rc)
+		rc = rpc_server_start(d->rpc);
+	if (rc)
+		log_error("cannot start the RPC server: %s", strerror(-rc));
+	d->running = rc == 0;
+	return rc;
+}
+
+static int settle_privileges(void)
+{
+	int rc = privileges_drop();
+
+	if (rc)
+		log_error("cannot give up privileges: %s", strerror(-rc));
+	return rc;
+}
+
+static int start(struct daemon *d)
+{
+	log_debug("at most %lu open files", privileges_raise_nofile());
+	if (make_rpc_server(d) != 0 || start_listening(d) != 0)
+		return -1;
+	if (d->options.config->rpcbind)
+		d->rpcbind = rpcbind_register(port_of(&d->first));
+	if (settle_privileges() != 0 || load_and_start_nfs(d) != 0 || start_rpc(d) != 0)
+		return -1;
+	return 0;
+}
+
+/* ---- running ---- */
+
+static bool is_wildcard(const struct sockaddr_storage *ss)
+{
+	return ss->ss_family == AF_INET
+		   ? ((const struct sockaddr_in *)ss)->sin_addr.s_addr == INADDR_ANY
+		   : IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)ss)->sin6_addr);
+}
+
+/* What a person who typed `atoll serve' wants to know. */
+static void say_how_to_mount(const struct daemon *d)
+{
+	const struct daemon_options *o = &d->options;
+	bool v6 = d->first.ss_family == AF_INET6;
+	char host[NI_MAXHOST];
+
+	address_text(&d->first, host, sizeof(host));
+	if (is_wildcard(&d->first)) {
+		v6 = false;
+		if (gethostname(host, sizeof(host)) != 0)
+			snprintf(host, sizeof(host), "SERVER");
+	}
+	printf("serving %s as / (%s)\n", o->serve_dir, o->serve_options);
+	for (unsigned i = 0; i < o->nallow; i++)
+		printf("to %s\n", strcmp(o->allow[i], "*") == 0 ? "every client that can reach it"
+								: o->allow[i]);
+	printf("mount -t nfs4 -o port=%u %s%s%s:/ /mnt\n", port_of(&d->first), v6 ? "[" : "", host,
+	       v6 ? "]" : "");
+}
+
+static void announce(struct daemon *d)
+{
+	char host[NI_MAXHOST];
+
+	address_text(&d->first, host, sizeof(host));
+	if (d->options.serve_dir)
+		say_how_to_mount(d);
+	else
+		log_info("serving on %s port %u", host, port_of(&d->first));
+	puts("ready");
+	fflush(stdout);
+	notify("READY=1");
+}
+
+static void reload(struct daemon *d)
+{
+	struct exports *exports;
+	struct config_error err;
+
+	notify("RELOADING=1");
+	if (daemon_options_exports(&d->options, &exports, &err) != 0) {
+		fail(&err);
+		log_warn("the exports stay as they were");
+	} else if (nfs_server_reload(d->nfs, exports, &err) != 0) {
+		exports_free(exports);
+		fail(&err);
+		log_warn("the exports stay as they were");
+	} else {
+		log_info("exports read again");
+	}
+	notify("READY=1");
+}
+
+static void block_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Until SIGINT or SIGTERM. */
+static void run(struct daemon *d, const sigset_t *signals)
+{
+	uint64_t next = clock_mono_ns() + NS_PER_SEC;
+
+	for (;;) {
+		uint64_t now = clock_mono_ns(), left = next > now ? next - now : 0;
+		struct timespec ts = {(time_t)(left / NS_PER_SEC), (long)(left % NS_PER_SEC)};
+		int sig = sigtimedwait(signals, NULL, &ts);
+
+		if (sig == SIGINT || sig == SIGTERM)
+			return;
+		if (sig == SIGHUP)
+			reload(d);
+		if (clock_mono_ns() < next)
+			continue;
+		nfs_server_tick(d->nfs);
+		next = clock_mono_ns() + NS_PER_SEC;
+	}
+}
+
+static void stop(struct daemon *d)
+{
+	notify("STOPPING=1");
+	if (d->running)
+		rpc_server_stop(d->rpc, STOP_SECONDS);
+	if (d->rpc)
+		rpc_server_free(d->rpc);
+	if (d->nfs)
+		nfs_server_free(d->nfs);
+	if (d->rpcbind)
+		rpcbind_unregister();
+	daemon_options_free(&d->options);
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon d = {0};
+	sigset_t signals;
+	int status;
+
+	if (daemon_options_parse(argc, argv, &d.options, &status) != 0)
+		return status;
+	log_set_level(d.options.config->log_level);
+	umask(0);
+	block_signals(&signals);
+	status = start(&d) == 0 ? 0 : 1;
+	if (status == 0) {
+		announce(&d);
+		run(&d, &signals);
+		log_info("stopping");
+	}
+	stop(&d);
+	return status;
+}
