@@ -18,10 +18,39 @@ static inline bool attr_test(const struct attr_bitmap *b, unsigned attr)
 	return b->word[attr / 32] & 1u << (attr % 32);
 }
 
+static inline void attr_add(struct attr_bitmap *b, unsigned attr)
+{
+	b->word[attr / 32] |= 1u << (attr % 32);
+}
+
+static inline void attr_drop(struct attr_bitmap *b, unsigned attr)
+{
+	b->word[attr / 32] &= ~(1u << (attr % 32));
+}
+
+static inline bool attr_intersects(const struct attr_bitmap *a, const struct attr_bitmap *b)
+{
+	return (a->word[0] & b->word[0]) | (a->word[1] & b->word[1]) | (a->word[2] & b->word[2]);
+}
+
+/* True if every bit of `a` is in `b`. */
+static inline bool attr_subset(const struct attr_bitmap *a, const struct attr_bitmap *b)
+{
+	return !((a->word[0] & ~b->word[0]) | (a->word[1] & ~b->word[1]) |
+		 (a->word[2] & ~b->word[2]));
+}
+
+static inline bool attr_empty(const struct attr_bitmap *b)
+{
+	return !(b->word[0] | b->word[1] | b->word[2]);
+}
+
 /* bitmap4 of any length; bits beyond the last known word are dropped but remembered. */
 bool xdr_get_bitmap(struct xdr_in *x, struct attr_bitmap *b, bool *unknown_bits);
 /* Without trailing zero words. */
 void xdr_put_bitmap(struct xdr_out *x, const struct attr_bitmap *b);
+/* Bytes that xdr_put_bitmap() makes at most. */
+#define ATTR_BITMAP_MAX (4 + 4 * ATTR_WORDS)
 
 /* A fattr4 as it came: values are decoded when they are used. */
 struct fattr {
@@ -43,6 +72,10 @@ struct attr_source {
 	bool have_fs_info;
 	struct fs_info fs_info;
 	enum nfsstat4 rdattr_error;
+	/* A READDIR entry knows by which directory it was found; else `export` and `attr` tell. */
+	bool have_mounted_on;
+	uint64_t mounted_on_fileid;
+	struct nfs_fh own_fh; /* room for a handle encoded on demand */
 };
 
 /* Reads the object's attributes. */
@@ -51,13 +84,27 @@ enum nfsstat4 attr_source_init(struct attr_source *src, struct compound *c, stru
 /* The attributes of `wanted` that this server supports for the minor version, as a fattr4. */
 enum nfsstat4 attr_encode(struct attr_source *src, const struct attr_bitmap *wanted,
 			  struct xdr_out *x);
+/*
+ * Compares the values in `f` with the object's own: *same. ATTRNOTSUPP, INVAL (rdattr_error and
+ * attributes that can only be set), BADXDR, DELAY. For VERIFY and NVERIFY.
+ */
+enum nfsstat4 attr_compare(struct attr_source *src, const struct fattr *f, bool *same);
+
 /* Supported attributes of the compound's minor version. */
 const struct attr_bitmap *attr_supported(uint32_t minor);
+/* Those of them that a client can set, and those that it can only set. */
+const struct attr_bitmap *attr_settable(uint32_t minor);
+const struct attr_bitmap *attr_set_only(uint32_t minor);
+/* Those that EXCLUSIVE4_1 can set: all but the times. */
+const struct attr_bitmap *attr_exclcreat(uint32_t minor);
+/* Those whose value needs statfs, and those that need no getattr of the object. */
+const struct attr_bitmap *attr_of_file_system(void);
+const struct attr_bitmap *attr_of_dir_entry(void);
 
 /*
  * Decodes a fattr4 into what the backend shall set. `exclusive`: attributes of EXCLUSIVE4_1, of
  * which only suppattr_exclcreat may come. ATTRNOTSUPP, INVAL (read-only attribute, bad value),
- * BADXDR, BADOWNER, PERM.
+ * BADXDR, BADOWNER, FBIG.
  */
 enum nfsstat4 fattr_to_attr_set(struct compound *c, const struct fattr *f, bool exclusive,
 				struct attr_set *set);

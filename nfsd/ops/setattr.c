@@ -1,0 +1,107 @@
+/*
+ * SETATTR: RFC 8881 section 18.30, RFC 7530 section 16.32.
+ *
+ * attrsset is part of the answer also when the operation fails: it says what was set before.
+ */
+#include "nfsd/attrs.h"
+#include "nfsd/ops_list.h"
+
+struct setattr_args {
+	struct stateid stateid;
+	struct fattr attrs;
+};
+
+static bool setattr_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	struct setattr_args *a = args;
+
+	return xdr_get_stateid(x, &a->stateid) && xdr_get_fattr(x, &a->attrs);
+}
+
+/* Only regular files have a size to set. */
+static enum nfsstat4 check_size_type(struct compound *c)
+{
+	switch (c->current.object->type) {
+	case FILE_REGULAR:
+		return NFS4_OK;
+	case FILE_DIRECTORY:
+		return NFS4ERR_ISDIR;
+	default:
+		return NFS4ERR_INVAL;
+	}
+}
+
+/*
+ * A size change is a write: the stateid must allow it, and nobody's share reservation may deny
+ * it. *file: what the client has open, NULL for the special stateids.
+ */
+static enum nfsstat4 use_stateid(struct compound *c, struct stateid id, struct file **file)
+{
+	struct state *state = c->server->state;
+	struct bytes key;
+	uint64_t conflict = 0;
+	enum nfsstat4 status = compound_resolve_stateid(c, &id);
+
+	if (!status)
+		status = compound_file_key(c, &key);
+	if (status)
+		return status;
+	do {
+		status = state_use_stateid(state, c->minor, c->clientid, &id, key, ACCESS_WRITE,
+					   file, &conflict);
+	} while (status == NFS4ERR_LOCKED && compound_expire_conflict(c, conflict));
+	return status;
+}
+
+static enum nfsstat4 set_attributes(struct compound *c, const struct setattr_args *a,
+				    uint32_t *done)
+{
+	struct object *obj = c->current.object;
+	struct file *file = NULL;
+	struct attr_set set;
+	enum nfsstat4 status = fattr_to_attr_set(c, &a->attrs, false, &set);
+	int err;
+
+	if (!status && set.has_umask)
+		status = NFS4ERR_INVAL; /* for creation only, RFC 8275 section 5 */
+	if (!status && (set.mask & ATTR_SET_SIZE))
+		status = check_size_type(c);
+	if (!status)
+		status = compound_want_writable(c);
+	if (!status && (set.mask & ATTR_SET_SIZE))
+		status = use_stateid(c, a->stateid, &file);
+	if (status || !set.mask)
+		return status;
+	if (!obj->backend->setattr) {
+		file_unref(file);
+		return NFS4ERR_NOTSUPP;
+	}
+	err = obj->backend->setattr(obj, file, c->current.cred, &set, done);
+	file_unref(file);
+	if (!err)
+		*done = set.mask;
+	return status_from_errno(err);
+}
+
+static enum nfsstat4 setattr_run(struct compound *c, void *args)
+{
+	const struct setattr_args *a = args;
+	struct attr_bitmap attrsset;
+	uint32_t done = 0;
+	enum nfsstat4 status = set_attributes(c, a, &done);
+
+	attr_set_bitmap(&a->attrs, done, &attrsset);
+	xdr_put_bitmap(reply_of(c), &attrsset);
+	c->error_body = status != NFS4_OK;
+	return status;
+}
+
+const struct op_row op_setattr = {
+    .name = "SETATTR",
+    .max_minor = 2,
+    .flags = ROW_NEEDS_FH | ROW_MODIFIES,
+    .max_body = ATTR_BITMAP_MAX,
+    .args_size = sizeof(struct setattr_args),
+    .decode = setattr_decode,
+    .run = setattr_run,
+};
