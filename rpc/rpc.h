@@ -7,6 +7,11 @@
  * with rpc_call_resume(). A call owns the bytes it was decoded from and its arena until its
  * reply is on the wire, so nothing else holds up its connection meanwhile.
  *
+ * Handlers run on threads that own an epoll loop each. A handler that is about to block says
+ * blocking_section() (base/blocking.h): its loop then goes on in another thread, and so it does
+ * when the handler is found busy for some hundred microseconds. Several calls, also of one
+ * connection, are therefore handled at the same time.
+ *
  *	static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
  *	{
  *		uint32_t a;
@@ -44,21 +49,29 @@ enum rpc_auth_stat {
 };
 
 enum rpc_verdict {
-	RPC_REPLY,	   /* results are encoded in call->reply */
-	RPC_PARKED,	   /* somebody holds the call and will rpc_call_resume() it */
-	RPC_DROP,	   /* no reply: the connection is closed (retransmission will ask again) */
-	RPC_GARBAGE_ARGS,  /* arguments cannot be decoded */
-	RPC_PROC_UNAVAIL,  /* no such procedure */
-	RPC_SYSTEM_ERR,	   /* out of memory and the like */
-	RPC_AUTH_ERROR,	   /* rejected with call->auth_error */
+	RPC_REPLY, /* results are encoded in call->reply; SYSTEM_ERR is sent if that has failed */
+	/*
+	 * Somebody holds the call and will rpc_call_resume() it, perhaps has already: call->resume
+	 * never runs before the handler has returned.
+	 */
+	RPC_PARKED,
+	RPC_DROP,	  /* no reply: the connection is closed (retransmission will ask again) */
+	RPC_GARBAGE_ARGS, /* arguments cannot be decoded */
+	RPC_PROC_UNAVAIL, /* no such procedure */
+	RPC_SYSTEM_ERR,	  /* out of memory and the like */
+	RPC_AUTH_ERROR,	  /* rejected with call->auth_error */
 };
 
 /* Who calls, as the flavor says. */
 struct rpc_auth {
 	enum rpc_flavor flavor;
-	const struct cred *cred; /* AUTH_SYS; NULL for AUTH_NONE; owned by the call */
-	const char *machine;	 /* AUTH_SYS machine name, for messages; in the arena */
+	/* AUTH_SYS; NULL for AUTH_NONE. Valid as long as the call: cred_ref() to keep it longer. */
+	const struct cred *cred;
+	const char *machine; /* AUTH_SYS machine name, for messages; as long as the call */
 };
+
+/* Bytes of the record mark (RFC 5531 section 11) at the head of every encoded record. */
+#define RPC_MARK_LEN 4
 
 struct rpc_call {
 	/* Set by rpc before the handler runs; the handler only reads. */
@@ -69,13 +82,18 @@ struct rpc_call {
 	size_t record_len;     /* of the whole RPC call message, without record marks */
 
 	/* The handler's to use. */
-	struct xdr_in args;   /* the procedure's arguments, to the record's end */
-	struct xdr_out reply; /* the procedure's results; the RPC header is in it already */
+	struct xdr_in args; /* the procedure's arguments, to the record's end */
+	/*
+	 * The procedure's results; record mark and RPC header are in it already, so the RPC
+	 * message's length so far is xdr_out_total(&call->reply) - RPC_MARK_LEN.
+	 */
+	struct xdr_out reply;
 	enum rpc_auth_stat auth_error;
 	enum rpc_verdict (*resume)(struct rpc_call *call); /* runs after rpc_call_resume() */
 	/*
 	 * Called once after the reply was handed to the socket or the call dropped, before its
-	 * memory goes; may be NULL.
+	 * memory goes; may be NULL. On a thread of the server that is in no handler (or in
+	 * rpc_server_free()); must not block.
 	 */
 	void (*done)(struct rpc_call *call);
 	void *user;
@@ -85,20 +103,30 @@ struct rpc_call {
 struct rpc_program {
 	uint32_t number, min_version, max_version;
 	enum rpc_verdict (*handle)(struct rpc_call *call, void *ctx);
-	/* A connection has gone; its sessions lose it. May be NULL. */
+	/*
+	 * A connection has gone; its sessions lose it. Called once per connection, when
+	 * rpc_conn_is_open() is false already; calls of the connection may still be running and
+	 * run to their end without a reply. May be NULL.
+	 */
 	void (*conn_closed)(struct rpc_conn *conn, void *ctx);
 	void *ctx;
 };
 
 struct rpc_limits {
-	size_t max_record;	  /* longest call, bytes; longer: connection closed */
-	size_t max_reply;	  /* longest reply, bytes */
-	unsigned max_connections; /* further ones are accepted and closed */
+	size_t max_record;	     /* longest call, bytes; longer: connection closed */
+	size_t max_reply;	     /* longest reply, bytes */
+	unsigned max_connections;    /* further ones are accepted and closed */
 	unsigned max_calls_per_conn; /* executing or unsent; beyond: stop reading */
 	size_t max_conn_memory;	     /* bytes of records and replies held; beyond: stop reading */
 	size_t max_memory;	     /* the same over all connections */
-	unsigned idle_seconds;	     /* a connection without traffic that long is closed; 0: never */
-	unsigned record_seconds;     /* a half-sent record or an unread reply makes no progress */
+	unsigned idle_seconds;	 /* a connection without traffic that long is closed; 0: never */
+	unsigned record_seconds; /* a half-sent record or an unread reply makes no progress */
+	/*
+	 * Threads that run loops or block in calls, all together. When all of them block, the
+	 * server stops taking calls until one returns.
+	 */
+	unsigned max_threads;
+	unsigned spare_seconds; /* a thread without work that long ends; one always stays */
 };
 
 /* Sensible values: 1 MiB payloads, 16,384 connections (or what RLIMIT_NOFILE allows)... */
@@ -109,6 +137,15 @@ int rpc_server_new(const struct rpc_limits *limits, unsigned loops, struct rpc_s
 /* Before rpc_server_start(). The structure is copied. */
 int rpc_server_add_program(struct rpc_server *s, const struct rpc_program *p);
 /*
+ * Before rpc_server_start(): who gets the RPC replies (mtype REPLY) that arrive on connections,
+ * answers to calls sent with rpc_conn_send(). `bytes` (from the xid on) are valid during the call
+ * only. Without a handler replies are ignored.
+ */
+void rpc_server_on_reply(struct rpc_server *s,
+			 void (*reply)(struct rpc_conn *conn, const void *bytes, size_t len,
+				       void *ctx),
+			 void *ctx);
+/*
  * Listens on `addr` (IPv4, or IPv6 without the mapped IPv4 range). Port 0 lets the kernel choose.
  * *bound (may be NULL) receives the address in use. 0 or -errno.
  */
@@ -118,13 +155,18 @@ int rpc_server_listen(struct rpc_server *s, const struct sockaddr *addr, socklen
 int rpc_server_start(struct rpc_server *s);
 /*
  * Stops accepting and reading, waits up to `seconds` until running calls have replied, closes
- * everything and joins all threads. Parked calls are dropped.
+ * everything and joins all threads (so a handler that never returns is waited for). Parked calls
+ * are dropped: resuming them from now on does nothing, and rpc_server_free() calls their done().
  */
 void rpc_server_stop(struct rpc_server *s, unsigned seconds);
-/* After rpc_server_stop(). */
+/* After rpc_server_stop() (or if never started), when nobody holds a call or connection. */
 void rpc_server_free(struct rpc_server *s);
 
-/* Hands a parked call to a loop, which runs call->resume and goes by its verdict. Any thread. */
+/*
+ * Hands a parked call to a loop, which runs call->resume and goes by its verdict, also when the
+ * connection has gone meanwhile. Any thread, also the handler's own before it returns. Once for
+ * every RPC_PARKED.
+ */
 void rpc_call_resume(struct rpc_call *call);
 
 /* Connections are counted references; a call holds one on its own. */
@@ -144,9 +186,21 @@ void rpc_conn_close(struct rpc_conn *conn);
  */
 void **rpc_conn_slot(struct rpc_conn *conn);
 
+/*
+ * A record of the caller's own, e.g. a call to the peer: rpc_record_begin() on a fresh encoder
+ * (it leaves room for the record mark), then the RPC message, then rpc_conn_send() from any
+ * thread. That takes the contents over in any case and leaves *x empty. 0, -ENOTCONN, -EMSGSIZE
+ * (failed or longer than max_reply), -ENOBUFS (the peer does not read), -ENOMEM. Extents are
+ * allowed if they live until their release().
+ */
+void rpc_record_begin(struct xdr_out *x, size_t limit);
+int rpc_conn_send(struct rpc_conn *conn, struct xdr_out *x);
+
 /* For `atoll status` and tests. */
 struct rpc_stats {
 	uint64_t calls, replies, bytes_in, bytes_out, garbage, dropped_connections;
+	uint64_t loops_given;  /* a thread said that it blocks and gave its loop away */
+	uint64_t loops_stolen; /* the watcher took the loop of a thread stuck in a call */
 	unsigned connections, threads, parked;
 	size_t memory;
 };

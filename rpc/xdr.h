@@ -126,8 +126,8 @@ struct xdr_out {
 	uint8_t *buf; /* malloc'ed (or NULL when cap is 0) */
 	size_t len;   /* memory bytes encoded */
 	size_t cap;
-	size_t limit;	    /* the reply's greatest length, memory and extents together */
-	size_t extent_len;  /* bytes in extents */
+	size_t limit; /* greatest length, memory and extents together; may be changed at any time */
+	size_t extent_len; /* bytes in extents */
 	bool failed;
 	struct xdr_extent *extents, **extents_tail;
 };
@@ -155,7 +155,7 @@ static inline size_t xdr_out_total(const struct xdr_out *x)
 /* `n` bytes to be filled by the caller (the caller pads); NULL when failed. */
 static inline uint8_t *xdr_out_reserve(struct xdr_out *x, size_t n)
 {
-	if (unlikely(x->failed || n > x->cap - x->len || n > x->limit - xdr_out_total(x)) &&
+	if (unlikely(x->failed || n > x->cap - x->len || xdr_out_total(x) + n > x->limit) &&
 	    !xdr_out_grow(x, n))
 		return NULL;
 
@@ -225,7 +225,7 @@ void xdr_put_extent(struct xdr_out *x, struct xdr_extent *ext);
 
 static inline struct xdr_mark xdr_out_mark(const struct xdr_out *x)
 {
-	return (struct xdr_mark){ x->len, x->extent_len };
+	return (struct xdr_mark){x->len, x->extent_len};
 }
 
 /* Drops everything encoded since the mark (extents are released) and clears `failed`. */

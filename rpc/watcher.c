@@ -1,0 +1,113 @@
+/*
+ * The watcher takes loops away from threads that are stuck in a call: at every tick it compares
+ * each loop's state with that of the tick before; the same section still running means that one
+ * call has lasted a whole tick. Its loop then gets a spare thread.
+ *
+ * When all loops have been waiting for a while, the watcher sleeps, and the first loop that
+ * wakes up wakes it. Neither can miss the other: the watcher says that it sleeps and then looks
+ * at the loops' states, a loop states that it runs and then looks whether the watcher sleeps,
+ * all in sequentially consistent order.
+ */
+#include "rpc/internal.h"
+
+#include <sys/prctl.h>
+
+#include "base/clock.h"
+
+#define TICK_NS	    (200 * 1000)
+#define QUIET_TICKS 25 /* without any activity, until the watcher sleeps */
+
+static void steal(struct rpc_server *s, struct loop *l, uint64_t state)
+{
+	struct worker *spare = worker_reserve(s);
+
+	if (!spare)
+		return;
+	if (atomic_compare_exchange_strong(&l->state, &state, LOOP_RUNNING)) {
+		atomic_fetch_add(&s->stolen, 1);
+		worker_assign(spare, l);
+	} else {
+		worker_unreserve(spare);
+	}
+}
+
+/* True if any loop has done something since the last tick. */
+static bool tick(struct rpc_server *s)
+{
+	bool active = false;
+
+	for (unsigned i = 0; i < s->nloops; i++) {
+		struct loop *l = s->loops[i];
+		uint64_t state = atomic_load(&l->state);
+
+		if ((state & LOOP_STATE_MASK) == LOOP_IN_CALL && state == s->watcher_seen[i])
+			steal(s, l, state);
+		active |= state != LOOP_IDLE;
+		s->watcher_seen[i] = state;
+	}
+	return active;
+}
+
+static bool all_idle(struct rpc_server *s)
+{
+	for (unsigned i = 0; i < s->nloops; i++) {
+		if (atomic_load(&s->loops[i]->state) != LOOP_IDLE)
+			return false;
+	}
+	return true;
+}
+
+static void sleep_until_woken(struct rpc_server *s)
+{
+	mutex_lock(&s->watcher_lock);
+	atomic_store(&s->watcher_asleep, true);
+	if (all_idle(s)) {
+		while (atomic_load(&s->watcher_asleep) && !atomic_load(&s->quit))
+			cond_wait(&s->watcher_cond, &s->watcher_lock);
+	}
+	atomic_store(&s->watcher_asleep, false);
+	mutex_unlock(&s->watcher_lock);
+}
+
+void watcher_rouse(struct rpc_server *s)
+{
+	mutex_lock(&s->watcher_lock);
+	atomic_store(&s->watcher_asleep, false);
+	cond_signal(&s->watcher_cond);
+	mutex_unlock(&s->watcher_lock);
+}
+
+static void *watcher_main(void *arg)
+{
+	const struct timespec pause = {.tv_nsec = TICK_NS};
+	struct rpc_server *s = arg;
+	unsigned quiet = 0;
+
+	prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
+	while (!atomic_load(&s->quit)) {
+		quiet = tick(s) ? 0 : quiet + 1;
+		if (quiet >= QUIET_TICKS) {
+			sleep_until_woken(s);
+			quiet = 0;
+		}
+		nanosleep(&pause, NULL);
+	}
+	return NULL;
+}
+
+int watcher_start(struct rpc_server *s)
+{
+	int err = thread_start(&s->watcher, watcher_main, s);
+
+	s->watcher_started = err == 0;
+	return err;
+}
+
+void watcher_join(struct rpc_server *s)
+{
+	if (!s->watcher_started)
+		return;
+	watcher_rouse(s);
+	pthread_join(s->watcher, NULL);
+	s->watcher_started = false;
+}
