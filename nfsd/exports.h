@@ -28,12 +28,23 @@ struct export {
 	bool has_junctions;	     /* other exports lie inside */
 };
 
+/*
+ * The backends opened so far, by path and options. They outlive the sets: an open file may belong
+ * to an export that a reload has removed.
+ */
+struct export_registry;
+
+struct export_registry *export_registry_new(void);
+/* Closes all backends; nothing may refer to their objects any more. */
+void export_registry_free(struct export_registry *r);
+
 /* Builds the set; takes `exports` over on success. Errors as nfs_server_new(). */
-int export_set_new(struct exports *exports, struct export_set **out, struct config_error *err);
+int export_set_new(struct export_registry *registry, struct exports *exports,
+		   struct export_set **out, struct config_error *err);
 struct export_set *export_set_ref(struct export_set *set);
 void export_set_unref(struct export_set *set);
 
-/* The export at `/`, with its root object (reference for the caller). */
+/* The export at `/`. */
 struct export *export_set_root(struct export_set *set);
 struct export *export_set_find(struct export_set *set, uint64_t id);
 

@@ -15,11 +15,14 @@ struct nfs_server {
 	char owner_major[64]; /* server_owner4.so_major_id, server_scope */
 	struct state *state;
 	struct cluster *cluster;
+	struct export_registry *registry;
 	struct drc *drc; /* duplicate requests of minor version 0 */
 
 	struct mutex exports_lock;
 	struct export_set *exports; /* under exports_lock: the set in force; a reference */
 };
 
+/* Takes a client's state away: its lease has passed. */
+void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid);
 /* The set in force, with a reference for the caller. */
 struct export_set *nfs_server_exports(struct nfs_server *s);
