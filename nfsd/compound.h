@@ -16,6 +16,9 @@
 #include "nfsd/state/state.h"
 #include "rpc/rpc.h"
 
+struct op_row;
+struct drc_entry;
+
 /* Returned by an operation in place of a status: not finished, the compound is parked. */
 #define NFS4_PARKED ((enum nfsstat4)0x7fffffff)
 
@@ -55,8 +58,10 @@ struct compound {
 	struct slot_use slot;
 	uint64_t clientid; /* 0 before SEQUENCE and in minor version 0 */
 
-	/* Positions in the reply. */
-	size_t status_at, count_at, body_at;
+	struct drc_entry *drc; /* minor version 0: this request's place in the cache */
+
+	/* Positions in the reply: COMPOUND4res, and the operation's status and body. */
+	size_t res_at, status_at, body_at;
 	struct xdr_mark op_mark;
 };
 
@@ -104,6 +109,11 @@ enum nfsstat4 compound_want_writable(struct compound *c);
  */
 enum nfsstat4 compound_submit(struct compound *c, struct state_command *cmd,
 			      struct state_result *result);
+/*
+ * For operations whose result is just the command's status: submits, and returns the status or
+ * NFS4_PARKED with c->phase 1 and c->op_state the struct state_result.
+ */
+enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *cmd);
 /*
  * After a command failed because of `conflict_client`: if that client's lease has passed it is
  * expired and true returned: submit again.

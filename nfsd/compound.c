@@ -1,0 +1,616 @@
+/*
+ * The life of a compound
+ *
+ *	compound_run:  header decoded, reply begun
+ *	   |
+ *	   v
+ *	compound_go:   for each operation: decode -> checks -> run -> status into the reply
+ *	   |    ^              |
+ *	   |    |              | NFS4_PARKED: the call is kept; compound_resume() leads back
+ *	   |    +--------------+
+ *	   v
+ *	compound_end:  counts and status patched; slot and duplicate cache learn the reply
+ *
+ * The reply is encoded in place. Each result is op number, status, body; the body of a failed
+ * operation is dropped unless it set c->error_body. STATUS_ROOM bytes of the reply are held back so
+ * that the operation that finds the reply full can still say so.
+ */
+#include "nfsd/compound.h"
+
+#include <netinet/in.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "nfsd/drc.h"
+#include "nfsd/ops.h"
+#include "nfsd/utf8.h"
+
+#define MAX_TAG	    1024 /* bytes; longer ones are not worth echoing */
+#define MAX_OPS_V40 512
+#define STATUS_ROOM 8
+
+/* ---- places ---- */
+
+void place_clear(struct place *p)
+{
+	object_unref(p->object);
+	cred_unref(p->cred);
+	p->object = NULL;
+	p->cred = NULL;
+	p->export = NULL;
+	p->fh.len = 0;
+	p->has_stateid = false;
+}
+
+void place_copy(struct place *to, const struct place *from)
+{
+	struct object *obj = object_ref(from->object);
+	const struct cred *cred = cred_ref(from->cred);
+
+	place_clear(to);
+	*to = *from;
+	to->object = obj;
+	to->cred = cred;
+}
+
+/* The caller as the export's options let them act. NULL: out of memory. */
+static const struct cred *map_cred(const struct cred *caller, const struct export_options *o)
+{
+	const struct cred *mapped;
+	gid_t groups[CRED_MAX_GROUPS];
+	uint32_t n = 0;
+	bool squash_root = o->squash == SQUASH_ROOT;
+
+	if (o->squash == SQUASH_ALL)
+		return cred_get(o->anon_uid, o->anon_gid, NULL, 0);
+	if (!squash_root || (caller->uid != 0 && !cred_in_group(caller, 0)))
+		return cred_ref(caller);
+	for (uint32_t i = 0; i < caller->ngroups; i++)
+		groups[n++] = caller->groups[i] ? caller->groups[i] : o->anon_gid;
+	mapped = cred_get(caller->uid ? caller->uid : o->anon_uid,
+			  caller->gid ? caller->gid : o->anon_gid, groups, n);
+	return mapped;
+}
+
+static bool from_reserved_port(const struct sockaddr *peer)
+{
+	in_port_t port = 0;
+
+	if (peer->sa_family == AF_INET)
+		port = ((const struct sockaddr_in *)peer)->sin_port;
+	else if (peer->sa_family == AF_INET6)
+		port = ((const struct sockaddr_in6 *)peer)->sin6_port;
+	return ntohs(port) < IPPORT_RESERVED;
+}
+
+static uint32_t flavor_bit(enum rpc_flavor flavor)
+{
+	return flavor == RPC_AUTH_SYS ? SEC_SYS : 0;
+}
+
+enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struct object *obj)
+{
+	struct place *here = &c->current;
+	const struct export_options *options;
+	const struct cred *cred;
+
+	if (here->object && here->export == exp) {
+		/* The same export again: nothing to ask. */
+		object_unref(here->object);
+		here->object = obj;
+		here->fh.len = 0;
+		here->has_stateid = false;
+		return NFS4_OK;
+	}
+	options = export_client_options(c->exports, exp, rpc_conn_peer(c->call->conn));
+	if (!options || (options->secure && !from_reserved_port(rpc_conn_peer(c->call->conn)))) {
+		object_unref(obj);
+		return NFS4ERR_ACCESS;
+	}
+	if (!(options->sec_flavors & flavor_bit(c->call->auth.flavor))) {
+		object_unref(obj);
+		return NFS4ERR_WRONGSEC;
+	}
+	cred = map_cred(c->call->auth.cred, options);
+	if (!cred) {
+		object_unref(obj);
+		return NFS4ERR_DELAY;
+	}
+	place_clear(here);
+	here->export = exp;
+	here->object = obj;
+	here->options = options;
+	here->cred = cred;
+	return NFS4_OK;
+}
+
+enum nfsstat4 compound_enter(struct compound *c, struct object *obj)
+{
+	struct export *exp = c->current.export, *to;
+	struct object *root;
+	int err;
+
+	/* A stack of exports on one directory is not possible: one crossing suffices. */
+	to = export_set_cross(c->exports, exp, obj);
+	if (!to) {
+		if (!exp->entry &&
+		    !export_pseudo_visible(c->exports, obj, rpc_conn_peer(c->call->conn))) {
+			object_unref(obj);
+			return NFS4ERR_NOENT;
+		}
+		return compound_set_current(c, exp, obj);
+	}
+	object_unref(obj);
+	err = to->backend->backend->root(to->backend, &root);
+	return err ? status_from_errno(err) : compound_set_current(c, to, root);
+}
+
+enum nfsstat4 compound_put_fh(struct compound *c, const uint8_t *bytes, uint32_t len)
+{
+	uint64_t id;
+	struct bytes handle;
+	struct export *exp;
+	struct object *obj;
+	enum nfsstat4 status;
+	int err;
+
+	status = fh_decode(&c->server->options.handle_key, bytes, len, &id, &handle);
+	if (status != NFS4_OK)
+		return status;
+	exp = export_set_find(c->exports, id);
+	if (!exp)
+		return NFS4ERR_STALE;
+	err = exp->backend->backend->from_handle(exp->backend, handle.p, handle.len, &obj);
+	if (err)
+		return err == -EBADF ? NFS4ERR_BADHANDLE : status_from_errno(err);
+	status = compound_set_current(c, exp, obj);
+	if (status == NFS4_OK) {
+		memcpy(c->current.fh.data, bytes, len);
+		c->current.fh.len = (uint8_t)len;
+	}
+	return status;
+}
+
+enum nfsstat4 compound_fh(struct compound *c, const struct nfs_fh **out)
+{
+	struct place *here = &c->current;
+	struct backend_handle handle;
+
+	if (here->fh.len == 0) {
+		int err = here->object->backend->to_handle(here->object, &handle);
+
+		if (err)
+			return status_from_errno(err);
+		fh_encode(&c->server->options.handle_key, here->export->id, &handle, &here->fh);
+	}
+	*out = &here->fh;
+	return NFS4_OK;
+}
+
+enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key)
+{
+	struct object *obj = c->current.object;
+	struct backend_handle handle;
+	size_t name_len = strlen(obj->backend->name);
+	uint8_t *p;
+	int err = obj->backend->to_handle(obj, &handle);
+
+	if (err)
+		return status_from_errno(err);
+	p = arena_alloc(&c->call->arena, name_len + handle.len);
+	if (!p)
+		return NFS4ERR_DELAY;
+	memcpy(p, obj->backend->name, name_len);
+	memcpy(p + name_len, handle.bytes, handle.len);
+	*key = (struct bytes){ p, (uint32_t)(name_len + handle.len) };
+	return NFS4_OK;
+}
+
+enum nfsstat4 compound_want_directory(struct compound *c)
+{
+	switch (c->current.object->type) {
+	case FILE_DIRECTORY:
+		return NFS4_OK;
+	case FILE_SYMLINK:
+		return NFS4ERR_SYMLINK;
+	default:
+		return NFS4ERR_NOTDIR;
+	}
+}
+
+enum nfsstat4 compound_want_regular(struct compound *c)
+{
+	switch (c->current.object->type) {
+	case FILE_REGULAR:
+		return NFS4_OK;
+	case FILE_DIRECTORY:
+		return NFS4ERR_ISDIR;
+	case FILE_SYMLINK:
+		return c->minor == 0 ? NFS4ERR_INVAL : NFS4ERR_SYMLINK;
+	default:
+		return c->minor == 0 ? NFS4ERR_INVAL : NFS4ERR_WRONG_TYPE;
+	}
+}
+
+enum nfsstat4 compound_want_writable(struct compound *c)
+{
+	if (c->current.options->read_only ||
+	    (c->current.export->backend->capabilities & BACKEND_READ_ONLY))
+		return NFS4ERR_ROFS;
+	return NFS4_OK;
+}
+
+/* ---- names ---- */
+
+enum nfsstat4 compound_check_name(struct compound *c, const struct name4 *name, const char **out)
+{
+	char *s;
+
+	if (name->len == 0)
+		return NFS4ERR_INVAL;
+	if (name->len > 255)
+		return NFS4ERR_NAMETOOLONG;
+	if (memchr(name->p, '\0', name->len))
+		return NFS4ERR_BADCHAR;
+	if (memchr(name->p, '/', name->len))
+		return NFS4ERR_BADCHAR;
+	if (c->current.options->utf8_names && !utf8_valid(name->p, name->len))
+		return NFS4ERR_INVAL;
+	if (name->p[0] == '.' && (name->len == 1 || (name->len == 2 && name->p[1] == '.')))
+		return NFS4ERR_BADNAME;
+	s = arena_strndup(&c->call->arena, name->p, name->len);
+	if (!s)
+		return NFS4ERR_DELAY;
+	*out = s;
+	return NFS4_OK;
+}
+
+/* ---- the state machine ---- */
+
+static void submit_done(void *arg)
+{
+	compound_resume(arg);
+}
+
+enum nfsstat4 compound_submit(struct compound *c, struct state_command *cmd,
+			      struct state_result *result)
+{
+	if (cluster_submit(c->server->cluster, cmd, result, submit_done, c) == CLUSTER_PENDING)
+		return NFS4_PARKED;
+	return NFS4_OK;
+}
+
+enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *cmd)
+{
+	struct state_result *result = arena_zalloc(&c->call->arena, sizeof(*result));
+
+	if (!result)
+		return c->minor == 0 ? NFS4ERR_RESOURCE : NFS4ERR_DELAY;
+	c->op_state = result;
+	c->phase = 1;
+	if (compound_submit(c, cmd, result) == NFS4_PARKED)
+		return NFS4_PARKED;
+	return result->status;
+}
+
+bool compound_expire_conflict(struct compound *c, uint64_t conflict_client)
+{
+	if (conflict_client == 0 || conflict_client == c->clientid ||
+	    !state_is_courtesy(c->server->state, conflict_client))
+		return false;
+	nfs_server_expire_client(c->server, conflict_client);
+	return true;
+}
+
+struct state_command *compound_command(struct compound *c, enum state_command_type type)
+{
+	struct state_command *cmd = arena_zalloc(&c->call->arena, sizeof(*cmd));
+
+	if (cmd) {
+		cmd->type = type;
+		cmd->minor = c->minor;
+		cmd->clientid = c->clientid;
+		cmd->principal = c->principal;
+	}
+	return cmd;
+}
+
+enum nfsstat4 compound_resolve_stateid(struct compound *c, struct stateid *id)
+{
+	static const uint8_t zeros[NFS4_OTHER_SIZE];
+
+	if (c->minor == 0 || id->seqid != 1 || memcmp(id->other, zeros, sizeof(zeros)) != 0)
+		return NFS4_OK;
+	if (!c->current.has_stateid)
+		return NFS4ERR_BAD_STATEID;
+	*id = c->current.stateid;
+	return NFS4_OK;
+}
+
+void compound_set_stateid(struct compound *c, const struct stateid *id)
+{
+	c->current.stateid = *id;
+	c->current.has_stateid = true;
+}
+
+/* ---- running ---- */
+
+/* The principal as the state machine compares it: flavor and user. */
+static bool set_principal(struct compound *c)
+{
+	uint32_t words[2] = { c->call->auth.flavor,
+			      c->call->auth.cred ? c->call->auth.cred->uid : UINT32_MAX };
+	uint8_t *p = arena_alloc(&c->call->arena, sizeof(words));
+
+	if (!p)
+		return false;
+	memcpy(p, words, sizeof(words));
+	c->principal = (struct bytes){ p, sizeof(words) };
+	return true;
+}
+
+/* Before an operation is looked at: may it come here (RFC 8881 sections 2.10.2 and 16.1)? */
+static enum nfsstat4 check_position(struct compound *c, uint32_t opnum)
+{
+	if (c->minor == 0)
+		return NFS4_OK;
+	if (opnum == OP_SEQUENCE)
+		return c->index == 0 ? NFS4_OK : NFS4ERR_SEQUENCE_POS;
+	if (c->index == 0 && !(c->row->flags & ROW_NO_SESSION))
+		return NFS4ERR_OP_NOT_IN_SESSION;
+	if (c->index == 0 && c->nops > 1)
+		return NFS4ERR_NOT_ONLY_OP;
+	return NFS4_OK;
+}
+
+static enum nfsstat4 check_filehandles(const struct compound *c)
+{
+	if ((c->row->flags & ROW_NEEDS_FH) && !c->current.object)
+		return NFS4ERR_NOFILEHANDLE;
+	if ((c->row->flags & ROW_NEEDS_SAVED_FH) && !c->saved.object)
+		return NFS4ERR_NOFILEHANDLE;
+	return NFS4_OK;
+}
+
+/* The reply cannot take what an operation has to say. */
+static enum nfsstat4 too_big(const struct compound *c)
+{
+	if (c->minor == 0)
+		return NFS4ERR_RESOURCE;
+	if (c->has_session && c->slot.cache_this &&
+	    c->slot.fore.max_response_cached < c->slot.fore.max_response)
+		return NFS4ERR_REP_TOO_BIG_TO_CACHE;
+	return NFS4ERR_REP_TOO_BIG;
+}
+
+/* What changes something must not find out afterwards that its result does not fit. */
+static enum nfsstat4 check_reply_room(struct compound *c)
+{
+	struct xdr_out *x = reply_of(c);
+
+	if (xdr_out_total(x) + c->row->max_body > x->limit ||
+	    ((c->row->flags & ROW_MODIFIES) && !xdr_out_grow(x, c->row->max_body)))
+		return too_big(c);
+	return NFS4_OK;
+}
+
+static enum nfsstat4 op_prepare(struct compound *c, uint32_t opnum)
+{
+	struct rpc_call *call = c->call;
+	enum nfsstat4 status;
+
+	c->row = op_find(opnum, c->minor);
+	if (!c->row)
+		return NFS4ERR_OP_ILLEGAL;
+	status = check_position(c, opnum);
+	if (status != NFS4_OK)
+		return status;
+	if (!c->row->run)
+		return NFS4ERR_NOTSUPP;
+	if (c->row->args_size) {
+		c->args = arena_zalloc(&call->arena, c->row->args_size);
+		if (!c->args)
+			return NFS4ERR_DELAY;
+		if (!c->row->decode(&call->args, &call->arena, c->args))
+			return NFS4ERR_BADXDR;
+	}
+	status = check_filehandles(c);
+	return status == NFS4_OK ? check_reply_room(c) : status;
+}
+
+/* Begins the next operation's result; *opnum is what the reply repeats. */
+static enum nfsstat4 op_begin(struct compound *c)
+{
+	struct xdr_out *x = reply_of(c);
+	uint32_t opnum;
+	bool decoded = xdr_get_u32(&c->call->args, &opnum);
+	bool known = decoded && op_find(opnum, c->minor);
+
+	c->op_mark = xdr_out_mark(x);
+	c->phase = 0;
+	c->op_state = NULL;
+	c->error_body = false;
+	xdr_put_u32(x, known ? opnum : OP_ILLEGAL);
+	c->status_at = x->len;
+	xdr_put_u32(x, NFS4_OK);
+	c->body_at = x->len;
+	if (x->failed)
+		return too_big(c);
+	if (!decoded)
+		return NFS4ERR_BADXDR;
+	return op_prepare(c, opnum);
+}
+
+/* Ends the operation's result: puts the status in, drops a body that does not belong. */
+static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
+{
+	struct xdr_out *x = reply_of(c);
+
+	if (x->failed && (status == NFS4_OK || c->error_body)) {
+		status = too_big(c);
+		c->error_body = false;
+	}
+	if (status != NFS4_OK && !c->error_body) {
+		uint32_t opnum = OP_ILLEGAL, be;
+		struct xdr_mark m = c->op_mark;
+
+		if (!x->failed || x->len >= m.len + 4) {
+			memcpy(&be, x->buf + m.len, 4);
+			opnum = be32toh(be);
+		}
+		xdr_out_rewind(x, m);
+		x->limit += STATUS_ROOM;
+		xdr_put_u32(x, opnum);
+		xdr_put_u32(x, status);
+		x->limit -= STATUS_ROOM;
+	} else if (status != NFS4_OK) {
+		xdr_patch_u32(x, c->status_at, status);
+	}
+	return status;
+}
+
+static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, uint32_t nresults)
+{
+	struct xdr_out *x = reply_of(c);
+	size_t start = c->res_at;
+	uint32_t tag_len;
+
+	memcpy(&tag_len, x->buf + start + 4, 4);
+	tag_len = be32toh(tag_len);
+	xdr_patch_u32(x, start, status);
+	xdr_patch_u32(x, start + 8 + tag_len + xdr_pad(tag_len), nresults);
+	if (c->has_session) {
+		bool cache = (c->slot.cache_this || nresults == 1) && x->extent_len == 0;
+
+		state_sequence_end(c->server->state, &c->slot, cache ? x->buf + start : NULL,
+				   (uint32_t)(cache ? x->len - start : 0));
+		c->has_session = false;
+	}
+	if (c->drc) {
+		drc_finish(c->server->drc, c->drc, x->buf + start, x->len - start);
+		c->drc = NULL;
+	}
+	place_clear(&c->current);
+	place_clear(&c->saved);
+	export_set_unref(c->exports);
+	return RPC_REPLY;
+}
+
+/* A retry whose reply is known: the cached COMPOUND4res takes the place of what we have. */
+static enum rpc_verdict compound_replay(struct compound *c, const uint8_t *reply, uint32_t len)
+{
+	struct xdr_out *x = reply_of(c);
+
+	xdr_out_rewind(x, (struct xdr_mark){ c->res_at, 0 });
+	x->limit += STATUS_ROOM;
+	xdr_put_fixed(x, reply, len);
+	if (c->has_session)
+		state_sequence_end(c->server->state, &c->slot, NULL, 0);
+	c->has_session = false;
+	place_clear(&c->current);
+	place_clear(&c->saved);
+	export_set_unref(c->exports);
+	return x->failed ? RPC_SYSTEM_ERR : RPC_REPLY;
+}
+
+/*
+ * Minor version 0 has no slots: what is neither idempotent nor protected by a seqid is looked
+ * up in the cache of duplicate requests before it runs. True: *verdict is the answer.
+ */
+static bool answered_before(struct compound *c, enum rpc_verdict *verdict)
+{
+	const uint8_t *reply;
+	size_t len;
+
+	if (c->minor != 0 || c->drc || !(c->row->flags & ROW_MODIFIES))
+		return false;
+	c->drc = drc_begin(c->server->drc, c->call, c->args_start, &reply, &len);
+	if (!c->drc || !reply)
+		return false;
+	*verdict = compound_replay(c, reply, (uint32_t)len);
+	drc_release(c->server->drc, c->drc);
+	c->drc = NULL;
+	return true;
+}
+
+static enum rpc_verdict compound_go(struct compound *c, bool resumed)
+{
+	enum nfsstat4 status = NFS4_OK;
+	enum rpc_verdict verdict;
+
+	for (; c->index < c->nops; c->index++) {
+		if (!resumed) {
+			status = op_begin(c);
+			if (status == NFS4_OK && answered_before(c, &verdict))
+				return verdict;
+		}
+		resumed = false;
+		if (status == NFS4_OK)
+			status = c->row->run(c, c->args);
+		if (status == NFS4_PARKED)
+			return RPC_PARKED;
+		if (c->has_session && c->slot.replay)
+			return compound_replay(c, c->slot.replay, c->slot.replay_len);
+		status = op_finish(c, status);
+		if (status != NFS4_OK)
+			return compound_end(c, status, c->index + 1);
+	}
+	return compound_end(c, status, c->index);
+}
+
+static enum rpc_verdict compound_continue(struct rpc_call *call)
+{
+	return compound_go(call->user, true);
+}
+
+void compound_resume(struct compound *c)
+{
+	rpc_call_resume(c->call);
+}
+
+/* COMPOUND4res without results, for what is refused as a whole. */
+static enum nfsstat4 check_whole(struct compound *c, struct bytes tag)
+{
+	if (c->minor > 2 || !(c->server->options.minor_versions & 1u << c->minor))
+		return NFS4ERR_MINOR_VERS_MISMATCH;
+	if (!utf8_valid(tag.p, tag.len))
+		return NFS4ERR_INVAL;
+	if (c->minor == 0 && c->nops > MAX_OPS_V40)
+		return NFS4ERR_RESOURCE;
+	return NFS4_OK;
+}
+
+enum rpc_verdict compound_run(struct nfs_server *server, struct rpc_call *call)
+{
+	struct xdr_in *in = &call->args;
+	struct xdr_out *x = &call->reply;
+	struct compound *c = arena_zalloc(&call->arena, sizeof(*c));
+	enum nfsstat4 status;
+	struct bytes tag;
+
+	if (!c)
+		return RPC_SYSTEM_ERR;
+	c->args_start = in->p;
+	if (!xdr_get_opaque(in, MAX_TAG, &tag.p, &tag.len) || !xdr_get_u32(in, &c->minor) ||
+	    !xdr_get_u32(in, &c->nops))
+		return RPC_GARBAGE_ARGS;
+	c->server = server;
+	c->call = call;
+	call->user = c;
+	call->resume = compound_continue;
+	if (!set_principal(c))
+		return RPC_SYSTEM_ERR;
+	c->res_at = x->len;
+	xdr_put_u32(x, NFS4_OK);
+	xdr_put_opaque(x, tag.p, tag.len);
+	xdr_put_u32(x, 0);
+	if (x->failed)
+		return RPC_SYSTEM_ERR;
+	c->exports = nfs_server_exports(server);
+	x->limit -= STATUS_ROOM;
+	status = check_whole(c, tag);
+	if (status != NFS4_OK)
+		return compound_end(c, status, 0);
+	return compound_go(c, false);
+}

@@ -1,0 +1,202 @@
+/*
+ * Entries are in a hash table and, oldest first, in a list. Everything is under one lock: only
+ * requests of minor version 0 that change the name space come here. An entry with holders is never
+ * thrown out, so the bytes of its reply stay while they are being sent.
+ */
+#include "nfsd/drc.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/blocking.h"
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/lock.h"
+
+#define DRC_BUCKETS	1024
+#define DRC_MAX_ENTRIES 4096
+#define DRC_MAX_REPLY	4096 /* longer ones belong to requests that need no protection */
+
+struct drc_key {
+	uint8_t addr[16];
+	uint32_t xid, uid;
+	uint64_t len, hash;
+};
+
+struct drc_entry {
+	struct drc_key key;
+	struct list age;
+	struct drc_entry *next; /* in its bucket */
+	unsigned holders;	/* the first request, and duplicates looking at the reply */
+	bool finished;
+	uint8_t *reply; /* NULL although finished: it could not be kept */
+	size_t len;
+};
+
+struct drc {
+	struct mutex lock; /* everything below and in the entries */
+	struct cond finished;
+	struct drc_entry *buckets[DRC_BUCKETS];
+	struct list by_age;
+	unsigned count;
+};
+
+struct drc *drc_new(void)
+{
+	struct drc *d = calloc(1, sizeof(*d));
+
+	if (d) {
+		mutex_init(&d->lock);
+		cond_init(&d->finished);
+		list_init(&d->by_age);
+	}
+	return d;
+}
+
+static void entry_free(struct drc_entry *e)
+{
+	free(e->reply);
+	free(e);
+}
+
+void drc_free(struct drc *d)
+{
+	struct drc_entry *e, *tmp;
+
+	if (!d)
+		return;
+	list_for_each_safe(e, tmp, &d->by_age, age)
+		entry_free(e);
+	cond_destroy(&d->finished);
+	mutex_destroy(&d->lock);
+	free(d);
+}
+
+static struct drc_key key_of(struct rpc_call *call, const uint8_t *args)
+{
+	const struct sockaddr *peer = rpc_conn_peer(call->conn);
+	size_t len = (size_t)(call->args.end - args);
+	struct drc_key k;
+
+	memset(&k, 0, sizeof(k)); /* compared with memcmp */
+	k.xid = call->xid;
+	k.uid = call->auth.cred ? call->auth.cred->uid : UINT32_MAX;
+	k.len = len;
+	k.hash = hash_bytes(args, len);
+	if (peer->sa_family == AF_INET6)
+		memcpy(k.addr, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
+	else if (peer->sa_family == AF_INET)
+		memcpy(k.addr, &((const struct sockaddr_in *)peer)->sin_addr, 4);
+	return k;
+}
+
+static struct drc_entry **bucket_of(struct drc *d, const struct drc_key *k)
+{
+	return &d->buckets[hash_bytes(k, sizeof(*k)) % DRC_BUCKETS];
+}
+
+static void entry_remove(struct drc *d, struct drc_entry *e) REQUIRES(d->lock)
+{
+	struct drc_entry **link = bucket_of(d, &e->key);
+
+	while (*link != e)
+		link = &(*link)->next;
+	*link = e->next;
+	list_remove(&e->age);
+	d->count--;
+	entry_free(e);
+}
+
+static void drop_oldest(struct drc *d) REQUIRES(d->lock)
+{
+	struct drc_entry *e;
+
+	list_for_each(e, &d->by_age, age) {
+		if (e->holders == 0) {
+			entry_remove(d, e);
+			return;
+		}
+	}
+}
+
+static struct drc_entry *entry_add(struct drc *d, const struct drc_key *k) REQUIRES(d->lock)
+{
+	struct drc_entry *e = calloc(1, sizeof(*e));
+	struct drc_entry **bucket = bucket_of(d, k);
+
+	if (!e)
+		return NULL;
+	if (d->count >= DRC_MAX_ENTRIES)
+		drop_oldest(d);
+	e->key = *k;
+	e->holders = 1;
+	e->next = *bucket;
+	*bucket = e;
+	list_push_back(&d->by_age, &e->age);
+	d->count++;
+	return e;
+}
+
+struct drc_entry *drc_begin(struct drc *d, struct rpc_call *call, const uint8_t *args,
+			    const uint8_t **reply, size_t *len)
+{
+	struct drc_key k = key_of(call, args);
+	struct drc_entry *e;
+
+	*reply = NULL;
+	mutex_lock(&d->lock);
+	for (e = *bucket_of(d, &k); e; e = e->next) {
+		if (memcmp(&e->key, &k, sizeof(k)) == 0)
+			break;
+	}
+	if (!e) {
+		e = entry_add(d, &k);
+		mutex_unlock(&d->lock);
+		return e;
+	}
+	e->holders++;
+	if (!e->finished) {
+		mutex_unlock(&d->lock);
+		blocking_section();
+		mutex_lock(&d->lock);
+	}
+	while (!e->finished)
+		cond_wait(&d->finished, &d->lock);
+	if (e->reply) {
+		*reply = e->reply;
+		*len = e->len;
+	} else {
+		e->holders--;
+		e = NULL;
+	}
+	mutex_unlock(&d->lock);
+	return e;
+}
+
+void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t len)
+{
+	uint8_t *copy = reply && len <= DRC_MAX_REPLY ? malloc(len) : NULL;
+
+	if (copy)
+		memcpy(copy, reply, len);
+	mutex_lock(&d->lock);
+	e->reply = copy;
+	e->len = len;
+	e->finished = true;
+	e->holders--;
+	cond_broadcast(&d->finished);
+	mutex_unlock(&d->lock);
+}
+
+void drc_release(struct drc *d, struct drc_entry *e)
+{
+	mutex_lock(&d->lock);
+	e->holders--;
+	mutex_unlock(&d->lock);
+}
+
+void drc_abandon(struct drc *d, struct drc_entry *e)
+{
+	drc_finish(d, e, NULL, 0);
+}

@@ -1,0 +1,34 @@
+/*
+ * The cache of duplicate requests, for minor version 0: a client that lost its connection sends
+ * what it had in flight again, and CREATE, REMOVE, RENAME and LINK must then not be done twice.
+ * (Minor versions above 0 have sessions for this.)
+ *
+ * A request is recognised by the client's address, user, XID, length and a hash of its
+ * arguments. The cache is small: it has to outlive a reconnect, not a lease.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rpc/rpc.h"
+
+struct drc;
+struct drc_entry;
+
+struct drc *drc_new(void); /* NULL: out of memory */
+void drc_free(struct drc *d);
+
+/*
+ * The request's entry, held by the caller. *reply NULL: first seen, to be finished with
+ * drc_finish(). Else its earlier reply, valid until drc_release(); waits for it while
+ * the first is still running. NULL when out of memory: the request goes on unprotected.
+ */
+struct drc_entry *drc_begin(struct drc *d, struct rpc_call *call, const uint8_t *args,
+			    const uint8_t **reply, size_t *len);
+/* Remembers a copy of the reply and gives the entry back. */
+void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t len);
+/* Gives an entry back that was found with its reply. */
+void drc_release(struct drc *d, struct drc_entry *e);
+/* Gives a first entry back whose request will have no reply. */
+void drc_abandon(struct drc *d, struct drc_entry *e);
