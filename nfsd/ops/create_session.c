@@ -1,0 +1,151 @@
+/* CREATE_SESSION: RFC 8881 section 18.36. Sequencing, limits and replay are in state/session.c. */
+#include "base/random.h"
+#include "nfsd/ops_list.h"
+
+#define KNOWN_FLAGS                                                                                \
+	(CREATE_SESSION4_FLAG_PERSIST | CREATE_SESSION4_FLAG_CONN_BACK_CHAN |                      \
+	 CREATE_SESSION4_FLAG_CONN_RDMA)
+#define AUTH_SYS_MAX_NAME 255
+#define AUTH_SYS_MAX_GIDS 16
+
+struct create_session_args {
+	uint64_t clientid;
+	uint32_t sequence, flags, cb_program;
+	struct channel_attrs fore, back;
+	uint32_t cb_uid, cb_gid;
+};
+
+static bool get_channel_attrs(struct xdr_in *x, struct channel_attrs *a)
+{
+	uint32_t n_ird, ird;
+
+	return xdr_get_u32(x, &a->header_pad) && xdr_get_u32(x, &a->max_request) &&
+	       xdr_get_u32(x, &a->max_response) && xdr_get_u32(x, &a->max_response_cached) &&
+	       xdr_get_u32(x, &a->max_ops) && xdr_get_u32(x, &a->max_slots) &&
+	       xdr_get_u32(x, &n_ird) && n_ird <= 1 && (n_ird == 0 || xdr_get_u32(x, &ird));
+}
+
+static bool get_auth_sys(struct xdr_in *x, struct create_session_args *a)
+{
+	const uint8_t *name;
+	uint32_t stamp, len, n, gid;
+
+	if (!xdr_get_u32(x, &stamp) || !xdr_get_opaque(x, AUTH_SYS_MAX_NAME, &name, &len) ||
+	    !xdr_get_u32(x, &a->cb_uid) || !xdr_get_u32(x, &a->cb_gid) || !xdr_get_u32(x, &n) ||
+	    n > AUTH_SYS_MAX_GIDS)
+		return false;
+	while (n-- > 0) {
+		if (!xdr_get_u32(x, &gid))
+			return false;
+	}
+	return true;
+}
+
+/* callback_sec_parms4<> */
+static bool get_sec_parms(struct xdr_in *x, struct create_session_args *a)
+{
+	const uint8_t *p;
+	uint32_t n, flavor, service, len;
+
+	if (!xdr_get_u32(x, &n))
+		return false;
+	while (n-- > 0) {
+		if (!xdr_get_u32(x, &flavor))
+			return false;
+		if (flavor == RPC_AUTH_NONE)
+			continue;
+		if (flavor == RPC_AUTH_SYS) {
+			if (!get_auth_sys(x, a))
+				return false;
+		} else if (flavor != RPC_AUTH_GSS || !xdr_get_u32(x, &service) ||
+			   !xdr_get_opaque(x, NFS4_UINT32_MAX, &p, &len) ||
+			   !xdr_get_opaque(x, NFS4_UINT32_MAX, &p, &len)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool create_session_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	struct create_session_args *a = args;
+
+	return xdr_get_u64(x, &a->clientid) && xdr_get_u32(x, &a->sequence) &&
+	       xdr_get_u32(x, &a->flags) && get_channel_attrs(x, &a->fore) &&
+	       get_channel_attrs(x, &a->back) && xdr_get_u32(x, &a->cb_program) &&
+	       get_sec_parms(x, a);
+}
+
+static void put_channel_attrs(struct xdr_out *x, const struct channel_attrs *a)
+{
+	xdr_put_u32(x, a->header_pad);
+	xdr_put_u32(x, a->max_request);
+	xdr_put_u32(x, a->max_response);
+	xdr_put_u32(x, a->max_response_cached);
+	xdr_put_u32(x, a->max_ops);
+	xdr_put_u32(x, a->max_slots);
+	xdr_put_u32(x, 0); /* ca_rdma_ird<> */
+}
+
+static enum nfsstat4 create_session_finish(struct compound *c, struct create_session_args *a,
+					   struct state_result *result)
+{
+	struct xdr_out *x = reply_of(c);
+	uint32_t dir;
+
+	if (result->status != NFS4_OK)
+		return result->status;
+	/* The connection on which a session is made belongs to it (section 18.36.3). */
+	dir = (result->create_session.flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN) ?
+		  CDFC4_FORE_OR_BOTH :
+		  CDFC4_FORE;
+	state_bind_conn(c->server->state, &result->create_session.session,
+			rpc_conn_id(c->call->conn), &dir);
+	xdr_put_fixed(x, result->create_session.session.data, NFS4_SESSIONID_SIZE);
+	xdr_put_u32(x, result->create_session.sequence);
+	xdr_put_u32(x, result->create_session.flags);
+	put_channel_attrs(x, &result->create_session.fore);
+	put_channel_attrs(x, &result->create_session.back);
+	return NFS4_OK;
+}
+
+static enum nfsstat4 create_session_run(struct compound *c, void *args)
+{
+	struct create_session_args *a = args;
+	struct state_command *cmd;
+	struct state_result *result;
+
+	if (c->phase == 1)
+		return create_session_finish(c, a, c->op_state);
+	if (a->flags & ~KNOWN_FLAGS)
+		return NFS4ERR_INVAL;
+	cmd = compound_command(c, CMD_CREATE_SESSION);
+	result = arena_zalloc(&c->call->arena, sizeof(*result));
+	if (!cmd || !result)
+		return NFS4ERR_DELAY;
+	cmd->clientid = a->clientid;
+	cmd->create_session.sequence = a->sequence;
+	cmd->create_session.flags = a->flags;
+	cmd->create_session.fore = a->fore;
+	cmd->create_session.back = a->back;
+	cmd->create_session.cb_program = a->cb_program;
+	cmd->create_session.cb_uid = a->cb_uid;
+	cmd->create_session.cb_gid = a->cb_gid;
+	random_bytes(cmd->create_session.random, sizeof(cmd->create_session.random));
+	c->op_state = result;
+	c->phase = 1;
+	if (compound_submit(c, cmd, result) == NFS4_PARKED)
+		return NFS4_PARKED;
+	return create_session_finish(c, a, result);
+}
+
+const struct op_row op_create_session = {
+	.name = "CREATE_SESSION",
+	.min_minor = 1,
+	.max_minor = 2,
+	.flags = ROW_NO_SESSION,
+	.max_body = NFS4_SESSIONID_SIZE + 8 + 2 * 28,
+	.args_size = sizeof(struct create_session_args),
+	.decode = create_session_decode,
+	.run = create_session_run,
+};

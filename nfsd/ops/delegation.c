@@ -1,0 +1,51 @@
+/*
+ * DELEGPURGE and DELEGRETURN: RFC 7530 sections 16.5 and 16.6, RFC 8881 sections 18.5 and 18.6.
+ * No delegation is ever given, so there is none to purge (that operation is then optional:
+ * NOTSUPP, since CLAIM_DELEGATE_PREV is not supported) and no stateid that could be returned.
+ */
+#include "nfsd/ops_list.h"
+
+struct delegpurge_args {
+	uint64_t clientid;
+};
+
+static bool delegpurge_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	return xdr_get_u64(x, &((struct delegpurge_args *)args)->clientid);
+}
+
+static enum nfsstat4 delegpurge_run(struct compound *c, void *args)
+{
+	return NFS4ERR_NOTSUPP;
+}
+
+const struct op_row op_delegpurge = {
+	.name = "DELEGPURGE",
+	.max_minor = 2,
+	.args_size = sizeof(struct delegpurge_args),
+	.decode = delegpurge_decode,
+	.run = delegpurge_run,
+};
+
+struct delegreturn_args {
+	struct stateid stateid;
+};
+
+static bool delegreturn_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	return xdr_get_stateid(x, &((struct delegreturn_args *)args)->stateid);
+}
+
+static enum nfsstat4 delegreturn_run(struct compound *c, void *args)
+{
+	return NFS4ERR_BAD_STATEID;
+}
+
+const struct op_row op_delegreturn = {
+	.name = "DELEGRETURN",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.args_size = sizeof(struct delegreturn_args),
+	.decode = delegreturn_decode,
+	.run = delegreturn_run,
+};

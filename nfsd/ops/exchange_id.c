@@ -1,0 +1,160 @@
+/* EXCHANGE_ID: RFC 8881 section 18.35. The cases of its decision table are in state/client.c. */
+#include <string.h>
+
+#include "nfsd/attrs.h"
+#include "nfsd/ops_list.h"
+
+#define CLIENT_FLAGS                                                                               \
+	(EXCHGID4_FLAG_SUPP_MOVED_REFER | EXCHGID4_FLAG_SUPP_MOVED_MIGR |                          \
+	 EXCHGID4_FLAG_SUPP_FENCE_OPS | EXCHGID4_FLAG_BIND_PRINC_STATEID |                         \
+	 EXCHGID4_FLAG_MASK_PNFS | EXCHGID4_FLAG_UPD_CONFIRMED_REC_A)
+
+struct exchange_id_args {
+	struct nfs_verifier verifier;
+	struct bytes owner;
+	uint32_t flags;
+	uint32_t state_protect;
+	struct bytes impl_name;
+};
+
+static bool get_protect_ops(struct xdr_in *x)
+{
+	struct attr_bitmap ops;
+	bool unknown;
+
+	return xdr_get_bitmap(x, &ops, &unknown) && xdr_get_bitmap(x, &ops, &unknown);
+}
+
+/* sec_oid4<>: skipped. */
+static bool skip_oids(struct xdr_in *x)
+{
+	uint32_t n, len;
+	const uint8_t *p;
+
+	if (!xdr_get_u32(x, &n))
+		return false;
+	while (n-- > 0) {
+		if (!xdr_get_opaque(x, NFS4_UINT32_MAX, &p, &len))
+			return false;
+	}
+	return true;
+}
+
+static bool get_state_protect(struct xdr_in *x, uint32_t *how)
+{
+	uint32_t window, handles;
+
+	if (!xdr_get_u32(x, how))
+		return false;
+	switch (*how) {
+	case SP4_NONE:
+		return true;
+	case SP4_MACH_CRED:
+		return get_protect_ops(x);
+	case SP4_SSV:
+		return get_protect_ops(x) && skip_oids(x) && skip_oids(x) &&
+		       xdr_get_u32(x, &window) && xdr_get_u32(x, &handles);
+	default:
+		return false;
+	}
+}
+
+/* nfs_impl_id4<1>: domain, name, date. */
+static bool get_impl_id(struct xdr_in *x, struct bytes *name)
+{
+	const uint8_t *p;
+	uint32_t n, len, nseconds;
+	uint64_t seconds;
+
+	if (!xdr_get_u32(x, &n) || n > 1)
+		return false;
+	if (n == 0)
+		return true;
+	return xdr_get_opaque(x, NFS4_UINT32_MAX, &p, &len) &&
+	       xdr_get_opaque(x, NFS4_UINT32_MAX, &name->p, &name->len) &&
+	       xdr_get_u64(x, &seconds) && xdr_get_u32(x, &nseconds);
+}
+
+static bool exchange_id_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	struct exchange_id_args *a = args;
+
+	return xdr_get_copy(x, a->verifier.data, sizeof(a->verifier.data)) &&
+	       xdr_get_opaque(x, NFS4_OPAQUE_LIMIT, &a->owner.p, &a->owner.len) &&
+	       xdr_get_u32(x, &a->flags) && get_state_protect(x, &a->state_protect) &&
+	       get_impl_id(x, &a->impl_name);
+}
+
+/* server_owner4, scope and implementation. */
+static void put_server(struct compound *c)
+{
+	static const char domain[] = "atoll", name[] = "Atoll " ATOLL_VERSION;
+	struct xdr_out *x = reply_of(c);
+	const char *owner = c->server->owner_major;
+	uint32_t len = (uint32_t)strlen(owner);
+
+	xdr_put_u64(x, 0); /* so_minor_id: one server, whatever the address */
+	xdr_put_opaque(x, owner, len);
+	xdr_put_opaque(x, owner, len);
+	xdr_put_u32(x, 1);
+	xdr_put_opaque(x, domain, sizeof(domain) - 1);
+	xdr_put_opaque(x, name, sizeof(name) - 1);
+	xdr_put_u64(x, 0); /* the build's date is nobody's business */
+	xdr_put_u32(x, 0);
+}
+
+static enum nfsstat4 exchange_id_finish(struct compound *c, struct state_result *result)
+{
+	struct xdr_out *x = reply_of(c);
+
+	if (result->status != NFS4_OK)
+		return result->status;
+	xdr_put_u64(x, result->exchange_id.clientid);
+	xdr_put_u32(x, result->exchange_id.sequence);
+	xdr_put_u32(x, result->exchange_id.flags);
+	xdr_put_u32(x, SP4_NONE);
+	put_server(c);
+	return NFS4_OK;
+}
+
+static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
+{
+	struct exchange_id_args *a = args;
+	struct state_command *cmd;
+	struct state_result *result;
+
+	if (c->phase == 1)
+		return exchange_id_finish(c, c->op_state);
+	if (a->flags & ~CLIENT_FLAGS)
+		return NFS4ERR_INVAL;
+	/* Protection of the state needs RPCSEC_GSS with integrity; SSV is not offered at all. */
+	if (a->state_protect == SP4_MACH_CRED)
+		return NFS4ERR_INVAL;
+	if (a->state_protect == SP4_SSV)
+		return NFS4ERR_ENCR_ALG_UNSUPP;
+	cmd = compound_command(c, CMD_EXCHANGE_ID);
+	result = arena_zalloc(&c->call->arena, sizeof(*result));
+	if (!cmd || !result)
+		return NFS4ERR_DELAY;
+	cmd->exchange_id.owner = a->owner;
+	cmd->exchange_id.verifier = a->verifier;
+	cmd->exchange_id.flags = a->flags;
+	cmd->exchange_id.state_protect = a->state_protect;
+	cmd->exchange_id.impl_name = a->impl_name;
+	c->op_state = result;
+	c->phase = 1;
+	if (compound_submit(c, cmd, result) == NFS4_PARKED)
+		return NFS4_PARKED;
+	return exchange_id_finish(c, result);
+}
+
+const struct op_row op_exchange_id = {
+	.name = "EXCHANGE_ID",
+	.min_minor = 1,
+	.max_minor = 2,
+	.flags = ROW_NO_SESSION,
+	.max_body = 400,
+	.args_size = sizeof(struct exchange_id_args),
+	.decode = exchange_id_decode,
+	.run = exchange_id_run,
+};

@@ -1,0 +1,28 @@
+#include "nfsd/ops/io_file.h"
+
+#include "nfsd/ops.h"
+
+enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out)
+{
+	struct object *obj = c->current.object;
+	enum nfsstat4 status = compound_want_regular(c);
+	uint64_t conflict = 0;
+	struct bytes file;
+	int err;
+
+	if (status == NFS4_OK)
+		status = compound_resolve_stateid(c, id);
+	if (status == NFS4_OK)
+		status = compound_file_key(c, &file);
+	if (status != NFS4_OK)
+		return status;
+	do {
+		*out = NULL;
+		status = state_use_stateid(c->server->state, c->minor, c->clientid, id, file,
+					   access, out, &conflict);
+	} while (status == NFS4ERR_LOCKED && compound_expire_conflict(c, conflict));
+	if (status != NFS4_OK || *out)
+		return status;
+	err = obj->backend->open(obj, c->current.cred, access, out);
+	return err ? status_from_errno(err) : NFS4_OK;
+}

@@ -1,0 +1,455 @@
+/*
+ * OPEN: RFC 8881 section 18.16, RFC 7530 section 16.16.
+ *
+ *	phase 0  the arguments are checked, the file is found or made and opened with the caller's
+ *		 credentials (the kernel judges), then the share reservation is submitted
+ *	phase 1  it has been granted or refused: the open file goes to the open state, or is closed
+ *
+ * The file is opened first because permissions come first; it is truncated last, because an open
+ * that is refused must not harm it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "nfsd/attrs.h"
+#include "nfsd/ops/seqid.h"
+#include "nfsd/ops_list.h"
+
+#define WANT_FLAGS                                                                                 \
+	(OPEN4_SHARE_ACCESS_WANT_DELEG_MASK |                                                      \
+	 OPEN4_SHARE_ACCESS_WANT_SIGNAL_DELEG_WHEN_RESRC_AVAIL |                                   \
+	 OPEN4_SHARE_ACCESS_WANT_PUSH_DELEG_WHEN_UNCONTENDED)
+
+struct open_args {
+	uint32_t seqid, access, deny;
+	uint64_t clientid;
+	struct bytes owner;
+	uint32_t opentype, createmode;
+	struct fattr attrs; /* UNCHECKED4, GUARDED4, EXCLUSIVE4_1 */
+	struct nfs_verifier verifier;
+	uint32_t claim, delegate_type;
+	struct stateid delegate_stateid;
+	struct name4 name;
+};
+
+/* What lives from phase 0 to the end. */
+struct open_progress {
+	struct seqid seqid;
+	struct file *file; /* reference until it is attached */
+	struct dir_change change;
+	struct attr_set attrs;
+	uint32_t attrs_done; /* enum attr_set_bits set at creation or by truncating */
+	bool truncate;
+	struct state_command *cmd;
+	struct state_result *result;
+};
+
+static bool get_createhow(struct xdr_in *x, struct open_args *a)
+{
+	if (!xdr_get_u32(x, &a->createmode))
+		return false;
+	switch (a->createmode) {
+	case UNCHECKED4:
+	case GUARDED4:
+		return xdr_get_fattr(x, &a->attrs);
+	case EXCLUSIVE4:
+		return xdr_get_copy(x, a->verifier.data, NFS4_VERIFIER_SIZE);
+	case EXCLUSIVE4_1:
+		return xdr_get_copy(x, a->verifier.data, NFS4_VERIFIER_SIZE) &&
+		       xdr_get_fattr(x, &a->attrs);
+	default:
+		return false;
+	}
+}
+
+static bool get_claim(struct xdr_in *x, struct open_args *a)
+{
+	if (!xdr_get_u32(x, &a->claim))
+		return false;
+	switch (a->claim) {
+	case CLAIM_NULL:
+	case CLAIM_DELEGATE_PREV:
+		return xdr_get_name(x, &a->name);
+	case CLAIM_PREVIOUS:
+		return xdr_get_u32(x, &a->delegate_type);
+	case CLAIM_DELEGATE_CUR:
+		return xdr_get_stateid(x, &a->delegate_stateid) && xdr_get_name(x, &a->name);
+	case CLAIM_DELEG_CUR_FH:
+		return xdr_get_stateid(x, &a->delegate_stateid);
+	case CLAIM_FH:
+	case CLAIM_DELEG_PREV_FH:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool open_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	struct open_args *a = args;
+
+	return xdr_get_u32(x, &a->seqid) && xdr_get_u32(x, &a->access) &&
+	       xdr_get_u32(x, &a->deny) && xdr_get_u64(x, &a->clientid) &&
+	       xdr_get_opaque(x, NFS4_OPAQUE_LIMIT, &a->owner.p, &a->owner.len) &&
+	       xdr_get_u32(x, &a->opentype) && a->opentype <= OPEN4_CREATE &&
+	       (a->opentype == OPEN4_NOCREATE || get_createhow(x, a)) && get_claim(x, a);
+}
+
+/* ---- phase 0 ---- */
+
+static enum nfsstat4 check_share(struct compound *c, struct open_args *a)
+{
+	uint32_t known = OPEN4_SHARE_ACCESS_BOTH | (c->minor > 0 ? WANT_FLAGS : 0);
+	uint32_t want = a->access & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK;
+
+	if ((a->access & ~known) || (a->access & OPEN4_SHARE_ACCESS_BOTH) == 0 ||
+	    want > OPEN4_SHARE_ACCESS_WANT_CANCEL || a->deny > OPEN4_SHARE_DENY_BOTH)
+		return NFS4ERR_INVAL;
+	return NFS4_OK;
+}
+
+/* Which claims can be made at all, and when. */
+static enum nfsstat4 check_claim(struct compound *c, struct open_args *a)
+{
+	switch (a->claim) {
+	case CLAIM_PREVIOUS:
+		return NFS4ERR_NO_GRACE;
+	case CLAIM_DELEGATE_CUR:
+	case CLAIM_DELEG_CUR_FH:
+		return NFS4ERR_BAD_STATEID; /* no delegation was ever given */
+	case CLAIM_DELEGATE_PREV:
+	case CLAIM_DELEG_PREV_FH:
+		return NFS4ERR_NOTSUPP;
+	case CLAIM_FH:
+		if (a->opentype == OPEN4_CREATE)
+			return NFS4ERR_INVAL;
+		break;
+	default:
+		break;
+	}
+	if (c->minor > 0 && !state_reclaim_completed(c->server->state, c->clientid))
+		return NFS4ERR_GRACE;
+	return NFS4_OK;
+}
+
+static enum nfsstat4 check_writable(struct compound *c, struct open_args *a)
+{
+	if ((a->access & OPEN4_SHARE_ACCESS_WRITE) || a->opentype == OPEN4_CREATE)
+		return compound_want_writable(c);
+	return NFS4_OK;
+}
+
+/* Only regular files are opened; section 18.16.3 says what the others get. */
+static enum nfsstat4 check_type(const struct object *obj)
+{
+	switch (obj->type) {
+	case FILE_REGULAR:
+		return NFS4_OK;
+	case FILE_DIRECTORY:
+		return NFS4ERR_ISDIR;
+	default:
+		return NFS4ERR_SYMLINK;
+	}
+}
+
+/*
+ * Opens the current file. Who may execute a file may read it here, because a client executes
+ * by reading (its kernel has checked the execute bit, and ours has too).
+ */
+static int open_object(struct compound *c, unsigned access, struct file **out)
+{
+	struct object *obj = c->current.object;
+	const struct backend *be = obj->backend;
+	unsigned granted;
+	int err = be->open(obj, c->current.cred, access, out);
+
+	if (err == -EACCES && access == ACCESS_READ &&
+	    be->access(obj, c->current.cred, ACCESS_EXECUTE, &granted) == 0 &&
+	    (granted & ACCESS_EXECUTE))
+		err = be->open(obj, cred_root(), access, out);
+	return err;
+}
+
+static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
+				  struct open_progress *o)
+{
+	enum nfsstat4 status = check_type(c->current.object);
+	int err;
+
+	if (status != NFS4_OK)
+		return status;
+	err = open_object(c, a->access & OPEN4_SHARE_ACCESS_BOTH, &o->file);
+	return err ? status_from_errno(err) : NFS4_OK;
+}
+
+static enum nfsstat4 open_existing(struct compound *c, struct open_args *a, const char *name,
+				   struct open_progress *o)
+{
+	struct object *dir = c->current.object, *obj;
+	struct attr attr;
+	enum nfsstat4 status;
+	int err = dir->backend->lookup(dir, c->current.cred, name, &obj);
+
+	if (err == 0) {
+		err = dir->backend->getattr(dir, &attr);
+		if (err)
+			object_unref(obj);
+	}
+	if (err)
+		return status_from_errno(err);
+	/* Nothing changes in the directory. */
+	o->change = (struct dir_change){ true, attr.change, attr.change };
+	status = check_type(obj);
+	if (status != NFS4_OK) {
+		object_unref(obj);
+		return status;
+	}
+	status = compound_enter(c, obj);
+	return status == NFS4_OK ? open_current(c, a, o) : status;
+}
+
+static enum nfsstat4 create_args(struct compound *c, struct open_args *a, struct open_progress *o,
+				 struct create_args *how)
+{
+	enum nfsstat4 status = NFS4_OK;
+
+	*how = (struct create_args){ .type = FILE_REGULAR };
+	memcpy(how->verifier, a->verifier.data, BACKEND_VERIFIER_LEN);
+	switch (a->createmode) {
+	case UNCHECKED4:
+		how->mode = CREATE_UNCHECKED;
+		break;
+	case GUARDED4:
+		how->mode = CREATE_GUARDED;
+		break;
+	default:
+		how->mode = CREATE_EXCLUSIVE;
+		break;
+	}
+	if (a->createmode != EXCLUSIVE4)
+		status = fattr_to_attr_set(c, &a->attrs, a->createmode == EXCLUSIVE4_1, &o->attrs);
+	how->attrs = o->attrs;
+	/* The open itself decides about truncating, after the share reservation. */
+	if (how->mode == CREATE_UNCHECKED && (o->attrs.mask & ATTR_SET_SIZE) && o->attrs.size == 0)
+		how->attrs.mask &= ~(uint32_t)ATTR_SET_SIZE;
+	return status;
+}
+
+static enum nfsstat4 open_create(struct compound *c, struct open_args *a, const char *name,
+				 struct open_progress *o)
+{
+	struct object *dir = c->current.object, *obj;
+	struct create_args how;
+	enum nfsstat4 status;
+	bool created;
+	int err;
+
+	if (c->minor == 0 && a->createmode == EXCLUSIVE4_1)
+		return NFS4ERR_INVAL;
+	status = create_args(c, a, o, &how);
+	if (status != NFS4_OK)
+		return status;
+	if (!dir->backend->open_create)
+		return NFS4ERR_ROFS;
+	err = dir->backend->open_create(dir, c->current.cred, name,
+					a->access & OPEN4_SHARE_ACCESS_BOTH, &how, &o->change,
+					&created, &obj, &o->file);
+	if (err == -ELOOP || err == -EINVAL)
+		return NFS4ERR_SYMLINK; /* the name is no regular file */
+	if (err)
+		return status_from_errno(err);
+	if (created || how.mode == CREATE_EXCLUSIVE)
+		o->attrs_done = o->attrs.mask;
+	else if (o->attrs.mask & ATTR_SET_SIZE)
+		o->truncate = o->attrs.size == 0;
+	return compound_set_current(c, c->current.export, obj);
+}
+
+static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct open_progress *o)
+{
+	enum nfsstat4 status = check_share(c, a);
+	const char *name;
+
+	if (status == NFS4_OK)
+		status = check_claim(c, a);
+	if (status == NFS4_OK && a->claim == CLAIM_FH) {
+		status = check_writable(c, a);
+		return status == NFS4_OK ? open_current(c, a, o) : status;
+	}
+	if (status == NFS4_OK)
+		status = compound_want_directory(c);
+	if (status == NFS4_OK)
+		status = compound_check_name(c, &a->name, &name);
+	if (status == NFS4_OK)
+		status = check_writable(c, a);
+	if (status != NFS4_OK)
+		return status;
+	if (a->opentype == OPEN4_CREATE)
+		return open_create(c, a, name, o);
+	return open_existing(c, a, name, o);
+}
+
+static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct open_progress *o)
+{
+	enum nfsstat4 status;
+
+	o->cmd = compound_command(c, CMD_OPEN);
+	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
+	if (!o->cmd || !o->result)
+		return NFS4ERR_RESOURCE;
+	if (c->minor == 0)
+		o->cmd->clientid = a->clientid;
+	status = compound_file_key(c, &o->cmd->open.file);
+	if (status != NFS4_OK)
+		return status;
+	o->cmd->open.owner = a->owner;
+	o->cmd->open.access = a->access & OPEN4_SHARE_ACCESS_BOTH;
+	o->cmd->open.deny = a->deny;
+	o->cmd->open.claim = a->claim;
+	c->phase = 1;
+	return compound_submit(c, o->cmd, o->result);
+}
+
+/* ---- phase 1 ---- */
+
+/* The open was granted but the file cannot be truncated: as if it had not been granted. */
+static void open_undo(struct compound *c, struct open_progress *o)
+{
+	struct state_command *cmd = compound_command(c, CMD_CLOSE);
+
+	if (!cmd || o->result->open.upgraded)
+		return;
+	cmd->clientid = o->cmd->clientid;
+	cmd->open_downgrade.stateid = o->result->open.stateid;
+	cmd->open_downgrade.file = o->cmd->open.file;
+	cluster_submit(c->server->cluster, cmd, NULL, NULL, NULL);
+}
+
+static enum nfsstat4 open_truncate(struct compound *c, struct open_progress *o)
+{
+	struct attr_set size_only = { .mask = ATTR_SET_SIZE, .size = 0 };
+	struct object *obj = c->current.object;
+	struct file *writable = o->file->access & ACCESS_WRITE ? o->file : NULL;
+	uint32_t done;
+	int err = obj->backend->setattr(obj, writable, c->current.cred, &size_only, &done);
+
+	if (err) {
+		open_undo(c, o);
+		return status_from_errno(err);
+	}
+	o->attrs_done |= ATTR_SET_SIZE;
+	return NFS4_OK;
+}
+
+/* open_delegation4: none, with the reason where a minor version above 0 asked for one. */
+static void put_no_delegation(struct compound *c, const struct open_args *a)
+{
+	struct xdr_out *x = reply_of(c);
+	uint32_t want = a->access & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK;
+
+	if (want == OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE) {
+		xdr_put_u32(x, OPEN_DELEGATE_NONE);
+		return;
+	}
+	xdr_put_u32(x, OPEN_DELEGATE_NONE_EXT);
+	switch (want) {
+	case OPEN4_SHARE_ACCESS_WANT_NO_DELEG:
+		xdr_put_u32(x, WND4_NOT_WANTED);
+		break;
+	case OPEN4_SHARE_ACCESS_WANT_CANCEL:
+		xdr_put_u32(x, WND4_CANCELLED);
+		break;
+	default:
+		xdr_put_u32(x, WND4_RESOURCE);
+		xdr_put_bool(x, false); /* the server will not signal */
+		break;
+	}
+}
+
+static void put_result(struct compound *c, const struct open_args *a,
+		       const struct open_progress *o)
+{
+	struct xdr_out *x = reply_of(c);
+	struct attr_bitmap attrset = { 0 };
+	uint32_t rflags = OPEN4_RESULT_LOCKTYPE_POSIX;
+
+	if (o->result->open.needs_confirm)
+		rflags |= OPEN4_RESULT_CONFIRM;
+	if (a->opentype == OPEN4_CREATE && a->createmode != EXCLUSIVE4)
+		attr_set_bitmap(&a->attrs, o->attrs_done, &attrset);
+	xdr_put_stateid(x, &o->result->open.stateid);
+	xdr_put_change_info(x, &o->change);
+	xdr_put_u32(x, rflags);
+	xdr_put_bitmap(x, &attrset);
+	put_no_delegation(c, a);
+}
+
+static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct open_progress *o)
+{
+	struct state_result *result = o->result;
+	enum nfsstat4 status = NFS4_OK;
+
+	while (result->status == NFS4ERR_SHARE_DENIED &&
+	       compound_expire_conflict(c, result->conflict_client)) {
+		if (compound_submit(c, o->cmd, result) == NFS4_PARKED)
+			return NFS4_PARKED;
+	}
+	if (result->status != NFS4_OK)
+		return result->status;
+	if (o->truncate)
+		status = open_truncate(c, o);
+	if (status != NFS4_OK)
+		return status;
+	state_attach_file(c->server->state, &result->open.stateid, o->file);
+	o->file = NULL;
+	compound_set_stateid(c, &result->open.stateid);
+	put_result(c, a, o);
+	return NFS4_OK;
+}
+
+static enum nfsstat4 open_begin(struct compound *c, struct open_args *a, struct open_progress *o)
+{
+	struct owner_replay replay = { 0 };
+	enum nfsstat4 status;
+
+	if (c->minor > 0)
+		return NFS4_OK;
+	status = state_owner_hold(c->server->state, a->clientid, a->owner, a->seqid,
+				  &o->seqid.hold, &replay);
+	return seqid_begun(c, &o->seqid, status, &replay);
+}
+
+static enum nfsstat4 open_run(struct compound *c, void *args)
+{
+	struct open_args *a = args;
+	struct open_progress *o = c->op_state;
+	enum nfsstat4 status = NFS4_OK;
+
+	if (c->phase == 0) {
+		c->op_state = o = arena_zalloc(&c->call->arena, sizeof(*o));
+		if (!o)
+			return NFS4ERR_RESOURCE;
+		status = open_begin(c, a, o);
+		if (status != NFS4_OK || o->seqid.replayed)
+			return status;
+		status = open_file(c, a, o);
+		if (status == NFS4_OK)
+			status = open_submit(c, a, o);
+	}
+	if (status == NFS4_OK)
+		status = open_finish(c, a, o);
+	if (status == NFS4_PARKED)
+		return status;
+	file_unref(o->file);
+	return seqid_end(c, &o->seqid, status);
+}
+
+const struct op_row op_open = {
+	.name = "OPEN",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.max_body = 16 + 20 + 4 + 16 + 12,
+	.args_size = sizeof(struct open_args),
+	.decode = open_decode,
+	.run = open_run,
+};

@@ -1,0 +1,24 @@
+/* RENEW: RFC 7530 section 16.30. */
+#include "nfsd/ops_list.h"
+
+struct renew_args {
+	uint64_t clientid;
+};
+
+static bool renew_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	return xdr_get_u64(x, &((struct renew_args *)args)->clientid);
+}
+
+static enum nfsstat4 renew_run(struct compound *c, void *args)
+{
+	return state_renew(c->server->state, ((struct renew_args *)args)->clientid, c->principal);
+}
+
+const struct op_row op_renew = {
+	.name = "RENEW",
+	.max_minor = 0,
+	.args_size = sizeof(struct renew_args),
+	.decode = renew_decode,
+	.run = renew_run,
+};

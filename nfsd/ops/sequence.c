@@ -1,0 +1,87 @@
+/* SEQUENCE: RFC 8881 section 18.46. */
+#include "base/hash.h"
+#include "nfsd/ops_list.h"
+
+/* A WRITE's payload need not be hashed whole to tell a retry from another request. */
+#define HASHED_BYTES 512
+
+struct sequence_op_args {
+	struct sessionid session;
+	uint32_t seqid, slot, highest_slot;
+	bool cache_this;
+};
+
+static bool sequence_decode(struct xdr_in *x, struct arena *arena, void *args)
+{
+	struct sequence_op_args *a = args;
+
+	return xdr_get_copy(x, a->session.data, sizeof(a->session.data)) &&
+	       xdr_get_u32(x, &a->seqid) && xdr_get_u32(x, &a->slot) &&
+	       xdr_get_u32(x, &a->highest_slot) && xdr_get_bool(x, &a->cache_this);
+}
+
+/* The operations behind SEQUENCE, and who asks: what makes a retry the same request. */
+static uint64_t request_hash(struct compound *c)
+{
+	const struct xdr_in *rest = &c->call->args;
+	size_t len = xdr_in_left(rest);
+	uint64_t h = hash_bytes(rest->p, len < HASHED_BYTES ? len : HASHED_BYTES);
+
+	return h ^ hash_u64(len ^ (uint64_t)c->nops << 40) ^
+	       hash_bytes(c->principal.p, c->principal.len);
+}
+
+/* From here on the reply may not be longer than the session allows. */
+static void limit_reply(struct compound *c)
+{
+	struct xdr_out *x = reply_of(c);
+	uint32_t most = c->slot.fore.max_response;
+
+	if (c->slot.cache_this && c->slot.fore.max_response_cached < most)
+		most = c->slot.fore.max_response_cached;
+	if (most < x->limit)
+		x->limit = most > 8 ? most - 8 : 0; /* room for one failing operation's status */
+}
+
+static enum nfsstat4 sequence_run(struct compound *c, void *args)
+{
+	struct sequence_op_args *a = args;
+	struct xdr_out *x = reply_of(c);
+	struct sequence_args seq = {
+		.session = a->session,
+		.seqid = a->seqid,
+		.slot = a->slot,
+		.highest_slot = a->highest_slot,
+		.cache_this = a->cache_this,
+		.request_len = (uint32_t)c->call->record_len,
+		.nops = c->nops,
+		.request_hash = request_hash(c),
+		.conn_id = rpc_conn_id(c->call->conn),
+	};
+	enum nfsstat4 status = state_sequence(c->server->state, &seq, &c->slot);
+
+	if (status != NFS4_OK)
+		return status;
+	c->has_session = true;
+	c->clientid = c->slot.clientid;
+	if (c->slot.replay)
+		return NFS4_OK; /* the dispatcher answers with it */
+	limit_reply(c);
+	xdr_put_fixed(x, a->session.data, NFS4_SESSIONID_SIZE);
+	xdr_put_u32(x, a->seqid);
+	xdr_put_u32(x, a->slot);
+	xdr_put_u32(x, c->slot.highest_slot);
+	xdr_put_u32(x, c->slot.target_highest_slot);
+	xdr_put_u32(x, c->slot.status_flags);
+	return NFS4_OK;
+}
+
+const struct op_row op_sequence = {
+	.name = "SEQUENCE",
+	.min_minor = 1,
+	.max_minor = 2,
+	.max_body = NFS4_SESSIONID_SIZE + 20,
+	.args_size = sizeof(struct sequence_op_args),
+	.decode = sequence_decode,
+	.run = sequence_run,
+};
