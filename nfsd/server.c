@@ -30,6 +30,7 @@ void nfs_server_options_default(struct nfs_server_options *o)
 		.courtesy_seconds = DEFAULT_COURTESY,
 		.max_io = 1 << 20,
 		.epoch = (uint32_t)(clock_real_ns() / NS_PER_SEC),
+		.cluster_new = cluster_solo_new,
 	};
 	random_bytes(&o->handle_key, sizeof(o->handle_key));
 }
@@ -58,7 +59,7 @@ static int start_state(struct nfs_server *s)
 	if (err)
 		return err;
 	app.ctx = s->state;
-	s->cluster = cluster_solo_new(&app);
+	s->cluster = s->options.cluster_new(&app);
 	return s->cluster ? 0 : -ENOMEM;
 }
 

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/hash.h"
+#include "cluster/cluster.h"
 #include "config/exports.h"
 #include "rpc/rpc.h"
 
@@ -19,6 +20,8 @@ struct nfs_server_options {
 	/* Differs at every start (and is not reused): part of client IDs and stateids. */
 	uint32_t epoch;
 	const char *scope; /* server_scope and major id; NULL: the host's name */
+	/* The ordered log to run the state machine on. */
+	struct cluster *(*cluster_new)(const struct cluster_app *app);
 };
 
 /* Every minor version, 90 s, 1 MiB, a random key and an epoch from the clock. */
