@@ -9,3 +9,11 @@
  * one opened now as the caller. A reference for the caller. Expires courtesy clients in the way.
  */
 enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out);
+
+/*
+ * Reads at most `most` bytes at `offset` into the reply, as an opaque<>: length, bytes, padding.
+ * Long reads of a file with a descriptor go from the page cache to the socket (an extent in the
+ * reply), others are read into the reply's memory. *eof: they reach the end of the file.
+ */
+enum nfsstat4 io_read(struct compound *c, struct file *file, uint64_t offset, size_t most,
+		      size_t *filled, bool *eof);

@@ -1,12 +1,7 @@
-/*
- * READ: RFC 8881 section 18.22, RFC 7530 section 16.23. Long reads of a file with a descriptor go
- * from the page cache to the socket (an extent in the reply); others are read into the reply.
- */
+/* READ: RFC 8881 section 18.22, RFC 7530 section 16.23. */
 #include "nfsd/ops/io_file.h"
 #include "nfsd/ops_list.h"
 
-/* Below this a copy is cheaper than sendfile(2) and the system call that precedes it. */
-#define EXTENT_MIN (32 * 1024)
 /* eof, length, padding */
 #define READ_OVERHEAD 12
 
@@ -35,64 +30,19 @@ static size_t read_most(struct compound *c, const struct read_args *a)
 	return most < room ? most : room;
 }
 
-/* A cached reply must be bytes; an extent is gone once it is sent. */
-static bool wants_extent(struct compound *c, size_t most)
-{
-	return most >= EXTENT_MIN && !c->slot.cache_this &&
-	       (c->current.export->backend->capabilities & BACKEND_READ_BY_FD);
-}
-
-static void put_extent(struct compound *c, const struct payload_out *p)
-{
-	struct xdr_extent *ext = arena_zalloc(&c->call->arena, sizeof(*ext));
-
-	if (!ext) {
-		if (p->release)
-			p->release(p->release_arg);
-		reply_of(c)->failed = true;
-		return;
-	}
-	ext->fd = p->fd;
-	ext->offset = p->offset;
-	ext->len = p->filled;
-	ext->release = p->release;
-	ext->release_arg = p->release_arg;
-	xdr_put_extent(reply_of(c), ext);
-}
-
 static enum nfsstat4 read_file(struct compound *c, struct file *file, struct read_args *a,
 			       size_t most)
 {
 	struct xdr_out *x = reply_of(c);
-	struct payload_out out = { .cap = most, .fd_wanted = wants_extent(c, most), .fd = -1 };
-	size_t head = x->len, pad;
-	int err;
+	size_t head = x->len, filled;
+	bool eof;
+	enum nfsstat4 status;
 
 	xdr_put_bool(x, false);
-	xdr_put_u32(x, 0);
-	if (!xdr_out_grow(x, out.fd_wanted ? 4 : most + 4))
-		return NFS4ERR_RESOURCE;
-	if (out.fd_wanted)
-		out.buf = NULL;
-	else
-		out.buf = x->buf + x->len;
-	err = file->object->backend->read(file, a->offset, &out);
-	if (err)
-		return status_from_errno(err);
-	xdr_patch_u32(x, head, out.eof);
-	xdr_patch_u32(x, head + 4, (uint32_t)out.filled);
-	if (out.fd >= 0)
-		put_extent(c, &out);
-	else if (out.filled)
-		xdr_out_reserve(x, out.filled);
-	pad = xdr_pad(out.filled);
-	if (pad) {
-		uint8_t *p = xdr_out_reserve(x, pad);
-
-		for (size_t i = 0; p && i < pad; i++)
-			p[i] = 0;
-	}
-	return NFS4_OK;
+	status = io_read(c, file, a->offset, most, &filled, &eof);
+	if (status == NFS4_OK)
+		xdr_patch_u32(x, head, eof);
+	return status;
 }
 
 static enum nfsstat4 read_run(struct compound *c, void *args)
@@ -115,11 +65,11 @@ static enum nfsstat4 read_run(struct compound *c, void *args)
 }
 
 const struct op_row op_read = {
-	.name = "READ",
-	.max_minor = 2,
-	.flags = ROW_NEEDS_FH,
-	.max_body = READ_OVERHEAD,
-	.args_size = sizeof(struct read_args),
-	.decode = read_decode,
-	.run = read_run,
+    .name = "READ",
+    .max_minor = 2,
+    .flags = ROW_NEEDS_FH,
+    .max_body = READ_OVERHEAD,
+    .args_size = sizeof(struct read_args),
+    .decode = read_decode,
+    .run = read_run,
 };

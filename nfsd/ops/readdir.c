@@ -27,6 +27,9 @@
 /* Verifier, end of the list and eof: what the result has without entries. */
 #define EMPTY_RESULT (NFS4_VERIFIER_SIZE + 4 + 4)
 
+/* More than any entry takes. */
+#define ENTRY_ROOM 16384
+
 struct readdir_op_args {
 	uint64_t cookie;
 	uint8_t verifier[NFS4_VERIFIER_SIZE];
@@ -231,6 +234,10 @@ static bool take_entry(struct listing *l, const struct dir_entry *entry,
 		l->status = status;
 		return false;
 	}
+	if (x->failed && x->limit > mark.len + mark.extent_len + ENTRY_ROOM) {
+		l->status = NFS4ERR_DELAY; /* not the limit: out of memory */
+		return false;
+	}
 	if (x->failed || xdr_out_total(x) > l->end) {
 		xdr_out_rewind(x, mark);
 		l->full = true;
@@ -282,6 +289,7 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 	    .x = reply_of(c),
 	    .wanted = wanted,
 	    .dircount = a->dircount ? a->dircount : UINT64_MAX,
+	    .want_attr = !attr_subset(&wanted, attr_of_dir_entry()),
 	    .need_object = attr_intersects(&wanted, attr_of_file_system()),
 	    .src = {.c = c, .export = dir->export, .options = dir->options},
 	};
@@ -290,7 +298,7 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 
 	*rd = (struct readdir_args){
 	    .cookie = a->cookie,
-	    .want_attr = !attr_subset(&wanted, attr_of_dir_entry()),
+	    .want_attr = l->want_attr,
 	    .want_handle = dir->export->has_junctions || l->need_object ||
 			   attr_test(&wanted, FATTR4_FILEHANDLE),
 	    .emit = emit,
