@@ -91,7 +91,7 @@ static void print_listen(const struct config_listen *l)
 
 static void print_config(const struct config *c)
 {
-	static const char *const levels[] = {"error", "warning", "info", "debug"};
+	static const char *const levels[] = { "error", "warning", "info", "debug" };
 
 	for (unsigned i = 0; i < c->nlisten; i++)
 		print_listen(&c->listen[i]);
@@ -123,7 +123,7 @@ static int check_config(const char *path)
 	if (config_load(path, &c, &err) != 0)
 		return report(&err);
 	print_config(c);
-	defaults = (struct exports_defaults){.utf8_names = c->utf8_names};
+	defaults = (struct exports_defaults){ .utf8_names = c->utf8_names };
 	paths = calloc(c->nexports, sizeof(*paths));
 	for (unsigned i = 0; paths && i < c->nexports; i++)
 		if (!c->exports_default || access(c->exports[i], F_OK) == 0)
@@ -173,7 +173,7 @@ static bool is_config(const char *path)
 
 int admin_check(int argc, char **argv)
 {
-	static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
+	static const struct option options[] = { { "help", no_argument, NULL, 'h' }, { 0 } };
 	int opt, status = EXIT_OK;
 
 	while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {

@@ -9,9 +9,9 @@ static const struct {
 	const char *name, *arguments, *summary;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-    {"serve", "DIR [OPTIONS]", "serve a directory, without any configuration", admin_serve},
-    {"check", "FILE...", "check exports(5) files and atoll.conf", admin_check},
-    {"ping", "HOST[:PORT]", "ask an NFSv4 server whether it is there", admin_ping},
+	{ "serve", "DIR [OPTIONS]", "serve a directory, without any configuration", admin_serve },
+	{ "check", "FILE...", "check exports(5) files and atoll.conf", admin_check },
+	{ "ping", "HOST[:PORT]", "ask an NFSv4 server whether it is there", admin_ping },
 };
 
 static void usage(FILE *to)

@@ -97,7 +97,7 @@ static int ms_left(const struct target *t)
 static int connect_to(const struct addrinfo *ai, const struct target *t)
 {
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
 	int err = 0;
 	socklen_t len = sizeof(err);
 
@@ -130,9 +130,9 @@ static bool_t xdr_nothing(XDR *xdrs, ...)
 static const char *call_null(int fd, const struct addrinfo *ai, const struct target *t)
 {
 	struct sockaddr_storage addr;
-	struct netbuf address = {.maxlen = sizeof(addr), .len = ai->ai_addrlen, .buf = &addr};
+	struct netbuf address = { .maxlen = sizeof(addr), .len = ai->ai_addrlen, .buf = &addr };
 	int ms = ms_left(t);
-	struct timeval limit = {ms / 1000, ms % 1000 * 1000};
+	struct timeval limit = { ms / 1000, ms % 1000 * 1000 };
 	CLIENT *client;
 	enum clnt_stat stat;
 
@@ -148,7 +148,7 @@ static const char *call_null(int fd, const struct addrinfo *ai, const struct tar
 
 static int ping(struct target *t)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM }, *list;
 	int gai = getaddrinfo(t->host, t->port, &hints, &list);
 	const char *why = "no address";
 	int fd = -1;
@@ -190,11 +190,11 @@ static bool parse_timeout(const char *text, uint64_t *ns)
 int admin_ping(int argc, char **argv)
 {
 	static const struct option options[] = {
-	    {"timeout", required_argument, NULL, 't'},
-	    {"help", no_argument, NULL, 'h'},
-	    {0},
+		{ "timeout", required_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
-	struct target t = {.timeout_ns = 5 * NS_PER_SEC};
+	struct target t = { .timeout_ns = 5 * NS_PER_SEC };
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "t:h", options, NULL)) != -1) {

@@ -35,7 +35,7 @@ static const char usage_text[] =
     "  --log-level LEVEL     error, warning, info or debug\n";
 
 /* Where atolld may be, seen from the directory of atoll itself. */
-static const char *const places[] = {"atolld", "../sbin/atolld", "../libexec/atoll/atolld"};
+static const char *const places[] = { "atolld", "../sbin/atolld", "../libexec/atoll/atolld" };
 
 /* The path of the daemon, malloc'ed; NULL if there is none. */
 static char *find_daemon(void)

@@ -91,8 +91,8 @@ static int get_number(const struct setting *s, uint64_t min, uint64_t max, uint6
 
 static int get_bool(const struct setting *s, bool *out)
 {
-	static const char *const yes[] = {"y", "yes", "true", "t", "on", "1"};
-	static const char *const no[] = {"n", "no", "false", "f", "off", "0"};
+	static const char *const yes[] = { "y", "yes", "true", "t", "on", "1" };
+	static const char *const no[] = { "n", "no", "false", "f", "off", "0" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
 		if (strcasecmp(s->value, yes[i]) == 0 || strcasecmp(s->value, no[i]) == 0) {
@@ -189,7 +189,7 @@ static void set_sockaddr_port(struct sockaddr_storage *addr, int port)
 int config_parse_address(const char *text, struct sockaddr_storage *addr, socklen_t *len, int *port)
 {
 	char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
-	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *ai;
 	struct in_addr in;
 
@@ -224,7 +224,7 @@ static int add_pending(struct setting *s, const struct pending_listen *p)
 
 static int add_listen(struct setting *s)
 {
-	struct pending_listen p = {0};
+	struct pending_listen p = { 0 };
 	int port;
 
 	if (config_parse_address(s->value, &p.addr, &p.len, &port) != 0)
@@ -356,21 +356,21 @@ static int set_utf8_names(struct setting *s, int arg)
 }
 
 static const struct key_row keys[] = {
-    {"listen", true, set_listen, 0},
-    {"port", false, set_port, 0},
-    {"exports", true, set_exports, 0},
-    {"lease-time", false, set_lease, 0},
-    {"state-dir", false, set_state_dir, 0},
-    {"secret-file", false, set_secret_file, 0},
-    {"log-level", false, set_log_level, 0},
-    {"loops", false, set_loops, 0},
-    {"max-connections", false, set_max_connections, 0},
-    {"max-io-size", false, set_max_io, 0},
-    {"vers4.0", false, set_minor_version, 0},
-    {"vers4.1", false, set_minor_version, 1},
-    {"vers4.2", false, set_minor_version, 2},
-    {"rpcbind", false, set_rpcbind, 0},
-    {"utf8-names", false, set_utf8_names, 0},
+	{ "listen", true, set_listen, 0 },
+	{ "port", false, set_port, 0 },
+	{ "exports", true, set_exports, 0 },
+	{ "lease-time", false, set_lease, 0 },
+	{ "state-dir", false, set_state_dir, 0 },
+	{ "secret-file", false, set_secret_file, 0 },
+	{ "log-level", false, set_log_level, 0 },
+	{ "loops", false, set_loops, 0 },
+	{ "max-connections", false, set_max_connections, 0 },
+	{ "max-io-size", false, set_max_io, 0 },
+	{ "vers4.0", false, set_minor_version, 0 },
+	{ "vers4.1", false, set_minor_version, 1 },
+	{ "vers4.2", false, set_minor_version, 2 },
+	{ "rpcbind", false, set_rpcbind, 0 },
+	{ "utf8-names", false, set_utf8_names, 0 },
 };
 _Static_assert(ARRAY_SIZE(keys) <= MAX_KEYS, "given_at is too short");
 
@@ -426,7 +426,7 @@ static int apply(struct setting *s)
 
 int config_set(struct config *c, const char *key, const char *value, struct config_error *err)
 {
-	struct setting s = {.config = c, .key = key, .value = value, .file = "", .err = err};
+	struct setting s = { .config = c, .key = key, .value = value, .file = "", .err = err };
 
 	return apply(&s);
 }
@@ -472,7 +472,7 @@ void config_free(struct config *c)
 static int finish_paths(struct config *c, struct config_error *err)
 {
 	struct config_private *priv = c->priv;
-	struct setting s = {.config = c, .key = "exports", .err = err};
+	struct setting s = { .config = c, .key = "exports", .err = err };
 
 	if (!priv->state_dir && !(priv->state_dir = strdup(DEFAULT_STATE_DIR)))
 		return config_error_nomem(err);
@@ -495,7 +495,7 @@ static int finish_listen(struct config *c, struct config_error *err)
 {
 	struct config_private *priv = c->priv;
 	bool everywhere = priv->nlisten == 0;
-	struct setting s = {.config = c, .key = "listen", .err = err};
+	struct setting s = { .config = c, .key = "listen", .err = err };
 	int rc;
 
 	if (everywhere) {
@@ -591,12 +591,12 @@ static int handle_key(void *arg, const char *section, const char *name, const ch
 {
 	struct reader *r = arg;
 	struct setting s = {
-	    .config = r->config,
-	    .key = name,
-	    .value = value ? value : "",
-	    .file = r->path,
-	    .line = r->line,
-	    .err = r->err,
+		.config = r->config,
+		.key = name,
+		.value = value ? value : "",
+		.file = r->path,
+		.line = r->line,
+		.err = r->err,
 	};
 
 	if (r->rc)
@@ -628,7 +628,7 @@ static int read_file(struct reader *r)
 
 int config_load(const char *path, struct config **out, struct config_error *err)
 {
-	struct reader r = {.path = path, .err = err};
+	struct reader r = { .path = path, .err = err };
 	int rc;
 
 	r.f = fopen(path, "re");

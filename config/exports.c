@@ -109,7 +109,7 @@ static struct export_entry *entry_get(struct exports *x, const char *path, const
 
 static struct export_fsid fsid_of(const struct option_set *set)
 {
-	struct export_fsid f = {.kind = FSID_NONE};
+	struct export_fsid f = { .kind = FSID_NONE };
 
 	if (set->has_fsid_number) {
 		f.kind = set->fsid_number ? FSID_NUMBER : FSID_ROOT;
@@ -341,7 +341,7 @@ static int parse_client(struct exports *x, struct export_entry *e, struct lexer 
 	struct word w;
 	struct option_set set;
 	int rc = lex_word(lx, "()", &w);
-	struct place at = {lx->file, w.line, w.column};
+	struct place at = { lx->file, w.line, w.column };
 
 	if (rc)
 		return rc;
@@ -393,7 +393,7 @@ static int parse_line(struct exports *x, struct lexer *lx)
 {
 	struct word w;
 	int rc = lex_word(lx, "", &w);
-	struct place at = {lx->file, w.line, w.column};
+	struct place at = { lx->file, w.line, w.column };
 	struct export_entry *e;
 
 	if (!rc)
@@ -652,7 +652,7 @@ static void drop_empty_last(struct exports *x)
 int exports_add(struct exports *x, const char *path, const char *client_spec, const char *options,
 		struct config_error *err)
 {
-	struct place at = {"", 0, 0};
+	struct place at = { "", 0, 0 };
 	char *copy = strdup(path);
 	struct option_set set;
 	struct export_entry *e;

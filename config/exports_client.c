@@ -33,7 +33,7 @@ static unsigned address_bits(int family)
 
 static struct ip_address ipv4_address(const void *bytes)
 {
-	struct ip_address a = {.family = AF_INET};
+	struct ip_address a = { .family = AF_INET };
 
 	memcpy(a.bytes, bytes, 4);
 	return a;
@@ -41,7 +41,7 @@ static struct ip_address ipv4_address(const void *bytes)
 
 static struct ip_address address_of(const struct sockaddr *sa)
 {
-	struct ip_address a = {.family = AF_UNSPEC};
+	struct ip_address a = { .family = AF_UNSPEC };
 	const struct sockaddr_in6 *in6;
 
 	if (sa->sa_family == AF_INET)
@@ -60,7 +60,7 @@ static struct ip_address address_of(const struct sockaddr *sa)
 /* Numbers only, with an optional %interface behind an IPv6 address. */
 static bool parse_address(const char *text, struct ip_address *a)
 {
-	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *ai;
 	uint8_t ipv4[4];
 
@@ -209,9 +209,9 @@ static int parse_gss(struct spec *s)
 		const char *text;
 		enum export_sec sec;
 	} forms[] = {
-	    {"gss/krb5", SEC_KRB5},
-	    {"gss/krb5i", SEC_KRB5I},
-	    {"gss/krb5p", SEC_KRB5P},
+		{ "gss/krb5", SEC_KRB5 },
+		{ "gss/krb5i", SEC_KRB5I },
+		{ "gss/krb5p", SEC_KRB5P },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
@@ -267,10 +267,10 @@ static char *canonical_spec(const struct export_client *c, const char *spec)
 
 int client_parse(const char *spec, struct export_client *c, char *why, size_t why_size)
 {
-	struct spec s = {.text = spec, .client = c, .why = why, .why_size = why_size};
+	struct spec s = { .text = spec, .client = c, .why = why, .why_size = why_size };
 	int err = 0;
 
-	*c = (struct export_client){0};
+	*c = (struct export_client){ 0 };
 	if (!*spec)
 		err = SPEC_ERROR(&s, "expected a client");
 	else if (strcmp(spec, "*") == 0)
@@ -310,7 +310,7 @@ struct peer {
 /* Does `name` lead to the address? */
 static bool name_has_address(const char *name, const struct ip_address *a)
 {
-	struct addrinfo hints = {.ai_family = a->family, .ai_socktype = SOCK_STREAM};
+	struct addrinfo hints = { .ai_family = a->family, .ai_socktype = SOCK_STREAM };
 	struct addrinfo *list;
 	bool found = false;
 
@@ -332,7 +332,7 @@ static int reverse_lookup(const struct ip_address *a, char *name, socklen_t size
 		struct sockaddr sa;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
-	} u = {.sa = {.sa_family = (sa_family_t)a->family}};
+	} u = { .sa = { .sa_family = (sa_family_t)a->family } };
 	socklen_t len = a->family == AF_INET ? sizeof(u.in) : sizeof(u.in6);
 
 	if (a->family == AF_INET) {
@@ -406,7 +406,7 @@ static bool client_matches(const struct export_client *c, struct peer *p)
 const struct export_options *export_match(const struct export_entry *entry,
 					  const struct sockaddr *addr)
 {
-	struct peer p = {.address = address_of(addr)};
+	struct peer p = { .address = address_of(addr) };
 	const struct export_clients *clients = entry->clients;
 
 	if (p.address.family == AF_UNSPEC)

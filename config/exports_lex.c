@@ -6,7 +6,7 @@
 
 void lex_init(struct lexer *lx, const char *file, const char *text, struct config_error *err)
 {
-	*lx = (struct lexer){.file = file, .p = text, .line = 1, .column = 1, .err = err};
+	*lx = (struct lexer){ .file = file, .p = text, .line = 1, .column = 1, .err = err };
 }
 
 bool lex_is_blank(int c)

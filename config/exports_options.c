@@ -233,8 +233,8 @@ static const struct {
 	const char *name;
 	enum export_sec sec;
 } flavors[] = {
-    {"sys", SEC_SYS},	  {"unix", SEC_SYS},  {"krb5", SEC_KRB5}, {"krb5i", SEC_KRB5I},
-    {"krb5p", SEC_KRB5P}, {"none", SEC_NONE}, {"null", SEC_NONE},
+	{ "sys", SEC_SYS },	{ "unix", SEC_SYS },  { "krb5", SEC_KRB5 }, { "krb5i", SEC_KRB5I },
+	{ "krb5p", SEC_KRB5P }, { "none", SEC_NONE }, { "null", SEC_NONE },
 };
 
 static enum export_sec flavor_by_name(const char *name, size_t len)
@@ -306,54 +306,54 @@ static int set_xprtsec(struct option *opt, int arg)
 
 /* Sorted by what they are about; the order has no meaning. */
 static const struct option_row rows[] = {
-    {"ro", NO_VALUE, set_read_only, true},
-    {"rw", NO_VALUE, set_read_only, false},
-    {"root_squash", NO_VALUE, set_root_squash, true},
-    {"no_root_squash", NO_VALUE, set_root_squash, false},
-    {"all_squash", NO_VALUE, set_all_squash, true},
-    {"no_all_squash", NO_VALUE, set_all_squash, false},
-    {"anonuid", NEEDS_VALUE, set_anon_id, false},
-    {"anongid", NEEDS_VALUE, set_anon_id, true},
-    {"sec", NEEDS_VALUE, set_sec, 0},
-    {"secure", NO_VALUE, set_secure, true},
-    {"insecure", NO_VALUE, set_secure, false},
-    {"async", NO_VALUE, set_async, true},
-    {"sync", NO_VALUE, set_async, false},
-    {"crossmnt", NO_VALUE, set_crossmnt, true},
-    {"nocrossmnt", NO_VALUE, set_crossmnt, false},
-    {"nohide", NO_VALUE, set_nohide, true},
-    {"hide", NO_VALUE, set_nohide, false},
-    {"fsid", NEEDS_VALUE, set_fsid, 0},
-    {"mountpoint", MAY_HAVE_VALUE, set_mountpoint, 0},
-    {"mp", MAY_HAVE_VALUE, set_mountpoint, 0},
-    {"xprtsec", NEEDS_VALUE, set_xprtsec, 0},
+	{ "ro", NO_VALUE, set_read_only, true },
+	{ "rw", NO_VALUE, set_read_only, false },
+	{ "root_squash", NO_VALUE, set_root_squash, true },
+	{ "no_root_squash", NO_VALUE, set_root_squash, false },
+	{ "all_squash", NO_VALUE, set_all_squash, true },
+	{ "no_all_squash", NO_VALUE, set_all_squash, false },
+	{ "anonuid", NEEDS_VALUE, set_anon_id, false },
+	{ "anongid", NEEDS_VALUE, set_anon_id, true },
+	{ "sec", NEEDS_VALUE, set_sec, 0 },
+	{ "secure", NO_VALUE, set_secure, true },
+	{ "insecure", NO_VALUE, set_secure, false },
+	{ "async", NO_VALUE, set_async, true },
+	{ "sync", NO_VALUE, set_async, false },
+	{ "crossmnt", NO_VALUE, set_crossmnt, true },
+	{ "nocrossmnt", NO_VALUE, set_crossmnt, false },
+	{ "nohide", NO_VALUE, set_nohide, true },
+	{ "hide", NO_VALUE, set_nohide, false },
+	{ "fsid", NEEDS_VALUE, set_fsid, 0 },
+	{ "mountpoint", MAY_HAVE_VALUE, set_mountpoint, 0 },
+	{ "mp", MAY_HAVE_VALUE, set_mountpoint, 0 },
+	{ "xprtsec", NEEDS_VALUE, set_xprtsec, 0 },
 
-    /* Atoll's own. */
-    {"backend", NEEDS_VALUE, set_backend, 0},
-    {"utf8", NO_VALUE, set_utf8, true},
-    {"no_utf8", NO_VALUE, set_utf8, false},
+	/* Atoll's own. */
+	{ "backend", NEEDS_VALUE, set_backend, 0 },
+	{ "utf8", NO_VALUE, set_utf8, true },
+	{ "no_utf8", NO_VALUE, set_utf8, false },
 
-    /* Without effect here: how knfsd gathers writes, what NFSv3 and NLM do. */
-    {"wdelay", NO_VALUE, set_nothing, 0},
-    {"no_wdelay", NO_VALUE, set_nothing, 0},
-    {"subtree_check", NO_VALUE, set_nothing, 0},
-    {"no_subtree_check", NO_VALUE, set_nothing, 0},
-    {"secure_locks", NO_VALUE, set_nothing, 0},
-    {"insecure_locks", NO_VALUE, set_nothing, 0},
-    {"auth_nlm", NO_VALUE, set_nothing, 0},
-    {"no_auth_nlm", NO_VALUE, set_nothing, 0},
-    {"acl", NO_VALUE, set_nothing, 0},
-    {"no_acl", NO_VALUE, set_nothing, 0},
-    {"nordirplus", NO_VALUE, set_nothing, 0},
-    {"no_pnfs", NO_VALUE, set_nothing, 0},
-    {"no_security_label", NO_VALUE, set_nothing, 0},
-    /* pNFS is the server's to offer: a client without layouts loses nothing but speed. */
-    {"pnfs", NO_VALUE, set_nothing, 0},
+	/* Without effect here: how knfsd gathers writes, what NFSv3 and NLM do. */
+	{ "wdelay", NO_VALUE, set_nothing, 0 },
+	{ "no_wdelay", NO_VALUE, set_nothing, 0 },
+	{ "subtree_check", NO_VALUE, set_nothing, 0 },
+	{ "no_subtree_check", NO_VALUE, set_nothing, 0 },
+	{ "secure_locks", NO_VALUE, set_nothing, 0 },
+	{ "insecure_locks", NO_VALUE, set_nothing, 0 },
+	{ "auth_nlm", NO_VALUE, set_nothing, 0 },
+	{ "no_auth_nlm", NO_VALUE, set_nothing, 0 },
+	{ "acl", NO_VALUE, set_nothing, 0 },
+	{ "no_acl", NO_VALUE, set_nothing, 0 },
+	{ "nordirplus", NO_VALUE, set_nothing, 0 },
+	{ "no_pnfs", NO_VALUE, set_nothing, 0 },
+	{ "no_security_label", NO_VALUE, set_nothing, 0 },
+	/* pNFS is the server's to offer: a client without layouts loses nothing but speed. */
+	{ "pnfs", NO_VALUE, set_nothing, 0 },
 
-    /* Would promise what is not there. */
-    {"security_label", NO_VALUE, set_unsupported, 0},
-    {"refer", MAY_HAVE_VALUE, set_unsupported, 0},
-    {"replicas", MAY_HAVE_VALUE, set_unsupported, 0},
+	/* Would promise what is not there. */
+	{ "security_label", NO_VALUE, set_unsupported, 0 },
+	{ "refer", MAY_HAVE_VALUE, set_unsupported, 0 },
+	{ "replicas", MAY_HAVE_VALUE, set_unsupported, 0 },
 };
 
 /* ---- lists ---- */
@@ -361,7 +361,7 @@ static const struct option_row rows[] = {
 void options_init(struct option_set *set, const struct exports_defaults *defaults)
 {
 	*set = (struct option_set){
-	    .o = {.secure = true, .anon_uid = 65534, .anon_gid = 65534},
+		.o = { .secure = true, .anon_uid = 65534, .anon_gid = 65534 },
 	};
 	if (defaults)
 		set->o.utf8_names = defaults->utf8_names;
@@ -414,14 +414,14 @@ static int apply_word(const struct lexer *lx, struct word *w, struct option_set 
 {
 	char *eq = strchr(w->text, '=');
 	struct option opt = {
-	    .set = set,
-	    .active = *active,
-	    .name = w->text,
-	    .value = eq ? eq + 1 : NULL,
-	    .lx = lx,
-	    .line = w->line,
-	    .column = w->column,
-	    .value_column = w->column + (eq ? (unsigned)(eq + 1 - w->text) : 0),
+		.set = set,
+		.active = *active,
+		.name = w->text,
+		.value = eq ? eq + 1 : NULL,
+		.lx = lx,
+		.line = w->line,
+		.column = w->column,
+		.value_column = w->column + (eq ? (unsigned)(eq + 1 - w->text) : 0),
 	};
 	const struct option_row *row = NULL;
 	int err;
@@ -484,12 +484,12 @@ int options_parse(struct lexer *lx, bool parenthesized, struct option_set *set)
 static const char *varying_text(const struct export_flavor *f)
 {
 	static const char *const text[2][3] = {
-	    {[SQUASH_ROOT] = "rw,root_squash,no_all_squash",
-	     [SQUASH_NONE] = "rw,no_root_squash,no_all_squash",
-	     [SQUASH_ALL] = "rw,root_squash,all_squash"},
-	    {[SQUASH_ROOT] = "ro,root_squash,no_all_squash",
-	     [SQUASH_NONE] = "ro,no_root_squash,no_all_squash",
-	     [SQUASH_ALL] = "ro,root_squash,all_squash"},
+		{ [SQUASH_ROOT] = "rw,root_squash,no_all_squash",
+		  [SQUASH_NONE] = "rw,no_root_squash,no_all_squash",
+		  [SQUASH_ALL] = "rw,root_squash,all_squash" },
+		{ [SQUASH_ROOT] = "ro,root_squash,no_all_squash",
+		  [SQUASH_NONE] = "ro,no_root_squash,no_all_squash",
+		  [SQUASH_ALL] = "ro,root_squash,all_squash" },
 	};
 
 	return text[f->read_only][f->squash];

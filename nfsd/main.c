@@ -360,7 +360,7 @@ static void run(struct daemon *d, const sigset_t *signals)
 
 	for (;;) {
 		uint64_t now = clock_mono_ns(), left = next > now ? next - now : 0;
-		struct timespec ts = {(time_t)(left / NS_PER_SEC), (long)(left % NS_PER_SEC)};
+		struct timespec ts = { (time_t)(left / NS_PER_SEC), (long)(left % NS_PER_SEC) };
 		int sig = sigtimedwait(signals, NULL, &ts);
 
 		if (sig == SIGINT || sig == SIGTERM)
@@ -390,7 +390,7 @@ static void stop(struct daemon *d)
 
 int main(int argc, char **argv)
 {
-	struct daemon d = {0};
+	struct daemon d = { 0 };
 	sigset_t signals;
 	int status;
 

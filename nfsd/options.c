@@ -48,22 +48,22 @@ enum {
 };
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"serve", no_argument, NULL, OPT_SERVE},
-    {"listen", required_argument, NULL, OPT_LISTEN},
-    {"port", required_argument, NULL, OPT_PORT},
-    {"allow", required_argument, NULL, OPT_ALLOW},
-    {"ro", no_argument, NULL, OPT_RO},
-    {"no-root-squash", no_argument, NULL, OPT_NO_ROOT_SQUASH},
-    {"insecure", no_argument, NULL, OPT_INSECURE},
-    {"lease", required_argument, NULL, OPT_LEASE},
-    {"state", required_argument, NULL, OPT_STATE},
-    {"backend", required_argument, NULL, OPT_BACKEND},
-    {"rpcbind", no_argument, NULL, OPT_RPCBIND},
-    {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},
-    {0},
+	{ "config", required_argument, NULL, 'c' },
+	{ "serve", no_argument, NULL, OPT_SERVE },
+	{ "listen", required_argument, NULL, OPT_LISTEN },
+	{ "port", required_argument, NULL, OPT_PORT },
+	{ "allow", required_argument, NULL, OPT_ALLOW },
+	{ "ro", no_argument, NULL, OPT_RO },
+	{ "no-root-squash", no_argument, NULL, OPT_NO_ROOT_SQUASH },
+	{ "insecure", no_argument, NULL, OPT_INSECURE },
+	{ "lease", required_argument, NULL, OPT_LEASE },
+	{ "state", required_argument, NULL, OPT_STATE },
+	{ "backend", required_argument, NULL, OPT_BACKEND },
+	{ "rpcbind", no_argument, NULL, OPT_RPCBIND },
+	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ 0 },
 };
 
 /* What getopt found, before it is given a meaning. */
@@ -212,7 +212,7 @@ static int resolve_directory(struct daemon_options *o, const char *dir, int *sta
  */
 static char *state_dir(const struct command_line *cl)
 {
-	static const struct siphash_key fixed = {0};
+	static const struct siphash_key fixed = { 0 };
 	const char *dir = cl->o->serve_dir;
 	char *path, *cwd;
 	int n;
@@ -337,10 +337,10 @@ static int configure(struct command_line *cl, int argc, char **argv, int *status
 
 int daemon_options_parse(int argc, char **argv, struct daemon_options *o, int *status)
 {
-	struct command_line cl = {.o = o};
+	struct command_line cl = { .o = o };
 	int rc = -1;
 
-	*o = (struct daemon_options){.config = config_new()};
+	*o = (struct daemon_options){ .config = config_new() };
 	o->allow = calloc((size_t)argc + 1, sizeof(*o->allow));
 	cl.listen = calloc((size_t)argc + 1, sizeof(*cl.listen));
 	if (!o->config || !o->allow || !cl.listen)
@@ -359,7 +359,7 @@ void daemon_options_free(struct daemon_options *o)
 	free(o->serve_dir);
 	free(o->serve_options);
 	free(o->allow);
-	*o = (struct daemon_options){0};
+	*o = (struct daemon_options){ 0 };
 }
 
 /* ---- exports ---- */
@@ -396,7 +396,7 @@ int daemon_options_exports(const struct daemon_options *o, struct exports **out,
 			   struct config_error *err)
 {
 	const struct config *c = o->config;
-	struct exports_defaults defaults = {.utf8_names = c->utf8_names};
+	struct exports_defaults defaults = { .utf8_names = c->utf8_names };
 	const char **paths;
 	int rc;
 

@@ -10,22 +10,33 @@
 #include "base/compiler.h"
 #include "base/log.h"
 
-/* `needed`: a kernel's file system cannot be served without it. */
+/*
+ * `needed`: a kernel's file system cannot be served without it. While a thread acts as a user it
+ * has none of these in effect but CAP_SETUID and CAP_SETGID (backends/vfs/credentials.c).
+ */
 static const struct {
 	cap_value_t cap;
 	bool needed;
 	const char *name;
 } kept[] = {
-    {CAP_CHOWN, true, "CAP_CHOWN"},
-    {CAP_DAC_OVERRIDE, true, "CAP_DAC_OVERRIDE"},	/* root of a no_root_squash client */
-    {CAP_DAC_READ_SEARCH, true, "CAP_DAC_READ_SEARCH"}, /* open_by_handle_at(2) */
-    {CAP_FOWNER, true, "CAP_FOWNER"},
-    {CAP_FSETID, true, "CAP_FSETID"},
-    {CAP_SETUID, true, "CAP_SETUID"}, /* setfsuid(2) for every request's user */
-    {CAP_SETGID, true, "CAP_SETGID"},
-    {CAP_MKNOD, false, "CAP_MKNOD"},		   /* device files of root */
-    {CAP_LEASE, false, "CAP_LEASE"},		   /* to learn of local use of delegated files */
-    {CAP_SYS_RESOURCE, false, "CAP_SYS_RESOURCE"}, /* reserved blocks and quotas of root */
+	{ CAP_CHOWN, true, "CAP_CHOWN" },
+	/* root of a no_root_squash client */
+	{ CAP_DAC_OVERRIDE, true, "CAP_DAC_OVERRIDE" },
+	/* open_by_handle_at(2) */
+	{ CAP_DAC_READ_SEARCH, true, "CAP_DAC_READ_SEARCH" },
+	{ CAP_FOWNER, true, "CAP_FOWNER" },
+	{ CAP_FSETID, true, "CAP_FSETID" },
+	/* setfsuid(2) and its kin, for every request's user */
+	{ CAP_SETUID, true, "CAP_SETUID" },
+	{ CAP_SETGID, true, "CAP_SETGID" },
+	/* device files */
+	{ CAP_MKNOD, false, "CAP_MKNOD" },
+	/* to learn of local use of delegated files */
+	{ CAP_LEASE, false, "CAP_LEASE" },
+	/* reserved blocks, and root beyond its quota */
+	{ CAP_SYS_RESOURCE, false, "CAP_SYS_RESOURCE" },
+	/* private clones of mounts, trusted.* attributes, quotas: worse substitutes without */
+	{ CAP_SYS_ADMIN, false, "CAP_SYS_ADMIN" },
 };
 
 static bool has_cap(cap_t caps, cap_value_t cap)

@@ -45,14 +45,14 @@ static void free_request(struct svc_req *req, enum xprt_stat stat)
 static bool init_library(void)
 {
 	svc_init_params params = {
-	    .alloc_cb = alloc_request,
-	    .free_cb = free_request,
-	    .flags = SVC_INIT_EPOLL | SVC_INIT_NOREG_XPRTS,
-	    .max_connections = 16,
-	    .max_events = 16,
-	    .ioq_send_max = 1 << 16,
-	    .ioq_thrd_min = 2,
-	    .ioq_thrd_max = 4,
+		.alloc_cb = alloc_request,
+		.free_cb = free_request,
+		.flags = SVC_INIT_EPOLL | SVC_INIT_NOREG_XPRTS,
+		.max_connections = 16,
+		.max_events = 16,
+		.ioq_send_max = 1 << 16,
+		.ioq_thrd_min = 2,
+		.ioq_thrd_max = 4,
 	};
 
 	return svc_init(&params);
@@ -62,13 +62,13 @@ static bool init_library(void)
 static bool set_one(const char *netid, uint16_t port)
 {
 	struct netconfig *nc = getnetconfigent(netid);
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
 	bool v6 = strcmp(netid, "tcp6") == 0;
 	struct netbuf address = {
-	    .buf = v6 ? (void *)&in6 : (void *)&in,
-	    .len = v6 ? sizeof(in6) : sizeof(in),
-	    .maxlen = v6 ? sizeof(in6) : sizeof(in),
+		.buf = v6 ? (void *)&in6 : (void *)&in,
+		.len = v6 ? sizeof(in6) : sizeof(in),
+		.maxlen = v6 ? sizeof(in6) : sizeof(in),
 	};
 	bool ok;
 
@@ -102,7 +102,7 @@ static bool run_child(uint16_t port)
 		child(port);
 	if (pid < 0)
 		return false;
-	p = (struct pollfd){.fd = pidfd_open(pid, 0), .events = POLLIN};
+	p = (struct pollfd){ .fd = pidfd_open(pid, 0), .events = POLLIN };
 	if (p.fd < 0 || poll(&p, 1, WAIT_MS) != 1)
 		kill(pid, SIGKILL);
 	if (p.fd >= 0)

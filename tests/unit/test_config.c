@@ -55,7 +55,7 @@ static int load(const char *text, struct config **c, struct config_error *err)
 
 static struct config *load_good(const char *text)
 {
-	struct config_error err = {0};
+	struct config_error err = { 0 };
 	struct config *c;
 	char why[600];
 
@@ -86,7 +86,7 @@ static void assert_listens(const struct config *c, unsigned i, const char *addre
 
 static void test_defaults(void **state)
 {
-	static const char *const texts[] = {"", "# nothing\n; at all\n\n", "[atolld]\n"};
+	static const char *const texts[] = { "", "# nothing\n; at all\n\n", "[atolld]\n" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		struct config *c = load_good(texts[i]);
@@ -175,49 +175,49 @@ static const struct {
 	unsigned line;
 	const char *found;
 } bad[] = {
-    {"port = 1\n", 1, "before any section"},
-    {"[nfsd]\n", 1, "found the section [nfsd]; expected [atolld]"},
-    {"[atolld]\n\n[cluster]\n", 3, "found the section [cluster]"},
-    {"[atolld\n", 1, "not closed"},
-    {"[]\n", 1, "found the section []"},
-    {"[atolld]\nprot = 1\n", 2, "found the key `prot'; expected one of listen, port"},
-    {"[atolld]\n# x\n\nport\n", 4, "expected `key = value'"},
-    {"[atolld]\nport\nprot = 1\n", 2, "expected `key = value'"},
-    {"[atolld]\nport =\n", 2, "port: found `'; expected a value"},
-    {"[atolld]\nport = \"\"\n", 2, "expected a value"},
-    {"[atolld]\nport = 65536\n", 2, "port: found `65536'; expected a number from 0 to 65535"},
-    {"[atolld]\nport = -1\n", 2, "expected a number"},
-    {"[atolld]\nport = 2049x\n", 2, "expected a number"},
-    {"[atolld]\nport = 99999999999999999999999\n", 2, "expected a number"},
-    {"[atolld]\nport = 1\nport = 2\n", 3, "port a second time (first in line 2)"},
-    {"[atolld]\nport = 1\n[atolld]\nPort = 2\n", 4, "port a second time"},
-    {"[atolld]\nlease-time = 9\n", 2, "expected a number from 10 to 3600"},
-    {"[atolld]\nlease-time = 3601\n", 2, "expected a number from 10 to 3600"},
-    {"[atolld]\nlisten = localhost\n", 2, "listen: found `localhost'"},
-    {"[atolld]\nlisten = 127.0.0.1 127.1\n", 2, "found `127.1'"},
-    {"[atolld]\nlisten = 127.0.0.1:65536\n", 2, "expected an IPv4 or IPv6 address"},
-    {"[atolld]\nlisten = 127.0.0.1:\n", 2, "expected an IPv4 or IPv6 address"},
-    {"[atolld]\nlisten = [::1\n", 2, "expected an IPv4 or IPv6 address"},
-    {"[atolld]\nlisten = [::1]x\n", 2, "expected an IPv4 or IPv6 address"},
-    {"[atolld]\nlisten = [::1]:x\n", 2, "expected an IPv4 or IPv6 address"},
-    {"[atolld]\nexports = /a rel\n", 2, "exports: found `rel'; expected an absolute path"},
-    {"[atolld]\nstate-dir = x\n", 2, "state-dir: found `x'; expected an absolute path"},
-    {"[atolld]\nsecret-file = x\n", 2, "expected an absolute path"},
-    {"[atolld]\nlog-level = loud\n", 2, "expected error, warning, info or debug"},
-    {"[atolld]\nloops = 1025\n", 2, "expected a number from 0 to 1024"},
-    {"[atolld]\nmax-connections = 0\n", 2, "expected a number from 1"},
-    {"[atolld]\nmax-io-size = 4095\n", 2, "expected a number from 4096"},
-    {"[atolld]\nmax-io-size = 5000\n", 2, "multiple of 4096"},
-    {"[atolld]\nvers4.0 = maybe\n", 2, "vers4.0: found `maybe'; expected yes or no"},
-    {"[atolld]\nrpcbind = 2\n", 2, "expected yes or no"},
-    {"[atolld]\nutf8-names = x\n", 2, "expected yes or no"},
-    {"[atolld]\nvers4.0=n\nvers4.1=n\nvers4.2=n\n", 0, "at least one"},
+	{ "port = 1\n", 1, "before any section" },
+	{ "[nfsd]\n", 1, "found the section [nfsd]; expected [atolld]" },
+	{ "[atolld]\n\n[cluster]\n", 3, "found the section [cluster]" },
+	{ "[atolld\n", 1, "not closed" },
+	{ "[]\n", 1, "found the section []" },
+	{ "[atolld]\nprot = 1\n", 2, "found the key `prot'; expected one of listen, port" },
+	{ "[atolld]\n# x\n\nport\n", 4, "expected `key = value'" },
+	{ "[atolld]\nport\nprot = 1\n", 2, "expected `key = value'" },
+	{ "[atolld]\nport =\n", 2, "port: found `'; expected a value" },
+	{ "[atolld]\nport = \"\"\n", 2, "expected a value" },
+	{ "[atolld]\nport = 65536\n", 2, "port: found `65536'; expected a number from 0 to 65535" },
+	{ "[atolld]\nport = -1\n", 2, "expected a number" },
+	{ "[atolld]\nport = 2049x\n", 2, "expected a number" },
+	{ "[atolld]\nport = 99999999999999999999999\n", 2, "expected a number" },
+	{ "[atolld]\nport = 1\nport = 2\n", 3, "port a second time (first in line 2)" },
+	{ "[atolld]\nport = 1\n[atolld]\nPort = 2\n", 4, "port a second time" },
+	{ "[atolld]\nlease-time = 9\n", 2, "expected a number from 10 to 3600" },
+	{ "[atolld]\nlease-time = 3601\n", 2, "expected a number from 10 to 3600" },
+	{ "[atolld]\nlisten = localhost\n", 2, "listen: found `localhost'" },
+	{ "[atolld]\nlisten = 127.0.0.1 127.1\n", 2, "found `127.1'" },
+	{ "[atolld]\nlisten = 127.0.0.1:65536\n", 2, "expected an IPv4 or IPv6 address" },
+	{ "[atolld]\nlisten = 127.0.0.1:\n", 2, "expected an IPv4 or IPv6 address" },
+	{ "[atolld]\nlisten = [::1\n", 2, "expected an IPv4 or IPv6 address" },
+	{ "[atolld]\nlisten = [::1]x\n", 2, "expected an IPv4 or IPv6 address" },
+	{ "[atolld]\nlisten = [::1]:x\n", 2, "expected an IPv4 or IPv6 address" },
+	{ "[atolld]\nexports = /a rel\n", 2, "exports: found `rel'; expected an absolute path" },
+	{ "[atolld]\nstate-dir = x\n", 2, "state-dir: found `x'; expected an absolute path" },
+	{ "[atolld]\nsecret-file = x\n", 2, "expected an absolute path" },
+	{ "[atolld]\nlog-level = loud\n", 2, "expected error, warning, info or debug" },
+	{ "[atolld]\nloops = 1025\n", 2, "expected a number from 0 to 1024" },
+	{ "[atolld]\nmax-connections = 0\n", 2, "expected a number from 1" },
+	{ "[atolld]\nmax-io-size = 4095\n", 2, "expected a number from 4096" },
+	{ "[atolld]\nmax-io-size = 5000\n", 2, "multiple of 4096" },
+	{ "[atolld]\nvers4.0 = maybe\n", 2, "vers4.0: found `maybe'; expected yes or no" },
+	{ "[atolld]\nrpcbind = 2\n", 2, "expected yes or no" },
+	{ "[atolld]\nutf8-names = x\n", 2, "expected yes or no" },
+	{ "[atolld]\nvers4.0=n\nvers4.1=n\nvers4.2=n\n", 0, "at least one" },
 };
 
 static void test_bad(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		struct config_error err = {0};
+		struct config_error err = { 0 };
 		struct config *c;
 
 		if (load(bad[i].text, &c, &err) != -EINVAL || c)
@@ -296,7 +296,7 @@ static void test_error_format(void **state)
 
 static void test_key_is_made_once(void **state)
 {
-	uint8_t a[CONFIG_KEY_SIZE], b[CONFIG_KEY_SIZE], zero[CONFIG_KEY_SIZE] = {0};
+	uint8_t a[CONFIG_KEY_SIZE], b[CONFIG_KEY_SIZE], zero[CONFIG_KEY_SIZE] = { 0 };
 	struct config_error err;
 	struct stat st;
 	mode_t old = umask(0);
@@ -337,16 +337,16 @@ static void test_key_errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults),
-	    cmocka_unit_test(test_everything),
-	    cmocka_unit_test(test_secret_file_follows_state_dir),
-	    cmocka_unit_test(test_bad),
-	    cmocka_unit_test(test_long_line),
-	    cmocka_unit_test(test_missing_file),
-	    cmocka_unit_test(test_set),
-	    cmocka_unit_test(test_error_format),
-	    cmocka_unit_test(test_key_is_made_once),
-	    cmocka_unit_test(test_key_errors),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_secret_file_follows_state_dir),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_long_line),
+		cmocka_unit_test(test_missing_file),
+		cmocka_unit_test(test_set),
+		cmocka_unit_test(test_error_format),
+		cmocka_unit_test(test_key_is_made_once),
+		cmocka_unit_test(test_key_errors),
 	};
 
 	return cmocka_run_group_tests_name("config", tests, make_dir, remove_dir);

@@ -24,22 +24,22 @@ static const struct {
 	const char *name, *address;
 	bool reverse;
 } hosts[] = {
-    {"client.example.org", "192.0.2.1", true},
-    {"multi.example.org", "192.0.2.2", true},
-    {"multi.example.org", "192.0.2.3", false},
-    {"six.example.org", "2001:db8::6", true},
-    {"short", "192.0.2.1", false},
-    /* 192.0.2.66 claims to be "liar.example.org", which is another machine. */
-    {"liar.example.org", "192.0.2.67", false},
-    {"node7.cluster.example.org", "192.0.2.70", true},
+	{ "client.example.org", "192.0.2.1", true },
+	{ "multi.example.org", "192.0.2.2", true },
+	{ "multi.example.org", "192.0.2.3", false },
+	{ "six.example.org", "2001:db8::6", true },
+	{ "short", "192.0.2.1", false },
+	/* 192.0.2.66 claims to be "liar.example.org", which is another machine. */
+	{ "liar.example.org", "192.0.2.67", false },
+	{ "node7.cluster.example.org", "192.0.2.70", true },
 };
 
 static const struct {
 	const char *group, *host;
 } netgroups[] = {
-    {"trusted", "client.example.org"},
-    {"byaddress", "192.0.2.99"},
-    {"shortnames", "node7"},
+	{ "trusted", "client.example.org" },
+	{ "byaddress", "192.0.2.99" },
+	{ "shortnames", "node7" },
 };
 
 static unsigned lookups; /* of names, forward and reverse */
@@ -115,89 +115,90 @@ static const struct {
 	const char *address;
 	unsigned who; /* its anonuid; 0: none matches */
 } cases[] = {
-    /* Addresses. */
-    {"192.0.2.1(anonuid=1)", "192.0.2.1", 1},
-    {"192.0.2.1(anonuid=1)", "192.0.2.2", 0},
-    {"192.0.2.1(anonuid=1)", "::ffff:192.0.2.1", 1},
-    {"::ffff:192.0.2.1(anonuid=1)", "192.0.2.1", 1},
-    {"2001:db8::1(anonuid=1)", "2001:db8::1", 1},
-    {"2001:db8::1(anonuid=1)", "2001:db8::2", 0},
-    {"192.0.2.1(anonuid=1)", "2001:db8::1", 0},
-    {"fe80::1(anonuid=1)", "fe80::1%lo", 1},
-    {"fe80::1%lo(anonuid=1)", "fe80::1%lo", 1},
+	/* Addresses. */
+	{ "192.0.2.1(anonuid=1)", "192.0.2.1", 1 },
+	{ "192.0.2.1(anonuid=1)", "192.0.2.2", 0 },
+	{ "192.0.2.1(anonuid=1)", "::ffff:192.0.2.1", 1 },
+	{ "::ffff:192.0.2.1(anonuid=1)", "192.0.2.1", 1 },
+	{ "2001:db8::1(anonuid=1)", "2001:db8::1", 1 },
+	{ "2001:db8::1(anonuid=1)", "2001:db8::2", 0 },
+	{ "192.0.2.1(anonuid=1)", "2001:db8::1", 0 },
+	{ "fe80::1(anonuid=1)", "fe80::1%lo", 1 },
+	{ "fe80::1%lo(anonuid=1)", "fe80::1%lo", 1 },
 
-    /* Networks. */
-    {"192.0.2.0/24(anonuid=1)", "192.0.2.255", 1},
-    {"192.0.2.0/24(anonuid=1)", "192.0.3.0", 0},
-    {"192.0.2.0/25(anonuid=1)", "192.0.2.127", 1},
-    {"192.0.2.0/25(anonuid=1)", "192.0.2.128", 0},
-    {"192.0.2.77/255.255.255.0(anonuid=1)", "192.0.2.1", 1},
-    {"0.0.0.0/0(anonuid=1)", "203.0.113.9", 1},
-    {"0.0.0.0/0(anonuid=1)", "2001:db8::1", 0},
-    {"192.0.2.0/24(anonuid=1)", "::ffff:192.0.2.9", 1},
-    {"2001:db8::/33(anonuid=1)", "2001:db8:7fff::1", 1},
-    {"2001:db8::/33(anonuid=1)", "2001:db8:8000::1", 0},
-    {"::/0(anonuid=1)", "2001:db8::1", 1},
-    {"::/0(anonuid=1)", "192.0.2.1", 0},
-    {"192.0.2.1/32(anonuid=1)", "192.0.2.1", 1},
-    {"192.0.2.1/32(anonuid=1)", "192.0.2.0", 0},
+	/* Networks. */
+	{ "192.0.2.0/24(anonuid=1)", "192.0.2.255", 1 },
+	{ "192.0.2.0/24(anonuid=1)", "192.0.3.0", 0 },
+	{ "192.0.2.0/25(anonuid=1)", "192.0.2.127", 1 },
+	{ "192.0.2.0/25(anonuid=1)", "192.0.2.128", 0 },
+	{ "192.0.2.77/255.255.255.0(anonuid=1)", "192.0.2.1", 1 },
+	{ "0.0.0.0/0(anonuid=1)", "203.0.113.9", 1 },
+	{ "0.0.0.0/0(anonuid=1)", "2001:db8::1", 0 },
+	{ "192.0.2.0/24(anonuid=1)", "::ffff:192.0.2.9", 1 },
+	{ "2001:db8::/33(anonuid=1)", "2001:db8:7fff::1", 1 },
+	{ "2001:db8::/33(anonuid=1)", "2001:db8:8000::1", 0 },
+	{ "::/0(anonuid=1)", "2001:db8::1", 1 },
+	{ "::/0(anonuid=1)", "192.0.2.1", 0 },
+	{ "192.0.2.1/32(anonuid=1)", "192.0.2.1", 1 },
+	{ "192.0.2.1/32(anonuid=1)", "192.0.2.0", 0 },
 
-    /* Names. */
-    {"client.example.org(anonuid=1)", "192.0.2.1", 1},
-    {"Client.EXAMPLE.org(anonuid=1)", "192.0.2.1", 1},
-    {"short(anonuid=1)", "192.0.2.1", 1},
-    {"client.example.org(anonuid=1)", "192.0.2.2", 0},
-    {"multi.example.org(anonuid=1)", "192.0.2.3", 1},
-    {"six.example.org(anonuid=1)", "2001:db8::6", 1},
-    {"six.example.org(anonuid=1)", "192.0.2.6", 0},
-    {"nobody.example.org(anonuid=1)", "192.0.2.1", 0},
+	/* Names. */
+	{ "client.example.org(anonuid=1)", "192.0.2.1", 1 },
+	{ "Client.EXAMPLE.org(anonuid=1)", "192.0.2.1", 1 },
+	{ "short(anonuid=1)", "192.0.2.1", 1 },
+	{ "client.example.org(anonuid=1)", "192.0.2.2", 0 },
+	{ "multi.example.org(anonuid=1)", "192.0.2.3", 1 },
+	{ "six.example.org(anonuid=1)", "2001:db8::6", 1 },
+	{ "six.example.org(anonuid=1)", "192.0.2.6", 0 },
+	{ "nobody.example.org(anonuid=1)", "192.0.2.1", 0 },
 
-    /* Wildcards: by a name that leads back to the address, else by the figures. */
-    {"*.example.org(anonuid=1)", "192.0.2.1", 1},
-    {"*.EXAMPLE.org(anonuid=1)", "192.0.2.1", 1},
-    {"c?ient.*(anonuid=1)", "192.0.2.1", 1},
-    {"node[0-9].*.org(anonuid=1)", "192.0.2.70", 1},
-    {"node[0-6].*.org(anonuid=1)", "192.0.2.70", 0},
-    {"*.example.org(anonuid=1)", "2001:db8::6", 1},
-    {"*.example.org(anonuid=1)", "192.0.2.66", 0},
-    {"*.example.org(anonuid=1)", "192.0.2.3", 0},
-    {"192.0.2.*(anonuid=1)", "192.0.2.99", 1},
-    {"192.0.2.*(anonuid=1)", "192.0.2.1", 0},
+	/* Wildcards: by a name that leads back to the address, else by the figures. */
+	{ "*.example.org(anonuid=1)", "192.0.2.1", 1 },
+	{ "*.EXAMPLE.org(anonuid=1)", "192.0.2.1", 1 },
+	{ "c?ient.*(anonuid=1)", "192.0.2.1", 1 },
+	{ "node[0-9].*.org(anonuid=1)", "192.0.2.70", 1 },
+	{ "node[0-6].*.org(anonuid=1)", "192.0.2.70", 0 },
+	{ "*.example.org(anonuid=1)", "2001:db8::6", 1 },
+	{ "*.example.org(anonuid=1)", "192.0.2.66", 0 },
+	{ "*.example.org(anonuid=1)", "192.0.2.3", 0 },
+	{ "192.0.2.*(anonuid=1)", "192.0.2.99", 1 },
+	{ "192.0.2.*(anonuid=1)", "192.0.2.1", 0 },
 
-    /* Netgroups. */
-    {"@trusted(anonuid=1)", "192.0.2.1", 1},
-    {"@trusted(anonuid=1)", "192.0.2.2", 0},
-    {"@byaddress(anonuid=1)", "192.0.2.99", 1},
-    {"@shortnames(anonuid=1)", "192.0.2.70", 1},
-    {"@nosuch(anonuid=1)", "192.0.2.1", 0},
+	/* Netgroups. */
+	{ "@trusted(anonuid=1)", "192.0.2.1", 1 },
+	{ "@trusted(anonuid=1)", "192.0.2.2", 0 },
+	{ "@byaddress(anonuid=1)", "192.0.2.99", 1 },
+	{ "@shortnames(anonuid=1)", "192.0.2.70", 1 },
+	{ "@nosuch(anonuid=1)", "192.0.2.1", 0 },
 
-    /* Everybody. */
-    {"*(anonuid=1)", "192.0.2.1", 1},
-    {"*(anonuid=1)", "2001:db8::1", 1},
-    {"gss/krb5(anonuid=1)", "192.0.2.1", 1},
+	/* Everybody. */
+	{ "*(anonuid=1)", "192.0.2.1", 1 },
+	{ "*(anonuid=1)", "2001:db8::1", 1 },
+	{ "gss/krb5(anonuid=1)", "192.0.2.1", 1 },
 
-    /* Precedence, whatever the order in the line. */
-    {"*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4) 192.0.2.0/24(anonuid=3) "
-     "192.0.2.1(anonuid=2)",
-     "192.0.2.1", 2},
-    {"*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4) 192.0.2.0/24(anonuid=3) "
-     "client.example.org(anonuid=2)",
-     "192.0.2.1", 2},
-    {"*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4) 192.0.2.0/24(anonuid=3)", "192.0.2.1", 3},
-    {"*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4)", "192.0.2.1", 4},
-    {"*(anonuid=6) @trusted(anonuid=5)", "192.0.2.1", 5},
-    {"gss/krb5(anonuid=7) *(anonuid=6)", "192.0.2.1", 6},
-    /* Of one kind, the first in the line. */
-    {"192.0.0.0/16(anonuid=1) 192.0.2.0/24(anonuid=2)", "192.0.2.1", 1},
-    {"192.0.2.0/24(anonuid=2) 192.0.0.0/16(anonuid=1)", "192.0.2.1", 2},
-    {"short(anonuid=1) 192.0.2.1(anonuid=2)", "192.0.2.1", 1},
-    {"*.org(anonuid=1) client.*(anonuid=2)", "192.0.2.1", 1},
-    {"gss/krb5i(anonuid=1) gss/krb5(anonuid=2)", "192.0.2.1", 1},
+	/* Precedence, whatever the order in the line. */
+	{ "*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4) 192.0.2.0/24(anonuid=3) "
+	  "192.0.2.1(anonuid=2)",
+	  "192.0.2.1", 2 },
+	{ "*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4) 192.0.2.0/24(anonuid=3) "
+	  "client.example.org(anonuid=2)",
+	  "192.0.2.1", 2 },
+	{ "*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4) 192.0.2.0/24(anonuid=3)", "192.0.2.1",
+	  3 },
+	{ "*(anonuid=6) @trusted(anonuid=5) *.org(anonuid=4)", "192.0.2.1", 4 },
+	{ "*(anonuid=6) @trusted(anonuid=5)", "192.0.2.1", 5 },
+	{ "gss/krb5(anonuid=7) *(anonuid=6)", "192.0.2.1", 6 },
+	/* Of one kind, the first in the line. */
+	{ "192.0.0.0/16(anonuid=1) 192.0.2.0/24(anonuid=2)", "192.0.2.1", 1 },
+	{ "192.0.2.0/24(anonuid=2) 192.0.0.0/16(anonuid=1)", "192.0.2.1", 2 },
+	{ "short(anonuid=1) 192.0.2.1(anonuid=2)", "192.0.2.1", 1 },
+	{ "*.org(anonuid=1) client.*(anonuid=2)", "192.0.2.1", 1 },
+	{ "gss/krb5i(anonuid=1) gss/krb5(anonuid=2)", "192.0.2.1", 1 },
 };
 
 static void make_address(const char *text, struct sockaddr_storage *ss)
 {
-	struct addrinfo hints = {.ai_flags = AI_NUMERICHOST}, *ai;
+	struct addrinfo hints = { .ai_flags = AI_NUMERICHOST }, *ai;
 
 	assert_int_equal(__real_getaddrinfo(text, NULL, &hints, &ai), 0);
 	memcpy(ss, ai->ai_addr, ai->ai_addrlen);
@@ -208,7 +209,7 @@ static unsigned match(const char *clients, const char *address)
 {
 	char line[512];
 	struct exports *x = NULL;
-	struct config_error err = {0};
+	struct config_error err = { 0 };
 	struct sockaddr_storage ss;
 	const struct export_options *o;
 	unsigned who;
@@ -252,7 +253,7 @@ static void test_no_needless_lookups(void **state)
 
 static void test_other_families(void **state)
 {
-	struct sockaddr sa = {.sa_family = AF_UNIX};
+	struct sockaddr sa = { .sa_family = AF_UNIX };
 	struct exports *x = NULL;
 	struct config_error err;
 
@@ -264,9 +265,9 @@ static void test_other_families(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_match),
-	    cmocka_unit_test(test_no_needless_lookups),
-	    cmocka_unit_test(test_other_families),
+		cmocka_unit_test(test_match),
+		cmocka_unit_test(test_no_needless_lookups),
+		cmocka_unit_test(test_other_families),
 	};
 
 	return cmocka_run_group_tests_name("exports_match", tests, NULL, NULL);

@@ -18,7 +18,7 @@
 static struct exports *parse(const char *text)
 {
 	struct exports *x = NULL;
-	struct config_error err = {0};
+	struct config_error err = { 0 };
 	char why[600];
 
 	if (exports_parse("exports", text, &x, &err) == 0)
@@ -35,90 +35,91 @@ static const struct {
 	const char *text;
 	const char *path, *client, *options;
 } good[] = {
-    {"/a *", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys"},
-    {"/a *()", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys"},
-    {"/a *(rw,async,insecure,no_root_squash)", "/a", "*",
-     "rw,no_root_squash,no_all_squash,async,insecure,anonuid=65534,anongid=65534,sec=sys"},
-    {"/a *(rw,ro)", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys"},
-    {"/a *(async,sync,insecure,secure,crossmnt,nocrossmnt,nohide,hide,utf8,no_utf8)", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys"},
-    {"/a *(crossmnt,nohide,utf8)", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,crossmnt,nohide,utf8,anonuid=65534,"
-     "anongid=65534,sec=sys"},
-    {"/a *(all_squash,anonuid=150,anongid=100)", "/a", "*",
-     "ro,root_squash,all_squash,sync,secure,anonuid=150,anongid=100,sec=sys"},
-    {"/a *(no_root_squash,all_squash,no_all_squash)", "/a", "*",
-     "ro,no_root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys"},
-    {"/a *(anonuid=-2,anongid=4294967294)", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=4294967294,anongid=4294967294,"
-     "sec=sys"},
-    {"/a *(sec=krb5p:krb5i:krb5:sys:none)", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,"
-     "sec=krb5p:krb5i:krb5:sys:none"},
-    {"/a *(sec=unix:null,sec=sys:krb5)", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,"
-     "sec=sys:none:krb5"},
-    {"/a *(sec=krb5,rw,no_root_squash,sec=sys,ro,all_squash)", "/a", "*",
-     "sync,secure,anonuid=65534,anongid=65534,sec=krb5,rw,no_root_squash,no_all_squash,"
-     "sec=sys,ro,root_squash,all_squash"},
-    {"/a *(rw,sec=krb5,sec=sys,ro,secure)", "/a", "*",
-     "sync,secure,anonuid=65534,anongid=65534,sec=krb5,rw,root_squash,no_all_squash,"
-     "sec=sys,ro,root_squash,no_all_squash"},
-    /* Nothing to do for us, but no error either. */
-    {"/a *(wdelay,no_wdelay,subtree_check,no_subtree_check,secure_locks,insecure_locks,"
-     "auth_nlm,no_auth_nlm,acl,no_acl,nordirplus,pnfs,no_pnfs,no_security_label,"
-     "xprtsec=none:tls:mtls)",
-     "/a", "*", "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys"},
-    /* Defaults lines, of which the last one adds to the ones before. */
-    {"/a -rw,async -insecure *(sync)", "/a", "*",
-     "rw,root_squash,no_all_squash,sync,insecure,anonuid=65534,anongid=65534,sec=sys"},
-    {"/a -sec=krb5,rw *(ro)", "/a", "*",
-     "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=krb5"},
-    {"/a gss/krb5i(rw)", "/a", "gss/krb5i",
-     "rw,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=krb5i"},
+	{ "/a *", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *()", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(rw,async,insecure,no_root_squash)", "/a", "*",
+	  "rw,no_root_squash,no_all_squash,async,insecure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(rw,ro)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(async,sync,insecure,secure,crossmnt,nocrossmnt,nohide,hide,utf8,no_utf8)", "/a",
+	  "*", "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(crossmnt,nohide,utf8)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,crossmnt,nohide,utf8,anonuid=65534,"
+	  "anongid=65534,sec=sys" },
+	{ "/a *(all_squash,anonuid=150,anongid=100)", "/a", "*",
+	  "ro,root_squash,all_squash,sync,secure,anonuid=150,anongid=100,sec=sys" },
+	{ "/a *(no_root_squash,all_squash,no_all_squash)", "/a", "*",
+	  "ro,no_root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(anonuid=-2,anongid=4294967294)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=4294967294,anongid=4294967294,"
+	  "sec=sys" },
+	{ "/a *(sec=krb5p:krb5i:krb5:sys:none)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,"
+	  "sec=krb5p:krb5i:krb5:sys:none" },
+	{ "/a *(sec=unix:null,sec=sys:krb5)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,"
+	  "sec=sys:none:krb5" },
+	{ "/a *(sec=krb5,rw,no_root_squash,sec=sys,ro,all_squash)", "/a", "*",
+	  "sync,secure,anonuid=65534,anongid=65534,sec=krb5,rw,no_root_squash,no_all_squash,"
+	  "sec=sys,ro,root_squash,all_squash" },
+	{ "/a *(rw,sec=krb5,sec=sys,ro,secure)", "/a", "*",
+	  "sync,secure,anonuid=65534,anongid=65534,sec=krb5,rw,root_squash,no_all_squash,"
+	  "sec=sys,ro,root_squash,no_all_squash" },
+	/* Nothing to do for us, but no error either. */
+	{ "/a *(wdelay,no_wdelay,subtree_check,no_subtree_check,secure_locks,insecure_locks,"
+	  "auth_nlm,no_auth_nlm,acl,no_acl,nordirplus,pnfs,no_pnfs,no_security_label,"
+	  "xprtsec=none:tls:mtls)",
+	  "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	/* Defaults lines, of which the last one adds to the ones before. */
+	{ "/a -rw,async -insecure *(sync)", "/a", "*",
+	  "rw,root_squash,no_all_squash,sync,insecure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a -sec=krb5,rw *(ro)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=krb5" },
+	{ "/a gss/krb5i(rw)", "/a", "gss/krb5i",
+	  "rw,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=krb5i" },
 
-    /* Paths. */
-    {"/ *", "/", "*", NULL},
-    {"//a///b/ *", "/a/b", "*", NULL},
-    {"\"/with space\" *", "/with space", "*", NULL},
-    {"/with\\040space\\011tab *", "/with space\ttab", "*", NULL},
-    {"/quo\\042te *", "/quo\"te", "*", NULL},
-    {"/par(en *", "/par(en", "*", NULL},
-    {"/a\\bc\\12 *", "/a\\bc\\12", "*", NULL},
-    {"/ha#sh *", "/ha#sh", "*", NULL},
-    {"/\"a b\"/c *", "/a b/c", "*", NULL},
-    {"/..a/b.. *", "/..a/b..", "*", NULL},
+	/* Paths. */
+	{ "/ *", "/", "*", NULL },
+	{ "//a///b/ *", "/a/b", "*", NULL },
+	{ "\"/with space\" *", "/with space", "*", NULL },
+	{ "/with\\040space\\011tab *", "/with space\ttab", "*", NULL },
+	{ "/quo\\042te *", "/quo\"te", "*", NULL },
+	{ "/par(en *", "/par(en", "*", NULL },
+	{ "/a\\bc\\12 *", "/a\\bc\\12", "*", NULL },
+	{ "/ha#sh *", "/ha#sh", "*", NULL },
+	{ "/\"a b\"/c *", "/a b/c", "*", NULL },
+	{ "/..a/b.. *", "/..a/b..", "*", NULL },
 
-    /* Comments, blanks, continuation. */
-    {"# comment\n\n \t \n/a * # more\n#end", "/a", "*", NULL},
-    {"/a *(rw)#close", "/a", "*", NULL},
-    {"/a \\\n\t*", "/a", "*", NULL},
-    {"/a\\\n*", "/a", "*", NULL},
-    {"/a *\r\n", "/a", "*", NULL},
-    {"/a \\\r\n *\r\n", "/a", "*", NULL},
-    {"# no continuation \\\n/a *", "/a", "*", NULL},
-    {"   /a *", "/a", "*", NULL},
+	/* Comments, blanks, continuation. */
+	{ "# comment\n\n \t \n/a * # more\n#end", "/a", "*", NULL },
+	{ "/a *(rw)#close", "/a", "*", NULL },
+	{ "/a \\\n\t*", "/a", "*", NULL },
+	{ "/a\\\n*", "/a", "*", NULL },
+	{ "/a *\r\n", "/a", "*", NULL },
+	{ "/a \\\r\n *\r\n", "/a", "*", NULL },
+	{ "# no continuation \\\n/a *", "/a", "*", NULL },
+	{ "   /a *", "/a", "*", NULL },
 
-    /* Clients. */
-    {"/a 10.1.2.3", "/a", "10.1.2.3", NULL},
-    {"/a 10.1.2.3/24", "/a", "10.1.2.0/24", NULL},
-    {"/a 10.1.2.3/255.255.0.0", "/a", "10.1.0.0/16", NULL},
-    {"/a 0.0.0.0/0", "/a", "0.0.0.0/0", NULL},
-    {"/a 10.1.2.3/32", "/a", "10.1.2.3/32", NULL},
-    {"/a 10.1.2.3/0.0.0.0", "/a", "0.0.0.0/0", NULL},
-    {"/a 2001:DB8::1", "/a", "2001:db8::1", NULL},
-    {"/a 2001:db8:1:2:3::/61", "/a", "2001:db8:1::/61", NULL},
-    {"/a ::/0", "/a", "::/0", NULL},
-    {"/a ::ffff:10.1.2.3", "/a", "10.1.2.3", NULL},
-    {"/a Host-1.Example_x.ORG", "/a", "host-1.example_x.org", NULL},
-    {"/a *.Example.org", "/a", "*.example.org", NULL},
-    {"/a build[0-9]?.x", "/a", "build[0-9]?.x", NULL},
-    {"/a @Trusted", "/a", "@Trusted", NULL},
-    {"/a gss/krb5", "/a", "gss/krb5", NULL},
-    {"/a gss/krb5p", "/a", "gss/krb5p", NULL},
+	/* Clients. */
+	{ "/a 10.1.2.3", "/a", "10.1.2.3", NULL },
+	{ "/a 10.1.2.3/24", "/a", "10.1.2.0/24", NULL },
+	{ "/a 10.1.2.3/255.255.0.0", "/a", "10.1.0.0/16", NULL },
+	{ "/a 0.0.0.0/0", "/a", "0.0.0.0/0", NULL },
+	{ "/a 10.1.2.3/32", "/a", "10.1.2.3/32", NULL },
+	{ "/a 10.1.2.3/0.0.0.0", "/a", "0.0.0.0/0", NULL },
+	{ "/a 2001:DB8::1", "/a", "2001:db8::1", NULL },
+	{ "/a 2001:db8:1:2:3::/61", "/a", "2001:db8:1::/61", NULL },
+	{ "/a ::/0", "/a", "::/0", NULL },
+	{ "/a ::ffff:10.1.2.3", "/a", "10.1.2.3", NULL },
+	{ "/a Host-1.Example_x.ORG", "/a", "host-1.example_x.org", NULL },
+	{ "/a *.Example.org", "/a", "*.example.org", NULL },
+	{ "/a build[0-9]?.x", "/a", "build[0-9]?.x", NULL },
+	{ "/a @Trusted", "/a", "@Trusted", NULL },
+	{ "/a gss/krb5", "/a", "gss/krb5", NULL },
+	{ "/a gss/krb5p", "/a", "gss/krb5p", NULL },
 };
 
 static void test_good(void **state)
@@ -155,7 +156,7 @@ static void test_example_of_the_manual(void **state)
 				  "/srv/www        -sync,rw server @trusted @external(ro)\n"
 				  "/foo            2001:db8:9:e54::/64(rw) 192.0.2.0/24(rw)\n"
 				  "/build          buildhost[0-9].local.domain(rw)\n");
-	static const unsigned clients[] = {2, 1, 2, 1, 1, 3, 2, 1};
+	static const unsigned clients[] = { 2, 1, 2, 1, 1, 3, 2, 1 };
 	const struct export_options *o;
 
 	assert_int_equal(exports_count(x), ARRAY_SIZE(clients));
@@ -234,21 +235,22 @@ static const struct {
 	int kind;
 	const char *text;
 } fsids[] = {
-    {"ro", FSID_NONE, ""},
-    {"fsid=0", FSID_ROOT, "root"},
-    {"fsid=root", FSID_ROOT, "root"},
-    {"fsid=0x10", FSID_NUMBER, "16"},
-    {"fsid=4294967295", FSID_NUMBER, "4294967295"},
-    {"fsid=1,fsid=2", FSID_NUMBER, "2"},
-    {"fsid=01234567-89ab-CDEF-0123-456789abcdef", FSID_UUID,
-     "01234567-89ab-cdef-0123-456789abcdef"},
-    {"fsid=0123456789abcdef:0123456789abcdef", FSID_UUID, "01234567-89ab-cdef-0123-456789abcdef"},
-    /* Both forms: the UUID is for kernels that know it, unless this is the root. */
-    {"fsid=7,fsid=0123456789abcdef0123456789abcdef", FSID_UUID,
-     "01234567-89ab-cdef-0123-456789abcdef"},
-    {"fsid=0123456789abcdef0123456789abcdef,fsid=7", FSID_UUID,
-     "01234567-89ab-cdef-0123-456789abcdef"},
-    {"fsid=0123456789abcdef0123456789abcdef,fsid=0", FSID_ROOT, "root"},
+	{ "ro", FSID_NONE, "" },
+	{ "fsid=0", FSID_ROOT, "root" },
+	{ "fsid=root", FSID_ROOT, "root" },
+	{ "fsid=0x10", FSID_NUMBER, "16" },
+	{ "fsid=4294967295", FSID_NUMBER, "4294967295" },
+	{ "fsid=1,fsid=2", FSID_NUMBER, "2" },
+	{ "fsid=01234567-89ab-CDEF-0123-456789abcdef", FSID_UUID,
+	  "01234567-89ab-cdef-0123-456789abcdef" },
+	{ "fsid=0123456789abcdef:0123456789abcdef", FSID_UUID,
+	  "01234567-89ab-cdef-0123-456789abcdef" },
+	/* Both forms: the UUID is for kernels that know it, unless this is the root. */
+	{ "fsid=7,fsid=0123456789abcdef0123456789abcdef", FSID_UUID,
+	  "01234567-89ab-cdef-0123-456789abcdef" },
+	{ "fsid=0123456789abcdef0123456789abcdef,fsid=7", FSID_UUID,
+	  "01234567-89ab-cdef-0123-456789abcdef" },
+	{ "fsid=0123456789abcdef0123456789abcdef,fsid=0", FSID_ROOT, "root" },
 };
 
 static void test_fsid(void **state)
@@ -287,7 +289,7 @@ static void test_mountpoint(void **state)
 
 static void test_empty(void **state)
 {
-	static const char *const texts[] = {"", "\n\n", "# only this", "  \\\n  "};
+	static const char *const texts[] = { "", "\n\n", "# only this", "  \\\n  " };
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
 		struct exports *x = parse(texts[i]);
@@ -304,116 +306,116 @@ static const struct {
 	unsigned line, column;
 	const char *found; /* somewhere in the message */
 } bad[] = {
-    /* Lines. */
-    {"/a", 1, 3, "found no client for /a"},
-    {"\n/a # *\n", 2, 7, "found no client"},
-    {"/a -rw\n", 1, 7, "found no client"},
-    {"a *", 1, 1, "absolute path"},
-    {"# x\n  ./a *", 2, 3, "absolute path"},
-    {"\"\" *", 1, 1, "absolute path"},
-    {"/a/../b *", 1, 1, "without . and .."},
-    {"/. *", 1, 1, "without . and .."},
-    {"/a (rw)", 1, 4, "`(' without a client"},
-    {"/a b (rw)", 1, 6, "`(' without a client"},
-    {"/a )", 1, 4, "found `)'"},
-    {"/a b)", 1, 5, "found `)' behind a client"},
-    {"/a b(rw)c", 1, 9, "found `c' behind `)'"},
-    {"/a b(rw)(ro)", 1, 9, "found `(' behind `)'"},
-    {"/a \\\n  b \\\n (rw)", 3, 2, "`(' without a client"},
+	/* Lines. */
+	{ "/a", 1, 3, "found no client for /a" },
+	{ "\n/a # *\n", 2, 7, "found no client" },
+	{ "/a -rw\n", 1, 7, "found no client" },
+	{ "a *", 1, 1, "absolute path" },
+	{ "# x\n  ./a *", 2, 3, "absolute path" },
+	{ "\"\" *", 1, 1, "absolute path" },
+	{ "/a/../b *", 1, 1, "without . and .." },
+	{ "/. *", 1, 1, "without . and .." },
+	{ "/a (rw)", 1, 4, "`(' without a client" },
+	{ "/a b (rw)", 1, 6, "`(' without a client" },
+	{ "/a )", 1, 4, "found `)'" },
+	{ "/a b)", 1, 5, "found `)' behind a client" },
+	{ "/a b(rw)c", 1, 9, "found `c' behind `)'" },
+	{ "/a b(rw)(ro)", 1, 9, "found `(' behind `)'" },
+	{ "/a \\\n  b \\\n (rw)", 3, 2, "`(' without a client" },
 
-    /* Words. */
-    {"\"/a *\n", 1, 1, "quote that is not closed"},
-    {"/a\"b \\\nc\" *", 1, 3, "quote that is not closed"},
-    {"/a\\000 *", 1, 3, "\\000"},
-    {"/a \"b", 1, 4, "quote that is not closed"},
-    {"/a\\777 *", 1, 3, "\\777"},
+	/* Words. */
+	{ "\"/a *\n", 1, 1, "quote that is not closed" },
+	{ "/a\"b \\\nc\" *", 1, 3, "quote that is not closed" },
+	{ "/a\\000 *", 1, 3, "\\000" },
+	{ "/a \"b", 1, 4, "quote that is not closed" },
+	{ "/a\\777 *", 1, 3, "\\777" },
 
-    /* Option lists. */
-    {"/a b(rw", 1, 5, "not closed"},
-    {"/a b(rw\n)", 1, 5, "not closed"},
-    {"/a b(rw, ro)", 1, 9, "found a blank"},
-    {"/a b(rw ,ro)", 1, 8, "found a blank"},
-    {"/a b(rw(", 1, 8, "found `('"},
-    {"/a b(rw,,ro)", 1, 9, "found `,'"},
-    {"/a b(rw,)", 1, 9, "after a comma"},
-    {"/a b(,rw)", 1, 6, "found `,'"},
-    {"/a b((", 1, 6, "found `('"},
-    {"/a b(", 1, 6, "the line's end"},
-    {"/a - b", 1, 5, "found a blank"},
-    {"/a -rw, b", 1, 8, "found a blank"},
-    {"/a -rw,bad b", 1, 8, "found `bad'"},
-    {"/a b(writable)", 1, 6, "found `writable'"},
-    {"/a b(rw,RO)", 1, 9, "found `RO'"},
-    {"/a b(ro=1)", 1, 8, "expected no value"},
-    {"/a b(rw,fsid)", 1, 9, "option fsid: found no value"},
-    {"/a b(anonuid)", 1, 6, "option anonuid: found no value"},
+	/* Option lists. */
+	{ "/a b(rw", 1, 5, "not closed" },
+	{ "/a b(rw\n)", 1, 5, "not closed" },
+	{ "/a b(rw, ro)", 1, 9, "found a blank" },
+	{ "/a b(rw ,ro)", 1, 8, "found a blank" },
+	{ "/a b(rw(", 1, 8, "found `('" },
+	{ "/a b(rw,,ro)", 1, 9, "found `,'" },
+	{ "/a b(rw,)", 1, 9, "after a comma" },
+	{ "/a b(,rw)", 1, 6, "found `,'" },
+	{ "/a b((", 1, 6, "found `('" },
+	{ "/a b(", 1, 6, "the line's end" },
+	{ "/a - b", 1, 5, "found a blank" },
+	{ "/a -rw, b", 1, 8, "found a blank" },
+	{ "/a -rw,bad b", 1, 8, "found `bad'" },
+	{ "/a b(writable)", 1, 6, "found `writable'" },
+	{ "/a b(rw,RO)", 1, 9, "found `RO'" },
+	{ "/a b(ro=1)", 1, 8, "expected no value" },
+	{ "/a b(rw,fsid)", 1, 9, "option fsid: found no value" },
+	{ "/a b(anonuid)", 1, 6, "option anonuid: found no value" },
 
-    /* Values. */
-    {"/a b(anonuid=)", 1, 14, "expected a user id"},
-    {"/a b(anonuid=joe)", 1, 14, "found `joe'; expected a user id"},
-    {"/a b(anonuid=1x)", 1, 14, "expected a user id"},
-    {"/a b(anonuid=-1)", 1, 14, "expected a user id"},
-    {"/a b(anongid=4294967295)", 1, 14, "expected a group id"},
-    {"/a b(anongid=99999999999999999999)", 1, 14, "expected a group id"},
-    {"/a b(fsid=x)", 1, 11, "found `x'"},
-    {"/a b(fsid=-1)", 1, 11, "found `-1'"},
-    {"/a b(fsid=4294967296)", 1, 11, "UUID"},
-    {"/a b(fsid=0123456789abcdef0123456789abcde)", 1, 11, "UUID"},
-    {"/a b(fsid=0123456789abcdef0123456789abcdef0)", 1, 11, "UUID"},
-    {"/a b(fsid=0123456789abcdef0123456789abcdeg)", 1, 11, "UUID"},
-    {"/a b(sec=)", 1, 10, "expected sys, krb5"},
-    {"/a b(sec=krb)", 1, 10, "found `krb'"},
-    {"/a b(sec=krb5:krb6)", 1, 15, "found `krb6'"},
-    {"/a b(sec=sys:)", 1, 14, "expected sys"},
-    {"/a b(backend=)", 1, 14, "name of a backend"},
-    {"/a b(backend=V/f)", 1, 14, "name of a backend"},
-    {"/a b(mp=rel)", 1, 9, "absolute path"},
-    {"/a b(xprtsec=tls)", 1, 14, "TLS"},
-    {"/a b(xprtsec=none:x)", 1, 14, "none, tls or mtls"},
-    {"/a b(refer=/x@h)", 1, 6, "option refer is known from exports(5) but not supported"},
-    {"/a b(rw,replicas=/x@h)", 1, 9, "option replicas is known"},
-    {"/a b(security_label)", 1, 6, "option security_label is known"},
+	/* Values. */
+	{ "/a b(anonuid=)", 1, 14, "expected a user id" },
+	{ "/a b(anonuid=joe)", 1, 14, "found `joe'; expected a user id" },
+	{ "/a b(anonuid=1x)", 1, 14, "expected a user id" },
+	{ "/a b(anonuid=-1)", 1, 14, "expected a user id" },
+	{ "/a b(anongid=4294967295)", 1, 14, "expected a group id" },
+	{ "/a b(anongid=99999999999999999999)", 1, 14, "expected a group id" },
+	{ "/a b(fsid=x)", 1, 11, "found `x'" },
+	{ "/a b(fsid=-1)", 1, 11, "found `-1'" },
+	{ "/a b(fsid=4294967296)", 1, 11, "UUID" },
+	{ "/a b(fsid=0123456789abcdef0123456789abcde)", 1, 11, "UUID" },
+	{ "/a b(fsid=0123456789abcdef0123456789abcdef0)", 1, 11, "UUID" },
+	{ "/a b(fsid=0123456789abcdef0123456789abcdeg)", 1, 11, "UUID" },
+	{ "/a b(sec=)", 1, 10, "expected sys, krb5" },
+	{ "/a b(sec=krb)", 1, 10, "found `krb'" },
+	{ "/a b(sec=krb5:krb6)", 1, 15, "found `krb6'" },
+	{ "/a b(sec=sys:)", 1, 14, "expected sys" },
+	{ "/a b(backend=)", 1, 14, "name of a backend" },
+	{ "/a b(backend=V/f)", 1, 14, "name of a backend" },
+	{ "/a b(mp=rel)", 1, 9, "absolute path" },
+	{ "/a b(xprtsec=tls)", 1, 14, "TLS" },
+	{ "/a b(xprtsec=none:x)", 1, 14, "none, tls or mtls" },
+	{ "/a b(refer=/x@h)", 1, 6, "option refer is known from exports(5) but not supported" },
+	{ "/a b(rw,replicas=/x@h)", 1, 9, "option replicas is known" },
+	{ "/a b(security_label)", 1, 6, "option security_label is known" },
 
-    /* Clients. */
-    {"/a 10.1.2.256", 1, 4, "four numbers"},
-    {"/a 10.1.2", 1, 4, "four numbers"},
-    {"/a b 10.1.2.3/33(rw)", 1, 6, "prefix length from 0 to 32"},
-    {"/a 10.1.2.3/", 1, 4, "prefix length"},
-    {"/a 10.1.2.3/-1", 1, 4, "prefix length"},
-    {"/a 10.1.2.3/255.0.255.0", 1, 4, "prefix length"},
-    {"/a ::1/129", 1, 4, "from 0 to 128"},
-    {"/a ::1/255.0.0.0", 1, 4, "from 0 to 128"},
-    {"/a host/24", 1, 4, "found `host' before the slash"},
-    {"/a /24", 1, 4, "before the slash"},
-    {"/a ::1::", 1, 4, "IPv6 address"},
-    {"/a [::1]", 1, 4, "without brackets"},
-    {"/a [2001:db8::1](rw)", 1, 4, "without brackets"},
-    {"/a h[0-9", 1, 4, "expected `]'"},
-    {"/a @", 1, 4, "name of a netgroup"},
-    {"/a gss/krb4", 1, 4, "gss/krb5"},
-    {"/a h!x", 1, 4, "found `!'"},
-    {"/a .x", 1, 4, "host name"},
-    {"/a a..b", 1, 4, "host name"},
-    {"/a \"\"", 1, 4, "expected a client"},
+	/* Clients. */
+	{ "/a 10.1.2.256", 1, 4, "four numbers" },
+	{ "/a 10.1.2", 1, 4, "four numbers" },
+	{ "/a b 10.1.2.3/33(rw)", 1, 6, "prefix length from 0 to 32" },
+	{ "/a 10.1.2.3/", 1, 4, "prefix length" },
+	{ "/a 10.1.2.3/-1", 1, 4, "prefix length" },
+	{ "/a 10.1.2.3/255.0.255.0", 1, 4, "prefix length" },
+	{ "/a ::1/129", 1, 4, "from 0 to 128" },
+	{ "/a ::1/255.0.0.0", 1, 4, "from 0 to 128" },
+	{ "/a host/24", 1, 4, "found `host' before the slash" },
+	{ "/a /24", 1, 4, "before the slash" },
+	{ "/a ::1::", 1, 4, "IPv6 address" },
+	{ "/a [::1]", 1, 4, "without brackets" },
+	{ "/a [2001:db8::1](rw)", 1, 4, "without brackets" },
+	{ "/a h[0-9", 1, 4, "expected `]'" },
+	{ "/a @", 1, 4, "name of a netgroup" },
+	{ "/a gss/krb4", 1, 4, "gss/krb5" },
+	{ "/a h!x", 1, 4, "found `!'" },
+	{ "/a .x", 1, 4, "host name" },
+	{ "/a a..b", 1, 4, "host name" },
+	{ "/a \"\"", 1, 4, "expected a client" },
 
-    /* What contradicts something else. */
-    {"/a b c b", 1, 8, "found client `b' a second time"},
-    {"/a b\n/a/ B(rw)", 2, 5, "a second time for /a"},
-    {"/a 10.1.2.0/24 10.1.2.9/255.255.255.0", 1, 16, "a second time"},
-    {"/a ::1 0::1", 1, 8, "a second time"},
-    {"/a *\n/a *", 2, 4, "a second time"},
-    {"/a b(fsid=1) c(fsid=2)", 1, 14, "all clients of one path must agree"},
-    {"/a b(backend=vfs) c(backend=memory)", 1, 19, "all clients of one path must agree"},
-    {"/a b(mp) c(mp=/x)", 1, 10, "all clients of one path must agree"},
-    {"/a b(fsid=3)\n/c d(fsid=3)", 2, 4, "that of /a (exports:1)"},
-    {"/a b(fsid=0)\n/c d(fsid=root)", 2, 4, "that of /a"},
+	/* What contradicts something else. */
+	{ "/a b c b", 1, 8, "found client `b' a second time" },
+	{ "/a b\n/a/ B(rw)", 2, 5, "a second time for /a" },
+	{ "/a 10.1.2.0/24 10.1.2.9/255.255.255.0", 1, 16, "a second time" },
+	{ "/a ::1 0::1", 1, 8, "a second time" },
+	{ "/a *\n/a *", 2, 4, "a second time" },
+	{ "/a b(fsid=1) c(fsid=2)", 1, 14, "all clients of one path must agree" },
+	{ "/a b(backend=vfs) c(backend=memory)", 1, 19, "all clients of one path must agree" },
+	{ "/a b(mp) c(mp=/x)", 1, 10, "all clients of one path must agree" },
+	{ "/a b(fsid=3)\n/c d(fsid=3)", 2, 4, "that of /a (exports:1)" },
+	{ "/a b(fsid=0)\n/c d(fsid=root)", 2, 4, "that of /a" },
 };
 
 static void test_bad(void **state)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct exports *x = NULL;
-		struct config_error err = {0};
+		struct config_error err = { 0 };
 		int rc = exports_parse("exports", bad[i].text, &x, &err);
 
 		if (rc != -EINVAL || x)
@@ -465,8 +467,8 @@ static int make_dir(void **state)
 
 static int remove_dir(void **state)
 {
-	static const char *const names[] = {"b.exports",   "a.exports", ".hidden.exports",
-					    "exports.txt", "main",	"sub.exports"};
+	static const char *const names[] = { "b.exports",   "a.exports", ".hidden.exports",
+					     "exports.txt", "main",	 "sub.exports" };
 	char path[128];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -480,7 +482,7 @@ static int remove_dir(void **state)
 static void test_files(void **state)
 {
 	char main_path[128], big[3 << 12];
-	const char *paths[] = {main_path, dir};
+	const char *paths[] = { main_path, dir };
 	struct exports *x = NULL;
 	struct config_error err;
 
@@ -505,8 +507,8 @@ static void test_files(void **state)
 static void test_file_errors(void **state)
 {
 	char path[128];
-	const char *paths[] = {path};
-	const char *dirs[] = {dir};
+	const char *paths[] = { path };
+	const char *dirs[] = { dir };
 	struct exports *x = NULL;
 	struct config_error err;
 
@@ -539,9 +541,9 @@ static void test_file_errors(void **state)
 
 static void test_load_with_defaults(void **state)
 {
-	struct exports_defaults defaults = {.utf8_names = true};
+	struct exports_defaults defaults = { .utf8_names = true };
 	char path[128];
-	const char *paths[] = {path};
+	const char *paths[] = { path };
 	const struct export_options *o;
 	struct exports *x = NULL;
 	struct config_error err;
@@ -589,20 +591,20 @@ static void test_add(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_good),
-	    cmocka_unit_test(test_example_of_the_manual),
-	    cmocka_unit_test(test_defaults_end_with_the_line),
-	    cmocka_unit_test(test_flavors),
-	    cmocka_unit_test(test_lines_of_one_path_add_up),
-	    cmocka_unit_test(test_fsid),
-	    cmocka_unit_test(test_mountpoint),
-	    cmocka_unit_test(test_empty),
-	    cmocka_unit_test(test_bad),
-	    cmocka_unit_test(test_long_word),
-	    cmocka_unit_test(test_files),
-	    cmocka_unit_test(test_file_errors),
-	    cmocka_unit_test(test_load_with_defaults),
-	    cmocka_unit_test(test_add),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_example_of_the_manual),
+		cmocka_unit_test(test_defaults_end_with_the_line),
+		cmocka_unit_test(test_flavors),
+		cmocka_unit_test(test_lines_of_one_path_add_up),
+		cmocka_unit_test(test_fsid),
+		cmocka_unit_test(test_mountpoint),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_long_word),
+		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_file_errors),
+		cmocka_unit_test(test_load_with_defaults),
+		cmocka_unit_test(test_add),
 	};
 
 	return cmocka_run_group_tests_name("exports_parse", tests, make_dir, remove_dir);
