@@ -1,0 +1,58 @@
+/*
+ * The server under test: `atoll serve` of the build, on a fresh directory, in namespaces of the
+ * test's own (network: only loopback; mounts: a tmpfs that nobody else sees and that goes with
+ * the process). Needs root; without it the suite is skipped, and says so.
+ *
+ * For comparison the tests can be pointed to another server that runs already:
+ *	ATOLL_WIRE_SERVER=127.0.0.1:2049 ATOLL_WIRE_DIR=/its/directory
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+/* What a suite wants of its server. */
+struct wire_options {
+	unsigned lease;		  /* seconds; 0: 90 */
+	const char *const *extra; /* more arguments of `atoll serve`, NULL-terminated, or NULL */
+};
+
+/* Runs a suite's tests against one server; the exit status for main(). */
+int wire_main(const char *suite, const struct wire_options *o, const struct CMUnitTest *tests,
+	      size_t n);
+
+/* Each test runs between these (see WIRE_TEST). */
+int wire_setup(void **state);
+int wire_teardown(void **state);
+
+#define WIRE_TEST(f)                                   \
+	{                                              \
+#f, f, wire_setup, wire_teardown, NULL \
+	}
+/* One test for one minor version, which it gets as minor_of(state). */
+#define WIRE_MINOR(f, m)                                                          \
+	{                                                                         \
+#f "/4." #m, f, wire_setup, wire_teardown, (void *)(uintptr_t)(m) \
+	}
+#define WIRE_ALL_MINORS(f) WIRE_MINOR(f, 0), WIRE_MINOR(f, 1), WIRE_MINOR(f, 2)
+#define WIRE_SESSIONS(f)   WIRE_MINOR(f, 1), WIRE_MINOR(f, 2)
+
+static inline uint32_t minor_of(void **state)
+{
+	return (uint32_t)(uintptr_t)*state;
+}
+
+/* Where the server listens. */
+const struct sockaddr *wire_server_addr(socklen_t *len);
+/* The directory that is served, on this machine. */
+const char *wire_server_dir(void);
+/* True if the server is not ours to stop or to configure. */
+bool wire_server_external(void);
+/* Stops the server by SIGTERM, and starts it again on the same directory and port. */
+void wire_server_restart(void);
