@@ -26,6 +26,7 @@
 #include <sys/types.h>
 #include <time.h>
 
+#include "base/blocking.h"
 #include "base/cred.h"
 #include "base/payload.h"
 
@@ -105,7 +106,16 @@ struct fs_info {
 	uint64_t quota_used, quota_avail_soft, quota_avail_hard;
 };
 
-enum access_bits { ACCESS_READ = 1, ACCESS_WRITE = 2, ACCESS_EXECUTE = 4 };
+enum access_bits {
+	ACCESS_READ = 1,
+	ACCESS_WRITE = 2,
+	ACCESS_EXECUTE = 4,
+	/*
+	 * With open: the file's owner may open it whatever its mode, because an earlier OPEN was
+	 * allowed it (a reclaim, a retry).
+	 */
+	ACCESS_OWNER = 8,
+};
 
 /* enum stable_how4: how much of a write must be on stable storage before it returns. */
 enum stability { UNSTABLE = 0, DATA_SYNC = 1, FILE_SYNC = 2 };
@@ -143,6 +153,11 @@ struct export_params {
 	bool crossmnt;	     /* follow into file systems mounted below */
 	const char *fsid;    /* an identity chosen by the administrator, or NULL */
 	unsigned max_cached; /* objects the export may keep in memory unused; 0: default */
+	/*
+	 * exports(5)'s async: changes of names and attributes may be answered before they are on
+	 * stable storage. Default: sync.
+	 */
+	bool async;
 };
 
 enum create_mode {
@@ -200,7 +215,12 @@ struct backend {
 	int (*from_handle)(struct backend_export *exp, const uint8_t *bytes, size_t len,
 			   struct object **out);
 	int (*to_handle)(struct object *obj, struct backend_handle *out);
-	void (*object_free)(struct object *obj); /* last reference gone: may cache or free */
+	/*
+	 * The last reference is being given back, and obj->refs is still 1. A backend whose
+	 * objects nobody can find frees it; one that finds them in a table takes the table's lock
+	 * and then gives the reference back itself: somebody may have found the object meanwhile.
+	 */
+	void (*object_free)(struct object *obj);
 
 	/* -- attributes -- */
 	int (*getattr)(struct object *obj, struct attr *out);
@@ -278,6 +298,13 @@ struct backend {
 	int (*clone)(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
 		     uint64_t len);
 };
+
+/*
+ * Operations may leave the calling thread with the identity of the request's user, for the next
+ * request. Whoever then works on files of the server's own on that thread (the state's storage, a
+ * reload, a new thread) calls this first; cheap when there is nothing to do.
+ */
+void backend_restore_identity(void);
 
 /* All backends built in, ended by NULL; `backend=` names one. */
 const struct backend *backend_find(const char *name);

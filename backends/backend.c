@@ -1,0 +1,48 @@
+/* The list of backends, and the last-reference side of reference counting. */
+#include "backends/backend.h"
+
+#include <string.h>
+
+#include "backends/vfs/vfs.h"
+
+static const struct backend *const backends[] = {
+	&vfs_backend,
+	NULL,
+};
+
+const struct backend *backend_find(const char *name)
+{
+	for (unsigned i = 0; backends[i]; i++) {
+		if (strcmp(backends[i]->name, name) == 0)
+			return backends[i];
+	}
+	return NULL;
+}
+
+/*
+ * The last reference is not given back here but by object_free, under whatever lock the backend
+ * finds its objects by: otherwise somebody could find the object between the two steps.
+ */
+void object_unref(struct object *obj)
+{
+	if (!obj)
+		return;
+
+	uint32_t refs = atomic_load_explicit(&obj->refs, memory_order_acquire);
+
+	while (refs > 1) {
+		if (atomic_compare_exchange_weak_explicit(&obj->refs, &refs, refs - 1,
+							  memory_order_acq_rel,
+							  memory_order_acquire))
+			return;
+	}
+	obj->backend->object_free(obj);
+}
+
+void file_unref(struct file *file)
+{
+	if (!file)
+		return;
+	if (atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) == 1)
+		file->object->backend->file_free(file);
+}

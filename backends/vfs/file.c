@@ -1,0 +1,544 @@
+/*
+ * Open files: reading, writing, and making writes stable.
+ *
+ * Unstable writes. What a client wrote unstably and has not committed yet must not be lost
+ * unnoticed. The kernel tells a failed write-back once to each open file description that was there
+ * when it failed (and to the next one opened, if nobody has been told yet). So from before the
+ * first unstable write to an object until a commit has covered the last one, the object has a
+ *description of its own, `sync_fd`, that nobody else uses: whatever fails meanwhile, and whoever
+ *else calls fsync (local processes, synchronous writes here), fdatasync(sync_fd) reports it. Any
+ *failure changes the export's write verifier, upon which every client of the export writes again
+ * what it had not committed.
+ *
+ *	writes_begun, then `unstable`? no: open sync_fd ... write ... writes_ended
+ *
+ * A commit may close sync_fd if no write was under way when it began and none has begun since.
+ *Writer and committer see each other: the writer counts itself, then looks at `unstable`; the
+ *committer takes `unstable` back, then looks at the count. At least one of the two notices. Commits
+ *of one object exclude each other until the verifier has changed, for the error is told but once
+ *and the second must not answer with the old verifier. Objects with sync_fd are not evicted; if
+ *they are idle (their client died, or was content), the trimming thread commits them first.
+ *
+ * Who writes. Writes run as the file's opener: the kernel clears setuid and setgid, and counts
+ *quota, by the writer's identity.
+ *
+ * Whether a read blocks is found out by trying (RWF_NOWAIT); only if the pages are not there does
+ *the thread declare itself blocked.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "backends/vfs/vfs.h"
+#include "base/log.h"
+#include "base/random.h"
+
+#define IOV_BATCH  64
+#define COPY_BYTES 65536
+
+/* ---- reading ---- */
+
+static bool past_end(uint64_t offset)
+{
+	return offset > INT64_MAX;
+}
+
+/* Reads until `len` bytes are there or the file ends. */
+static ssize_t pread_all(int fd, uint8_t *buf, size_t len, uint64_t offset)
+{
+	size_t got = 0;
+
+	while (got < len) {
+		ssize_t n = pread(fd, buf + got, len - got, (off_t)(offset + got));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return got > 0 ? (ssize_t)got : -errno;
+		if (n == 0)
+			break;
+		got += (size_t)n;
+	}
+	return (ssize_t)got;
+}
+
+static int size_of(int fd, uint64_t *size)
+{
+	struct statx sx;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &sx) < 0)
+		return -errno;
+	*size = sx.stx_size;
+	return 0;
+}
+
+/*
+ * One byte more than is wanted tells whether the file ends, at no cost when all is in
+ * memory.
+ */
+static int read_buffer(int fd, uint64_t offset, struct payload_out *out)
+{
+	uint8_t behind;
+	struct iovec iov[2] = { { out->buf, out->cap }, { &behind, 1 } };
+	ssize_t n = preadv2(fd, iov, 2, (off_t)offset, RWF_NOWAIT);
+	uint64_t size;
+	size_t got = n > 0 ? (size_t)n : 0;
+	int err;
+
+	out->fd = -1;
+	if (n < 0 && errno != EAGAIN && errno != EOPNOTSUPP && errno != EINVAL)
+		return -errno;
+	if (got > out->cap) {
+		out->filled = out->cap;
+		out->eof = false;
+		return 0;
+	}
+	if (n == 0) {
+		out->filled = 0;
+		out->eof = true;
+		return 0;
+	}
+	err = size_of(fd, &size);
+	if (err)
+		return err;
+	if (got < out->cap && offset + got < size) {
+		blocking_section();
+		n = pread_all(fd, (uint8_t *)out->buf + got, out->cap - got, offset + got);
+		if (n < 0 && got == 0)
+			return (int)n;
+		got += n > 0 ? (size_t)n : 0;
+	}
+	out->filled = got;
+	out->eof = offset + got >= size;
+	return 0;
+}
+
+static bool in_memory(int fd, uint64_t offset)
+{
+	uint8_t byte;
+	struct iovec iov = { &byte, 1 };
+
+	return preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT) == 1;
+}
+
+static void release_file(void *arg)
+{
+	file_unref(arg);
+}
+
+/* An extent to be sent from the page cache; false: better read into the buffer. */
+static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out *out)
+{
+	uint64_t size, len;
+
+	if (size_of(f->fd, &size) < 0 || offset >= size)
+		return false;
+	len = size - offset < out->cap ? size - offset : out->cap;
+	/* Sending must not wait for the disk: a cold extent is read here, where that is announced.
+	 */
+	if (len == 0 || !in_memory(f->fd, offset) || !in_memory(f->fd, offset + len - 1))
+		return false;
+	out->fd = f->fd;
+	out->offset = (off_t)offset;
+	out->filled = (size_t)len;
+	out->eof = offset + len >= size;
+	out->release = release_file;
+	out->release_arg = file_ref(&f->base);
+	return true;
+}
+
+int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
+{
+	struct vfs_file *f = vfs_file(base);
+
+	if (!(base->access & ACCESS_READ))
+		return -EBADF;
+	out->fd = -1;
+	out->filled = 0;
+	if (past_end(offset)) {
+		out->eof = true;
+		return 0;
+	}
+	if (out->fd_wanted && read_extent(f, offset, out))
+		return 0;
+	if (!out->buf)
+		return -EAGAIN;
+	return read_buffer(f->fd, offset, out);
+}
+
+/* ---- the write verifier ---- */
+
+static void change_verifier(struct vfs_export *exp, int err)
+{
+	atomic_store(&exp->verifier, random_u64());
+	log_error("%s: writing to storage failed (%s): clients will send again what they had not "
+		  "committed",
+		  exp->path, strerror(-err));
+}
+
+void vfs_write_verifier(struct backend_export *exp, uint8_t out[BACKEND_VERIFIER_LEN])
+{
+	uint64_t v = atomic_load(&vfs_export(exp)->verifier);
+
+	memcpy(out, &v, BACKEND_VERIFIER_LEN);
+}
+
+/* ---- unstable writes and commits ---- */
+
+/* Before an unstable write. */
+static int unstable_begin(struct vfs_object *obj)
+{
+	int fd, err;
+
+	atomic_fetch_add(&obj->writes_begun, 1);
+	if (likely(atomic_load(&obj->unstable)))
+		return 0;
+	err = vfs_assume_privileged();
+	fd = err ? err : vfs_reopen(vfs_object_export(obj), obj->fd, O_RDONLY | O_NONBLOCK);
+	if (fd < 0) {
+		atomic_fetch_add(&obj->writes_ended, 1);
+		return fd;
+	}
+	mutex_lock(&obj->lock);
+	if (obj->sync_fd < 0) {
+		obj->sync_fd = fd;
+		fd = -1;
+	}
+	atomic_store(&obj->unstable, true);
+	mutex_unlock(&obj->lock);
+	if (fd >= 0)
+		close(fd);
+	return 0;
+}
+
+static void unstable_end(struct vfs_object *obj)
+{
+	atomic_fetch_add(&obj->writes_ended, 1);
+}
+
+/* After fdatasync: gives sync_fd up unless a write has begun since the counts were read. */
+static void forget_sync_fd(struct vfs_object *obj, uint64_t begun)
+{
+	int fd = -1;
+
+	mutex_lock(&obj->lock);
+	atomic_store(&obj->unstable, false);
+	if (atomic_load(&obj->writes_begun) == begun) {
+		fd = obj->sync_fd;
+		obj->sync_fd = -1;
+	} else {
+		atomic_store(&obj->unstable, true);
+	}
+	mutex_unlock(&obj->lock);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int commit_locked(struct vfs_object *obj)
+{
+	struct vfs_export *exp = vfs_object_export(obj);
+	uint64_t ended = atomic_load(&obj->writes_ended);
+	uint64_t begun = atomic_load(&obj->writes_begun);
+	int fd, own = -1, err = 0;
+
+	mutex_lock(&obj->lock);
+	fd = obj->sync_fd; /* only a commit closes it, and we hold commit_lock */
+	mutex_unlock(&obj->lock);
+	if (fd < 0) {
+		/* No unstable write since the last commit, but maybe from before a restart. */
+		err = vfs_assume_privileged();
+		own = err ? err : vfs_reopen(exp, obj->fd, O_RDONLY | O_NONBLOCK);
+		if (own < 0)
+			return own;
+		fd = own;
+	}
+	blocking_section();
+	if (fdatasync(fd) < 0) {
+		err = -errno;
+		change_verifier(exp, err);
+	} else if (own < 0 && ended == begun) {
+		forget_sync_fd(obj, begun);
+	}
+	if (own >= 0)
+		close(own);
+	return err;
+}
+
+int vfs_commit(struct object *base, uint64_t offset, uint64_t len)
+{
+	struct vfs_object *obj = vfs_object(base);
+	int err;
+
+	if (base->type != FILE_REGULAR)
+		return base->type == FILE_DIRECTORY ? -EISDIR : -EINVAL;
+	mutex_lock(&obj->commit_lock);
+	err = commit_locked(obj);
+	mutex_unlock(&obj->commit_lock);
+	return err;
+}
+
+void vfs_sync_release(struct vfs_object *obj)
+{
+	if (obj->sync_fd >= 0)
+		close(obj->sync_fd);
+}
+
+/* ---- writing ---- */
+
+/* Writes `iov` as far as it goes; -errno only if nothing was written. */
+static ssize_t write_iov(int fd, const struct iovec *iov, int count, uint64_t offset, int flags)
+{
+	struct iovec part[IOV_BATCH];
+	size_t total = 0, skip = 0;
+
+	while (count > 0) {
+		int n = count < IOV_BATCH ? count : IOV_BATCH;
+		ssize_t w;
+
+		memcpy(part, iov, (size_t)n * sizeof(*iov));
+		part[0].iov_base = (uint8_t *)part[0].iov_base + skip;
+		part[0].iov_len -= skip;
+		w = pwritev2(fd, part, n, (off_t)(offset + total), flags);
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w < 0)
+			return total > 0 ? (ssize_t)total : -errno;
+		total += (size_t)w;
+		skip += (size_t)w;
+		while (count > 0 && skip >= iov->iov_len) {
+			skip -= iov->iov_len;
+			iov++;
+			count--;
+		}
+		if (w == 0 && count > 0)
+			break;
+	}
+	return (ssize_t)total;
+}
+
+static ssize_t write_pipe(int fd, int pipe_fd, size_t len, uint64_t offset)
+{
+	size_t total = 0;
+
+	while (total < len) {
+		off_t at = (off_t)(offset + total);
+		ssize_t w = splice(pipe_fd, NULL, fd, &at, len - total, SPLICE_F_MOVE);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w < 0)
+			return total > 0 ? (ssize_t)total : -errno;
+		if (w == 0)
+			break;
+		total += (size_t)w;
+	}
+	return (ssize_t)total;
+}
+
+static size_t iov_bytes(const struct payload_in *in)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < in->iovcnt; i++)
+		n += in->iov[i].iov_len;
+	return n;
+}
+
+static ssize_t write_payload(int fd, uint64_t offset, const struct payload_in *in, int flags)
+{
+	size_t first = iov_bytes(in);
+	ssize_t n = 0, m;
+
+	if (first > 0)
+		n = write_iov(fd, in->iov, in->iovcnt, offset, flags);
+	if (n < 0 || (size_t)n < first || in->pipe_fd < 0 || in->pipe_len == 0)
+		return n;
+	m = write_pipe(fd, in->pipe_fd, in->pipe_len, offset + first);
+	if (m < 0)
+		return n > 0 ? n : m;
+	return n + m;
+}
+
+static int write_stable(int fd, uint64_t offset, const struct payload_in *in, enum stability how,
+			size_t *written)
+{
+	bool piped = in->pipe_fd >= 0 && in->pipe_len > 0;
+	int flag = how == DATA_SYNC ? RWF_DSYNC : RWF_SYNC;
+	ssize_t n;
+
+	blocking_section();
+	n = write_payload(fd, offset, in, piped ? 0 : flag);
+	if (n < 0)
+		return (int)n;
+	if (piped && (how == DATA_SYNC ? fdatasync(fd) : fsync(fd)) < 0)
+		return -errno;
+	*written = (size_t)n;
+	return 0;
+}
+
+static int write_unstable(struct vfs_file *f, uint64_t offset, const struct payload_in *in,
+			  size_t *written)
+{
+	struct vfs_object *obj = vfs_object(f->base.object);
+	int err = unstable_begin(obj);
+	ssize_t n;
+
+	if (err)
+		return err;
+	err = vfs_assume(f->cred);
+	if (!err) {
+		n = write_payload(f->fd, offset, in, 0);
+		if (n < 0)
+			err = (int)n;
+		else
+			*written = (size_t)n;
+	}
+	unstable_end(obj);
+	return err;
+}
+
+int vfs_write(struct file *base, uint64_t offset, const struct payload_in *in, enum stability *how,
+	      size_t *written)
+{
+	struct vfs_file *f = vfs_file(base);
+	int err;
+
+	if (!(base->access & ACCESS_WRITE))
+		return -EBADF;
+	if (offset > INT64_MAX || in->len > INT64_MAX - offset)
+		return -EFBIG;
+	if (in->len == 0) {
+		*written = 0;
+		return 0;
+	}
+	if (*how == UNSTABLE)
+		return write_unstable(f, offset, in, written);
+	err = vfs_assume(f->cred);
+	return err ? err : write_stable(f->fd, offset, in, *how, written);
+}
+
+/* ---- the optional operations ---- */
+
+static int lseek_to(int fd, uint64_t offset, int whence, uint64_t *found)
+{
+	off_t at = lseek(fd, (off_t)offset, whence);
+
+	if (at < 0)
+		return -errno;
+	*found = (uint64_t)at;
+	return 0;
+}
+
+int vfs_seek(struct file *base, uint64_t offset, bool hole, uint64_t *found)
+{
+	if (past_end(offset))
+		return -ENXIO;
+	return lseek_to(vfs_file(base)->fd, offset, hole ? SEEK_HOLE : SEEK_DATA, found);
+}
+
+static int change_space(struct file *base, int mode, uint64_t offset, uint64_t len)
+{
+	struct vfs_file *f = vfs_file(base);
+	int err;
+
+	if (offset > INT64_MAX || len > INT64_MAX - offset)
+		return -EFBIG;
+	err = vfs_assume(f->cred);
+	if (err)
+		return err;
+	blocking_section();
+	if (fallocate(f->fd, mode, (off_t)offset, (off_t)len) < 0)
+		return -errno;
+	return vfs_settle(vfs_object(base->object));
+}
+
+int vfs_allocate(struct file *base, uint64_t offset, uint64_t len)
+{
+	return change_space(base, 0, offset, len);
+}
+
+int vfs_deallocate(struct file *base, uint64_t offset, uint64_t len)
+{
+	return change_space(base, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
+/* Between file systems that cannot do it among themselves. */
+static ssize_t copy_by_hand(int from, uint64_t from_offset, int to, uint64_t to_offset, size_t len)
+{
+	size_t n = len < COPY_BYTES ? len : COPY_BYTES;
+	uint8_t *buf = malloc(n);
+	ssize_t got;
+
+	if (!buf)
+		return -ENOMEM;
+	got = pread_all(from, buf, n, from_offset);
+	if (got > 0) {
+		struct iovec iov = { buf, (size_t)got };
+
+		got = write_iov(to, &iov, 1, to_offset, 0);
+	}
+	free(buf);
+	return got;
+}
+
+static ssize_t copy_range(int from, uint64_t from_offset, int to, uint64_t to_offset, size_t len)
+{
+	off_t in = (off_t)from_offset, out = (off_t)to_offset;
+	ssize_t n = copy_file_range(from, &in, to, &out, len, 0);
+
+	if (n >= 0)
+		return n;
+	if (errno == EXDEV || errno == EOPNOTSUPP || errno == ENOSYS)
+		return copy_by_hand(from, from_offset, to, to_offset, len);
+	return -errno;
+}
+
+int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+	     uint64_t len, uint64_t *copied)
+{
+	struct vfs_object *obj = vfs_object(to->object);
+	size_t bytes = len < SSIZE_MAX ? (size_t)len : SSIZE_MAX;
+	ssize_t n;
+	int err;
+
+	if (from_offset > INT64_MAX || to_offset > INT64_MAX || len > INT64_MAX - to_offset)
+		return -EFBIG;
+	err = unstable_begin(obj);
+	if (err)
+		return err;
+	err = vfs_assume(vfs_file(to)->cred);
+	if (!err) {
+		blocking_section();
+		n = copy_range(vfs_file(from)->fd, from_offset, vfs_file(to)->fd, to_offset, bytes);
+		if (n < 0)
+			err = (int)n;
+		else
+			*copied = (uint64_t)n;
+	}
+	unstable_end(obj);
+	return err;
+}
+
+int vfs_clone(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+	      uint64_t len)
+{
+	struct file_clone_range range = {
+		.src_fd = vfs_file(from)->fd,
+		.src_offset = from_offset,
+		.src_length = len,
+		.dest_offset = to_offset,
+	};
+	int err = vfs_assume(vfs_file(to)->cred);
+
+	if (err)
+		return err;
+	blocking_section();
+	if (ioctl(vfs_file(to)->fd, FICLONERANGE, &range) < 0)
+		return -errno;
+	return vfs_settle(vfs_object(to->object));
+}

@@ -1,0 +1,296 @@
+/*
+ * vfs: a directory of a Linux file system, by file handles (open_by_handle_at(2)).
+ *
+ * Model
+ *  - An export has mounts: the one its path is on, and with crossmnt those below it. Each has an
+ *    identity of 64 bits that stays the same over restarts; a handle on the wire is that identity
+ *    and the kernel's own handle.
+ *  - An object is an O_PATH descriptor, found by its handle in the export's table (object.c). One
+ *    handle is one object as long as anybody has a reference to it.
+ *  - Every operation with a caller's identity runs as that identity on its own thread
+ *    (credentials.c), so that it is the kernel that permits or refuses.
+ *
+ * Locks, in this order: object.c's registry, vfs_object.commit_lock, vfs_export.mounts_lock, a
+ * table shard's lock, vfs_object.lock. Only commit_lock (fdatasync), mounts_lock (looking for
+ * mounts) and the registry are held over system calls that may block.
+ */
+#pragma once
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "backends/backend.h"
+#include "base/list.h"
+#include "base/lock.h"
+
+/* backends/backend.c lists it. */
+extern const struct backend vfs_backend;
+
+/* ---- handles ---- */
+
+/* On the wire: version, identity of the file system (8 bytes), kernel handle type, its bytes. */
+#define VFS_HANDLE_VERSION 1
+#define VFS_HANDLE_HEADER  10
+#define VFS_KERNEL_HANDLE  (BACKEND_HANDLE_MAX - VFS_HANDLE_HEADER)
+
+/* ---- mounts (mount.c) ---- */
+
+struct vfs_mount {
+	/* immutable */
+	uint64_t id; /* in handles */
+	uint64_t fsid_major, fsid_minor;
+	uint64_t mnt_id; /* the kernel's, as statx and name_to_handle_at tell it */
+	dev_t dev;
+	int fd; /* open for reading, for open_by_handle_at */
+	/* The mount root's number within what is mounted on, and whether there is such a thing. */
+	bool below;
+	uint64_t covered_fileid;
+	/* Granularity of ctime in ns; 0: no two states that anybody saw have the same (change.c).
+	 */
+	uint64_t granularity;
+	long fs_type; /* statfs */
+
+	_Atomic uint32_t refs; /* one of the export's list, one of each object */
+	struct list link;      /* vfs_export.mounts; under mounts_lock */
+};
+
+/* ---- exports ---- */
+
+#define VFS_SHARDS 64
+
+struct vfs_shard {
+	struct mutex lock;
+	struct vfs_object **buckets; /* under lock */
+	struct list objects;	     /* under lock; eviction looks from the front */
+};
+
+struct vfs_export {
+	struct backend_export base;
+	/* immutable */
+	char *path; /* as the kernel resolves it */
+	bool crossmnt;
+	bool sync;   /* names and attributes are on stable storage before the answer */
+	bool clone;  /* the mounts are private clones that nothing is mounted upon */
+	char *fsid;  /* the administrator's or NULL */
+	int tree_fd; /* keeps the private clone mounted; -1: none */
+	uint32_t bucket_mask;
+	unsigned max_cached;
+	struct vfs_object *root; /* a reference of the export's */
+	struct vfs_mount *root_mount;
+
+	struct rwlock mounts_lock;
+	struct list mounts; /* under mounts_lock */
+	int mountinfo;	    /* polled to learn that mounts have changed; -1: unused */
+	bool rescan;	    /* under mounts_lock: a mount that exists may be missing here */
+
+	struct vfs_shard shards[VFS_SHARDS];
+	_Atomic uint32_t cached; /* objects in the table */
+
+	_Atomic uint64_t verifier; /* write verifier */
+	struct list registered;	   /* in object.c's list of exports */
+};
+
+/* ---- objects ---- */
+
+struct vfs_object {
+	struct object base;
+	/* immutable */
+	struct vfs_mount *mount; /* a reference */
+	int fd;			 /* O_PATH */
+	uint64_t fsid_major, fsid_minor;
+	uint64_t hash;
+	struct backend_handle handle;
+
+	/* under the shard's lock */
+	struct vfs_object *next;
+	struct list link;
+	bool recent; /* asked for since eviction last came by */
+
+	/* Its last name is gone: not to be cached, for it would keep its storage occupied. */
+	_Atomic bool unlinked;
+
+	/* Unstable writes and commits: file.c tells the story. */
+	_Atomic uint64_t writes_begun, writes_ended;
+	_Atomic bool unstable;	  /* sync_fd is there; changed under lock */
+	struct mutex commit_lock; /* held over fdatasync; before lock */
+	struct mutex lock;
+	int sync_fd; /* under lock; closed under commit_lock as well; -1: none */
+};
+
+struct vfs_file {
+	struct file base;
+	/* immutable */
+	int fd;
+	const struct cred *cred; /* the opener, a reference */
+};
+
+static inline struct vfs_object *vfs_object(struct object *obj)
+{
+	return container_of(obj, struct vfs_object, base);
+}
+
+static inline struct vfs_export *vfs_export(struct backend_export *exp)
+{
+	return container_of(exp, struct vfs_export, base);
+}
+
+static inline struct vfs_export *vfs_object_export(const struct vfs_object *obj)
+{
+	return vfs_export(obj->base.export);
+}
+
+static inline struct vfs_file *vfs_file(struct file *file)
+{
+	return container_of(file, struct vfs_file, base);
+}
+
+/* A descriptor's name in /proc/self/fd, for calls that take no O_PATH descriptor. */
+struct vfs_fd_name {
+	char text[12];
+};
+
+struct vfs_fd_name vfs_fd_name(int fd);
+/* O_PATH descriptor of /proc/self/fd, opened once. */
+int vfs_proc_fd(void);
+/* Opens anew, with the calling thread's identity, what O_PATH descriptor `fd` stands for. */
+int vfs_reopen(struct vfs_export *exp, int fd, int flags);
+
+/* ---- credentials.c ---- */
+
+/* The calling thread acts as `cred` from now on. 0 or -errno; on failure it acts as nobody sure. */
+int vfs_assume(const struct cred *cred) MUST_CHECK;
+/* The calling thread has all the process's capabilities, until the next vfs_assume(). */
+int vfs_assume_privileged(void) MUST_CHECK;
+bool vfs_privileged(void);
+/* Ends vfs_assume_privileged(): the identity assumed before is all there is again. */
+void vfs_drop_privileges(void);
+/* The calling thread's umask, which is its own. */
+void vfs_umask(mode_t mask);
+
+/* ---- mount.c ---- */
+
+int vfs_mounts_open(struct vfs_export *exp, int *root_fd);
+void vfs_mounts_close(struct vfs_export *exp);
+/* The mount with that identity in handles, with a reference; looks for new mounts. NULL: none. */
+struct vfs_mount *vfs_mount_by_id(struct vfs_export *exp, uint64_t id);
+/* The mount that the kernel numbers `mnt_id`, with a reference. NULL: not part of the export. */
+struct vfs_mount *vfs_mount_by_mnt_id(struct vfs_export *exp, uint64_t mnt_id);
+void vfs_mount_unref(struct vfs_mount *mount);
+/* Closes mounts below that have no objects any more, so that they can be unmounted. */
+void vfs_mounts_trim(struct vfs_export *exp);
+/* The fsid of what `fd` is on: the mount's, or within it (btrfs) a subvolume's own. */
+void vfs_fsid(const struct vfs_mount *mount, int fd, dev_t dev, uint64_t *major, uint64_t *minor);
+
+/* ---- object.c ---- */
+
+int vfs_table_init(struct vfs_export *exp, unsigned max_cached);
+void vfs_table_destroy(struct vfs_export *exp);
+/* The object of `handle` if it is in the table, with a reference. */
+struct vfs_object *vfs_object_find(struct vfs_export *exp, const uint8_t *handle, size_t len);
+/*
+ * The object that O_PATH descriptor `fd` stands for, with a reference. Takes `fd` over, also on
+ * failure. -EACCES: it is on a mount that is not part of the export.
+ */
+int vfs_object_from_fd(struct vfs_export *exp, int fd, struct vfs_object **out);
+/* Finds the object by `name` in the directory `dir_fd`, with the thread's identity. */
+int vfs_object_at(struct vfs_export *exp, int dir_fd, const char *name, struct vfs_object **out);
+/* The handle of `name` in `dir_fd`, with the thread's identity, without making an object. */
+int vfs_handle_at(struct vfs_export *exp, int dir_fd, const char *name, struct backend_handle *out);
+/* Closes idle objects because descriptors have run out; false when there are none. */
+bool vfs_shed(struct vfs_export *exp);
+/* The object lost a name: if it was the last, it is not to be cached any longer. */
+void vfs_object_unlinked(struct vfs_object *obj);
+int vfs_from_handle(struct backend_export *exp, const uint8_t *bytes, size_t len,
+		    struct object **out);
+int vfs_to_handle(struct object *obj, struct backend_handle *out);
+void vfs_object_free(struct object *obj);
+
+/* ---- change.c ---- */
+
+/* Clock readings from before an object's statx. */
+struct vfs_instant {
+	uint64_t coarse, fine;
+};
+
+struct vfs_instant vfs_instant(uint64_t granularity);
+/*
+ * The change attribute of an object whose ctime was read after `before`. False: not to be told
+ * yet, the attributes are to be read again.
+ */
+bool vfs_change(uint64_t granularity, const struct timespec *ctime, struct vfs_instant before,
+		uint64_t *change);
+/* Waits until vfs_change() may succeed. */
+void vfs_change_wait(void);
+/* The granularity of the file system that `root_fd` is on (struct vfs_mount). */
+uint64_t vfs_granularity(int root_fd, long fs_type);
+
+/* ---- attr.c ---- */
+
+int vfs_getattr(struct object *obj, struct attr *out);
+/* Attributes of `name` in the directory; -ENOENT: it has gone. `dirent_ino` as readdir told. */
+int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino, struct attr *out);
+int vfs_change_of(struct vfs_object *obj, uint64_t *change);
+int vfs_setattr(struct object *obj, struct file *file, const struct cred *cred,
+		const struct attr_set *set, uint32_t *done);
+/* The same on descriptors: `fd` any kind, `write_fd` open for writing or -1. */
+int vfs_apply(struct vfs_export *exp, int fd, int write_fd, const struct attr_set *set,
+	      uint32_t *done);
+int vfs_access(struct object *obj, const struct cred *cred, unsigned wanted, unsigned *granted);
+int vfs_statfs(struct object *obj, const struct cred *cred, struct fs_info *out);
+enum file_type vfs_type(mode_t mode);
+
+/* ---- names.c ---- */
+
+int vfs_lookup(struct object *dir, const struct cred *cred, const char *name, struct object **out);
+int vfs_lookup_parent(struct object *dir, const struct cred *cred, struct object **out);
+int vfs_readlink(struct object *obj, const struct cred *cred, char *buf, size_t cap, size_t *len);
+int vfs_create(struct object *dir, const struct cred *cred, const char *name,
+	       const struct create_args *args, struct dir_change *change, struct object **out);
+int vfs_link(struct object *obj, struct object *dir, const struct cred *cred, const char *name,
+	     struct dir_change *change);
+int vfs_remove(struct object *dir, const struct cred *cred, const char *name,
+	       struct dir_change *change);
+int vfs_rename(struct object *from, const char *from_name, struct object *to, const char *to_name,
+	       const struct cred *cred, struct dir_change *from_change,
+	       struct dir_change *to_change);
+void vfs_change_before(struct vfs_object *dir, struct dir_change *change);
+void vfs_change_after(struct vfs_object *dir, struct dir_change *change);
+/* What an export of synchronous changes owes before it answers; 0 or -errno. */
+int vfs_settle(struct vfs_object *obj);
+
+/* ---- readdir.c ---- */
+
+int vfs_readdir(struct object *dir, const struct cred *cred, struct readdir_args *args);
+
+/* ---- exclusive.c ---- */
+
+/* Remembers with the new file `fd` the verifier it was made with. */
+int vfs_verifier_store(struct vfs_export *exp, int fd, const uint8_t *verifier);
+/* True if the file was made with that verifier. */
+bool vfs_verifier_matches(struct vfs_object *obj, const uint8_t *verifier);
+
+/* ---- open.c ---- */
+
+int vfs_open(struct object *obj, const struct cred *cred, unsigned access, struct file **out);
+int vfs_open_create(struct object *dir, const struct cred *cred, const char *name, unsigned access,
+		    const struct create_args *args, struct dir_change *change, bool *created,
+		    struct object **out_obj, struct file **out_file);
+void vfs_file_free(struct file *file);
+
+/* ---- file.c ---- */
+
+int vfs_read(struct file *file, uint64_t offset, struct payload_out *out);
+int vfs_write(struct file *file, uint64_t offset, const struct payload_in *in, enum stability *how,
+	      size_t *written);
+int vfs_commit(struct object *obj, uint64_t offset, uint64_t len);
+/* The object is being freed. */
+void vfs_sync_release(struct vfs_object *obj);
+void vfs_write_verifier(struct backend_export *exp, uint8_t out[BACKEND_VERIFIER_LEN]);
+int vfs_seek(struct file *file, uint64_t offset, bool hole, uint64_t *found);
+int vfs_allocate(struct file *file, uint64_t offset, uint64_t len);
+int vfs_deallocate(struct file *file, uint64_t offset, uint64_t len);
+int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+	     uint64_t len, uint64_t *copied);
+int vfs_clone(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+	      uint64_t len);
