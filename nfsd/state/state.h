@@ -141,7 +141,11 @@ struct state_command {
 			bool one_fs;
 		} reclaim_complete;
 		struct {
-			bool courtesy_only; /* do nothing if it was heard of again meanwhile */
+			/*
+			 * Why it expires, for those who look on. It makes no difference: the client's
+			 * home has judged the lease, and clocks must not decide what a command does.
+			 */
+			bool courtesy_only;
 		} expire_client;
 		struct {
 			struct bytes owner; /* open_owner4.owner */
@@ -162,6 +166,7 @@ struct state_command {
 			bool new_owner;
 			struct stateid stateid;	 /* open stateid if new_owner, else lock stateid */
 			struct bytes owner;	 /* lock_owner4.owner if new_owner */
+			uint32_t lock_seqid;	 /* minor version 0, if new_owner: the lock-owner's */
 		} lock;
 		struct {
 			struct bytes file;
@@ -196,15 +201,16 @@ struct lock_conflict {
 struct state_result {
 	enum nfsstat4 status;
 	/*
-	 * With NFS4ERR_SHARE_DENIED, LOCKED, DENIED: a client in the way. If state_is_courtesy()
-	 * says that its lease has passed, expire it and submit again.
+	 * With NFS4ERR_SHARE_DENIED, LOCKED, DENIED, CLID_INUSE (of SETCLIENTID and EXCHANGE_ID):
+	 * a client in the way. If state_is_courtesy() says that its lease has passed, expire it
+	 * and submit again.
 	 */
 	uint64_t conflict_client;
 	union {
 		struct {
 			uint64_t clientid;
 			struct nfs_verifier confirm;
-			/* NFS4ERR_CLID_INUSE: the address of the client that uses the id. */
+			/* CLID_INUSE (of SETCLIENTID_CONFIRM, too): whose id it is. */
 			char netid[16], addr[64];
 		} setclientid;
 		struct {
@@ -263,7 +269,7 @@ bool state_is_courtesy(struct state *s, uint64_t clientid);
  * the courtesy. Fills at most `cap` IDs, returns how many.
  */
 unsigned state_expirable(struct state *s, uint64_t *clientids, unsigned cap);
-/* 4.1: true once the client has sent RECLAIM_COMPLETE (a plain OPEN before: NFS4ERR_GRACE). */
+/* With sessions: true once the client has sent RECLAIM_COMPLETE (a plain OPEN before: NFS4ERR_GRACE). */
 bool state_reclaim_completed(struct state *s, uint64_t clientid);
 
 /* ------------------------------------------- sessions and slots (this node's) ---- */
@@ -272,6 +278,8 @@ struct sequence_args {
 	struct sessionid session;
 	uint32_t seqid, slot, highest_slot;
 	bool cache_this;
+	uint32_t request_len;  /* bytes of the RPC call: beyond the channel's, REQ_TOO_BIG */
+	uint32_t nops;	       /* of the compound: beyond the channel's, TOO_MANY_OPS */
 	uint64_t request_hash; /* of the whole compound: a retry must have the same */
 	uint64_t conn_id;      /* rpc_conn_id(); bound to the fore channel when SP4_NONE */
 };
@@ -292,8 +300,12 @@ struct slot_use {
 
 /*
  * SEQUENCE (RFC 8881 section 18.46): 0 with `use` filled (also for a replay), or the error:
- * BADSESSION, BADSLOT, BAD_HIGH_SLOT, SEQ_MISORDERED, SEQ_FALSE_RETRY, RETRY_UNCACHED_REP,
- * DELAY (the first try is still running), CONN_NOT_BOUND_TO_SESSION. Renews the lease.
+ * BADSESSION, CONN_NOT_BOUND_TO_SESSION, TOO_MANY_OPS, REQ_TOO_BIG, BADSLOT, BAD_HIGH_SLOT,
+ * SEQ_MISORDERED, SEQ_FALSE_RETRY, DELAY (the first try is still running, or memory is short),
+ * RETRY_UNCACHED_REP. Renews the lease.
+ * RETRY_UNCACHED_REP is not SEQUENCE's own status (section 2.10.6.1.3): SEQUENCE answers
+ * NFS4_OK with the values in `use`, which are filled then, too, and the second operation gets
+ * the error. There is no state_sequence_end() after any error.
  */
 enum nfsstat4 state_sequence(struct state *s, const struct sequence_args *args,
 			     struct slot_use *use);
@@ -302,9 +314,13 @@ enum nfsstat4 state_sequence(struct state *s, const struct sequence_args *args,
  * is not to be cached (a retry gets RETRY_UNCACHED_REP). Copies the bytes.
  */
 void state_sequence_end(struct state *s, struct slot_use *use, const void *reply, uint32_t len);
+/* True if the slot in use is one of this session. */
+bool slot_use_is_session(const struct slot_use *use, const struct sessionid *session);
 /* BIND_CONN_TO_SESSION. *dir in: channel_dir_from_client4, out: channel_dir_from_server4. */
 enum nfsstat4 state_bind_conn(struct state *s, const struct sessionid *session, uint64_t conn_id,
 			      uint32_t *dir);
+/* True if the connection is bound to the session, by whichever means. */
+bool state_conn_is_bound(struct state *s, const struct sessionid *session, uint64_t conn_id);
 /* 0, or BADSESSION; *clientid the session's (for DESTROY_SESSION's and others' checks). */
 enum nfsstat4 state_session_client(struct state *s, const struct sessionid *session,
 				   uint64_t *clientid);
@@ -352,7 +368,10 @@ enum nfsstat4 state_lockt(struct state *s, uint64_t clientid, struct bytes owner
 			  struct lock_conflict *denied);
 /* TEST_STATEID, one stateid of minor version > 0. */
 enum nfsstat4 state_test_stateid(struct state *s, uint64_t clientid, const struct stateid *id);
-/* True if somebody has the file open at all or with deny bits: REMOVE and RENAME may ask. */
+/*
+ * True if an open denies `access` (OPEN4_SHARE_ACCESS_*), or, with access 0, if the file is open at
+ * all: REMOVE and RENAME may ask. *conflict_client is whose open it is.
+ */
 bool state_file_denied(struct state *s, struct bytes file, uint32_t access,
 		       uint64_t *conflict_client);
 

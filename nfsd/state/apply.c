@@ -1,0 +1,164 @@
+/*
+ * state_apply(): one row per command. A command on a client's own things runs under that
+ * client's lock, found by its client ID or by the stateid in the command; the few that change
+ * who the clients are run under names_lock, which they take themselves.
+ */
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "nfsd/state/state_private.h"
+
+enum finds { GLOBAL, BY_CLIENTID, BY_STATEID };
+
+struct row {
+	enum finds finds;
+	global_command *global;
+	client_command *on_client;
+	size_t stateid; /* its offset in struct state_command */
+};
+
+#define CLIENT_ROW(fn)                                \
+	{                                             \
+		.finds = BY_CLIENTID, .on_client = fn \
+	}
+#define STATEID_ROW(fn, part)                                                      \
+	{                                                                          \
+		BY_STATEID, NULL, fn, offsetof(struct state_command, part.stateid) \
+	}
+
+static const struct row rows[] = {
+	[CMD_SETCLIENTID] = { GLOBAL, cmd_setclientid },
+	[CMD_SETCLIENTID_CONFIRM] = { GLOBAL, cmd_setclientid_confirm },
+	[CMD_EXCHANGE_ID] = { GLOBAL, cmd_exchange_id },
+	[CMD_CREATE_SESSION] = { GLOBAL, cmd_create_session },
+	[CMD_DESTROY_SESSION] = { GLOBAL, cmd_destroy_session },
+	[CMD_DESTROY_CLIENTID] = { GLOBAL, cmd_destroy_clientid },
+	[CMD_EXPIRE_CLIENT] = { GLOBAL, cmd_expire_client },
+	[CMD_RECLAIM_COMPLETE] = CLIENT_ROW(cmd_reclaim_complete),
+	[CMD_OPEN] = CLIENT_ROW(cmd_open),
+	[CMD_OPEN_CONFIRM] = STATEID_ROW(cmd_open_confirm, open_downgrade),
+	[CMD_OPEN_DOWNGRADE] = STATEID_ROW(cmd_open_downgrade, open_downgrade),
+	[CMD_CLOSE] = STATEID_ROW(cmd_close, open_downgrade),
+	[CMD_LOCK] = STATEID_ROW(cmd_lock, lock),
+	[CMD_UNLOCK] = STATEID_ROW(cmd_unlock, unlock),
+	[CMD_RELEASE_LOCKOWNER] = CLIENT_ROW(cmd_release_lockowner),
+	[CMD_FREE_STATEID] = STATEID_ROW(cmd_free_stateid, free_stateid),
+	[CMD_OWNER_ADVANCE] = CLIENT_ROW(cmd_owner_advance),
+};
+
+static const struct stateid *command_stateid(const struct row *row, const struct state_command *cmd)
+{
+	return (const struct stateid *)((const char *)cmd + row->stateid);
+}
+
+/*
+ * The client of a session was there when SEQUENCE passed; if it has gone since, its lease has
+ * expired or it was destroyed. EXPIRED is an error that these operations may return.
+ */
+static enum nfsstat4 client_by_id(struct state *s, const struct state_command *cmd,
+				  struct client **out)
+{
+	if (cmd->minor == 0)
+		return client_get_v40(s, cmd->clientid, out);
+	*out = client_get(s, cmd->clientid);
+	return *out ? NFS4_OK : NFS4ERR_EXPIRED;
+}
+
+static enum nfsstat4 apply_on_client(struct state *s, const struct row *row,
+				     const struct state_command *cmd, struct state_result *result,
+				     const struct state_effects *effects)
+{
+	struct after after;
+	struct work w = { .s = s, .cmd = cmd, .result = result, .after = &after };
+	enum nfsstat4 status;
+
+	if (row->finds == BY_CLIENTID)
+		status = client_by_id(s, cmd, &w.c);
+	else
+		status =
+		    stateid_client(s, cmd->minor, cmd->clientid, command_stateid(row, cmd), &w.c);
+	if (status)
+		return status;
+	after_init(&after);
+	mutex_lock(&w.c->lock);
+	if (!w.c->dead)
+		status = row->on_client(&w);
+	else if (row->finds == BY_CLIENTID)
+		status = NFS4ERR_EXPIRED;
+	else
+		status = stateid_client_gone(s, cmd->minor, command_stateid(row, cmd));
+	mutex_unlock(&w.c->lock);
+	finish(s, &after, effects);
+	client_unref(w.c);
+	return status;
+}
+
+void state_apply(struct state *s, const struct state_command *cmd, struct state_result *result,
+		 const struct state_effects *effects)
+{
+	static const struct state_effects nobody;
+	const struct row *row = &rows[cmd->type];
+
+	result->conflict_client = 0;
+	if (!effects)
+		effects = &nobody;
+	if (row->finds == GLOBAL)
+		result->status = row->global(s, cmd, result, effects);
+	else
+		result->status = apply_on_client(s, row, cmd, result, effects);
+}
+
+void after_init(struct after *after)
+{
+	*after = (struct after){ 0 };
+	list_init(&after->opens);
+	list_init(&after->sessions);
+}
+
+void after_freed(struct state *s, struct after *after, struct state_file *f)
+{
+	if (!after->freed)
+		after->freed = state_file_ref(s, f);
+}
+
+static void emit(const struct state_effects *effects, const struct state_effect *effect)
+{
+	if (effects->emit)
+		effects->emit(effects->arg, effect);
+}
+
+static void emit_freed(const struct state_effects *effects, const struct state_file *f)
+{
+	emit(effects,
+	     &(struct state_effect){ .type = EFFECT_LOCK_FREED, .file = { f->key, f->len } });
+}
+
+static void drop_files(struct file *files[3])
+{
+	for (int i = 0; i < 3; i++)
+		file_unref(files[i]);
+}
+
+void finish(struct state *s, struct after *after, const struct state_effects *effects)
+{
+	struct open *open, *next_open;
+	struct session *session, *next_session;
+
+	list_for_each_safe (open, next_open, &after->opens, h.in_owner) {
+		emit_freed(effects, open->h.file);
+		drop_files(open->files);
+		state_file_put(s, open->h.file);
+		free(open);
+	}
+	drop_files(after->files);
+	if (after->freed) {
+		emit_freed(effects, after->freed);
+		state_file_put(s, after->freed);
+	}
+	list_for_each_safe (session, next_session, &after->sessions, in_client) {
+		emit(effects, &(struct state_effect){ .type = EFFECT_SESSION_GONE,
+						      .clientid = session->client->id,
+						      .session = session->id });
+		session_unref(s, session);
+	}
+}

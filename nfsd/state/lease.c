@@ -1,0 +1,103 @@
+/*
+ * Leases: this node's knowledge of when it last heard of a client. Nothing expires by itself:
+ * a silent client keeps its state until somebody needs what it holds (state_is_courtesy) or the
+ * courtesy has passed (state_expirable); then an EXPIRE_CLIENT is submitted.
+ */
+#include "base/clock.h"
+#include "nfsd/state/state_private.h"
+
+void client_heard(struct state *s, struct client *c)
+{
+	uint64_t now = state_now(s);
+
+	/* Most requests find it renewed within the same tick: spare the cache line. */
+	if (atomic_load_explicit(&c->heard_ns, memory_order_relaxed) != now)
+		atomic_store_explicit(&c->heard_ns, now, memory_order_relaxed);
+}
+
+static bool silent_for(struct state *s, struct client *c, uint64_t seconds)
+{
+	uint64_t heard = atomic_load_explicit(&c->heard_ns, memory_order_relaxed);
+	uint64_t now = state_now(s);
+
+	return now > heard && now - heard > seconds * NS_PER_SEC;
+}
+
+/* Whoever has a file open may renew, too (RFC 7530 section 16.28.5). */
+static bool has_open(struct client *c, struct bytes principal)
+{
+	uint64_t hash = principal_hash(principal);
+	struct owner *o;
+	bool found = false;
+
+	mutex_lock(&c->lock);
+	list_for_each (o, &c->busy, in_client) {
+		found = o->kind == OWNER_OPEN && o->principal == hash;
+		if (found)
+			break;
+	}
+	mutex_unlock(&c->lock);
+	return found;
+}
+
+enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes principal)
+{
+	struct client *c;
+	enum nfsstat4 status = client_get_v40(s, clientid, &c);
+
+	if (status)
+		return status;
+	if (bytes_equal(principal, c->principal, c->principal_len) || has_open(c, principal))
+		client_heard(s, c);
+	else
+		status = NFS4ERR_ACCESS;
+	client_unref(c);
+	return status;
+}
+
+bool state_is_courtesy(struct state *s, uint64_t clientid)
+{
+	struct client *c = client_get(s, clientid);
+	bool courtesy;
+
+	if (!c)
+		return false;
+	courtesy = silent_for(s, c, s->config.lease_seconds);
+	client_unref(c);
+	return courtesy;
+}
+
+static bool expirable(struct state *s, struct client *c)
+{
+	if (!c->confirmed || c->nopens == 0)
+		return silent_for(s, c, s->config.lease_seconds);
+	return silent_for(s, c, (uint64_t)s->config.lease_seconds + s->config.courtesy_seconds);
+}
+
+unsigned state_expirable(struct state *s, uint64_t *clientids, unsigned cap)
+{
+	struct client *c;
+	unsigned n = 0;
+
+	mutex_lock(&s->names_lock);
+	list_for_each (c, &s->clients, in_clients) {
+		if (n == cap)
+			break;
+		if (expirable(s, c))
+			clientids[n++] = c->id;
+	}
+	mutex_unlock(&s->names_lock);
+	return n;
+}
+
+bool state_reclaim_completed(struct state *s, uint64_t clientid)
+{
+	struct client *c = client_get(s, clientid);
+	bool done;
+
+	if (!c)
+		return false;
+	done = c->reclaim_complete;
+	client_unref(c);
+	return done;
+}

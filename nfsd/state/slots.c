@@ -1,0 +1,221 @@
+/*
+ * SEQUENCE: slots and their cached replies. All of it is the node's own.
+ *
+ *	          new seqid                     end, reply kept or not
+ *	  IDLE ---------------> RUNNING ------------------------------> IDLE
+ *	   |  same seqid, cached                end
+ *	   `-------------------> REPLAYING ---------------------------> IDLE
+ *
+ * A slot belongs to one request while it is not IDLE; whoever else comes gets DELAY. The reply
+ * of a slot is written only by the request that runs on it, so a replay may read it
+ * without the session's lock.
+ *
+ * Replies up to SLOT_SMALL_REPLY bytes need no memory of their own, which covers that of a lone
+ * SEQUENCE, always cached. For a request with cachethis the buffer is there before it runs.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "nfsd/state/state_private.h"
+
+struct slot *session_slot(struct session *session, uint32_t n)
+{
+	struct slot **chunk = &session->chunks[n / SLOTS_PER_CHUNK];
+
+	if (!*chunk)
+		*chunk = calloc(SLOTS_PER_CHUNK, sizeof(struct slot));
+	return *chunk ? *chunk + n % SLOTS_PER_CHUNK : NULL;
+}
+
+static bool has_back_channel(struct session *session) REQUIRES(&session->lock)
+{
+	struct binding *b;
+
+	list_for_each (b, &session->bindings, in_session) {
+		if (b->dir & CDFS4_BACK)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The back channel is missed only once there has been one: a client that is told so binds
+ * connections again and again. Whether another session of the client has one does not matter to
+ * it, so both flags go together.
+ */
+static uint32_t status_flags(struct session *session) REQUIRES(&session->lock)
+{
+	if (session->had_back && !has_back_channel(session))
+		return SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION;
+	return 0;
+}
+
+static void fill_use(struct session *session, const struct sequence_args *args,
+		     struct slot_use *use) REQUIRES(&session->lock)
+{
+	*use = (struct slot_use){
+		.session = session,
+		.clientid = session->client->id,
+		.slot = args->slot,
+		.cache_this = args->cache_this,
+		.fore = session->fore,
+		.highest_slot = session->nslots - 1,
+		.target_highest_slot = session->target - 1,
+		.status_flags = status_flags(session),
+	};
+}
+
+static enum nfsstat4 check_session(struct state *s, struct session *session,
+				   const struct sequence_args *args) REQUIRES(&session->lock)
+{
+	if (session->dead)
+		return NFS4ERR_BADSESSION;
+	if (!session_binding(session, args->conn_id)) {
+		if (session->client->state_protect != SP4_NONE)
+			return NFS4ERR_CONN_NOT_BOUND_TO_SESSION;
+		/* Out of memory it stays unbound, and the next SEQUENCE tries again. */
+		session_bind(s, session, args->conn_id, CDFS4_FORE, false);
+	}
+	if (args->nops > session->fore.max_ops)
+		return NFS4ERR_TOO_MANY_OPS;
+	if (args->request_len > session->fore.max_request)
+		return NFS4ERR_REQ_TOO_BIG;
+	if (args->slot >= session->nslots)
+		return NFS4ERR_BADSLOT;
+	if (args->highest_slot >= session->nslots)
+		return NFS4ERR_BAD_HIGH_SLOT;
+	return NFS4_OK;
+}
+
+/* Same seqid as the last: answer from the cache. */
+static enum nfsstat4 retry(struct session *session, struct slot *slot,
+			   const struct sequence_args *args, struct slot_use *use)
+    REQUIRES(&session->lock)
+{
+	if (!slot->used)
+		return NFS4ERR_SEQ_MISORDERED; /* the contrived result of a new slot */
+	if (slot->request_hash != args->request_hash)
+		return NFS4ERR_SEQ_FALSE_RETRY;
+	if (slot->state != SLOT_IDLE)
+		return NFS4ERR_DELAY;
+	fill_use(session, args, use);
+	if (!slot->cached) {
+		use->session = NULL;
+		return NFS4ERR_RETRY_UNCACHED_REP;
+	}
+	slot->state = SLOT_REPLAYING;
+	use->replay = slot->reply;
+	use->replay_len = slot->reply_len;
+	return NFS4_OK;
+}
+
+static enum nfsstat4 ensure_buffer(struct state *s, struct session *session, struct slot *slot)
+    REQUIRES(&session->lock)
+{
+	uint32_t need = session->fore.max_response_cached;
+	uint8_t *buf;
+
+	if (slot->reply_cap >= need || need <= SLOT_SMALL_REPLY)
+		return NFS4_OK;
+	buf = malloc(need);
+	if (!buf)
+		return NFS4ERR_DELAY;
+	/* The old reply may be in `small`; a new request means the client has had it. */
+	slot->reply = buf;
+	slot->reply_cap = need;
+	s->cached_bytes += need;
+	return NFS4_OK;
+}
+
+static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
+				     const struct sequence_args *args, struct slot_use *use)
+    REQUIRES(&session->lock)
+{
+	enum nfsstat4 status = check_session(s, session, args);
+	struct slot *slot;
+
+	if (status)
+		return status;
+	slot = session_slot(session, args->slot);
+	if (!slot)
+		return NFS4ERR_DELAY;
+	if (args->seqid == slot->seqid)
+		return retry(session, slot, args, use);
+	if (args->seqid != slot->seqid + 1)
+		return NFS4ERR_SEQ_MISORDERED;
+	if (slot->state != SLOT_IDLE)
+		return NFS4ERR_DELAY;
+	if (args->cache_this) {
+		status = ensure_buffer(s, session, slot);
+		if (status)
+			return status;
+	}
+	slot->seqid = args->seqid;
+	slot->used = true;
+	slot->cached = false;
+	slot->request_hash = args->request_hash;
+	slot->state = SLOT_RUNNING;
+	fill_use(session, args, use);
+	return NFS4_OK;
+}
+
+enum nfsstat4 state_sequence(struct state *s, const struct sequence_args *args,
+			     struct slot_use *use)
+{
+	struct session *session = session_get(s, &args->session);
+	enum nfsstat4 status;
+
+	*use = (struct slot_use){ 0 };
+	if (!session)
+		return NFS4ERR_BADSESSION;
+	mutex_lock(&session->lock);
+	status = sequence_locked(s, session, args, use);
+	mutex_unlock(&session->lock);
+	if (status == NFS4_OK || status == NFS4ERR_RETRY_UNCACHED_REP)
+		client_heard(s, session->client);
+	if (status != NFS4_OK)
+		session_unref(s, session);
+	return status;
+}
+
+/* Where a reply of `len` bytes goes; NULL: it is not kept. */
+static uint8_t *reply_space(struct slot *slot, uint32_t len)
+{
+	if (len <= slot->reply_cap)
+		return slot->reply;
+	if (len <= SLOT_SMALL_REPLY && !slot->reply_cap)
+		return slot->small;
+	return NULL;
+}
+
+void state_sequence_end(struct state *s, struct slot_use *use, const void *reply, uint32_t len)
+{
+	struct session *session = use->session;
+	struct slot *slot;
+	uint8_t *space;
+
+	if (!session)
+		return;
+	mutex_lock(&session->lock);
+	slot = session_slot(session, use->slot); /* it is there: the request runs on it */
+	if (slot->state == SLOT_RUNNING && reply) {
+		space = reply_space(slot, len);
+		if (space) {
+			memcpy(space, reply, len);
+			slot->reply = space;
+			slot->reply_len = len;
+			slot->cached = true;
+		}
+	}
+	slot->state = SLOT_IDLE;
+	mutex_unlock(&session->lock);
+	use->session = NULL;
+	use->replay = NULL;
+	client_heard(s, session->client);
+	session_unref(s, session);
+}
+
+bool slot_use_is_session(const struct slot_use *use, const struct sessionid *session)
+{
+	return use->session && memcmp(&use->session->id, session, sizeof(*session)) == 0;
+}

@@ -1,0 +1,495 @@
+/*
+ * Inside of the state machine: its objects, who owns which field, and the locks.
+ *
+ *	state
+ *	 |- names: client_name -> the confirmed and the unconfirmed client of an owner string
+ *	 |- client (by client ID)
+ *	 |    |- session (by session ID) -> slots with cached replies; bindings to connections
+ *	 |    `- owner, open or lock (by its bytes)
+ *	 |         `- held: what a stateid stands for (by stateid, and by owner and parent)
+ *	 |              |- open: one per open-owner and file
+ *	 |              `- lock_state: one per lock-owner and open
+ *	 `- state_file (by key) -> its opens, share counters, byte ranges
+ *
+ * Locks, in the order in which they are taken:
+ *	state.names_lock > client.lock > state_file.lock
+ *			   client.lock > session.lock > stripe
+ *	and every stripe of a table is a leaf: nothing is taken while one is held.
+ * No two clients', files', sessions' or stripes' locks are held at once. Nothing is called back
+ * (effects, file_unref) with a lock held: a command collects in struct after what remains
+ * to be done, and finish() does it.
+ *
+ * What the locks guard is said at each field. Two need a word:
+ *  - A stateid's fields that READ and WRITE need (seqid, access, files...) change under the
+ *    client's lock AND the lock of the stateid's stripe, so either suffices to read them.
+ *    That makes state_use_stateid() take one short lock that other stateids do not share.
+ *  - A state_file lives as long as it has references, counted under its stripe; opens hold one.
+ *
+ * References: a client is held by its place in the table, by each session, and by whoever is at
+ * work for it. Once `dead` it has left the tables and holds nothing; the memory waits for the
+ * last reference. A session is held by its place in the table and by each slot in use. An owner
+ * is held by its place in the client's table, where it stays while it has stateids, and by an
+ * owner_hold.
+ *
+ * Determinism: IDs come from counters that only commands advance; lists are in the order of
+ * commands; no result depends on an address or on a hash table's order. Exempt, because they
+ * are the node's own: leases, slots, bindings, files attached, owners known only to a hold.
+ */
+#pragma once
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "nfsd/state/state.h"
+#include "nfsd/state/table.h"
+#include "nfsd/state/tree.h"
+
+struct after;
+
+struct state {
+	struct state_config config; /* immutable */
+
+	struct mutex names_lock; /* guards the next group, and see struct client */
+	struct table names;
+	struct list clients;	 /* all, oldest first */
+	struct list unconfirmed; /* those never confirmed, oldest first */
+	uint32_t nclients;
+
+	struct mutex reply_lock; /* a leaf; guards: */
+	size_t reply_reserved;	 /* bytes of replies that sessions may cache */
+
+	_Atomic uint32_t last_client; /* the newest client's counter; written under names_lock */
+
+	struct stripe by_clientid[STRIPES];
+	struct stripe by_session[STRIPES];
+	struct stripe by_stateid[STRIPES];
+	struct stripe by_file[STRIPES];
+	struct stripe by_conn[STRIPES];
+
+	_Atomic uint64_t nsessions, nopen_owners, nlock_owners, nopens, nlocks, nfiles;
+	_Atomic uint64_t cached_bytes;
+};
+
+/* ------------------------------------------------------------------ clients ---- */
+
+#define NETID_MAX 16
+#define ADDR_MAX  64
+
+struct callback {
+	uint32_t program, ident;
+	char netid[NETID_MAX], addr[ADDR_MAX]; /* empty if the client's did not fit */
+};
+
+/* A confirmed client of minor version 0 has asked for another callback (RFC 7530 16.33.5). */
+struct callback_update {
+	struct callback callback;
+	struct nfs_verifier confirm;
+};
+
+/*
+ * An owner string. Minor version 0 and sessions have separate name spaces: an EXCHANGE_ID
+ * never touches what a SETCLIENTID of the same bytes made (RFC 8881 section 2.4.1 allows a
+ * server to compare them; a host that mounts with both at once would lose its state).
+ */
+struct client_name {
+	struct table_node node;
+	bool v40;
+	struct client *confirmed, *unconfirmed; /* at most one of each; not both NULL */
+	uint32_t len;
+	uint8_t bytes[];
+};
+
+/* The one-slot reply cache of CREATE_SESSION (RFC 8881 section 18.36.4). */
+struct create_slot {
+	uint32_t sequence;
+	enum nfsstat4 status;
+	struct sessionid session;
+	uint32_t flags;
+	struct channel_attrs fore, back;
+};
+
+struct client {
+	struct table_node by_id;
+	_Atomic uint32_t refs;
+
+	/* Immutable. */
+	uint64_t id;
+	uint32_t counter; /* the low half of id */
+	bool v40;
+	struct nfs_verifier verifier;
+	uint32_t state_protect;
+	uint32_t principal_len;
+	uint8_t *principal;
+
+	/* Under names_lock. */
+	struct client_name *name;
+	struct list in_clients, in_unconfirmed;
+	struct nfs_verifier confirm; /* minor version 0 */
+	struct callback callback;
+	struct callback_update *update;
+	struct create_slot create; /* the others */
+	uint32_t last_session;
+
+	_Atomic bool confirmed;	       /* written under names_lock */
+	_Atomic uint64_t heard_ns;     /* this node's: when the lease was last renewed */
+	_Atomic uint64_t nopens;       /* written under lock; no opens: no state worth keeping */
+	_Atomic bool reclaim_complete; /* written under lock */
+
+	struct mutex lock; /* guards the rest */
+	bool dead;
+	uint32_t last_id; /* of stateids and lock-owners */
+	uint32_t nlocks, nowners, nidle, nsessions;
+	struct table owners; /* by kind and bytes */
+	struct table pairs;  /* stateids by owner and file, or owner and open */
+	struct list busy;    /* owners with stateids */
+	struct list idle;    /* owners without, the longest so first */
+	struct list sessions;
+	struct cond owner_released;
+};
+
+/* The client with this ID, with a reference; NULL if there is none. */
+struct client *client_get(struct state *s, uint64_t clientid);
+struct client *client_get_counter(struct state *s, uint32_t counter);
+void client_unref(struct client *c);
+/* Why client_get() found nothing: STALE_CLIENTID, or EXPIRED for one that has existed. */
+enum nfsstat4 client_missing(struct state *s, uint64_t clientid);
+/* A confirmed client of minor version 0: 0, STALE_CLIENTID, EXPIRED. */
+enum nfsstat4 client_get_v40(struct state *s, uint64_t clientid, struct client **out);
+void client_heard(struct state *s, struct client *c);
+/* Makes an unconfirmed record the confirmed one; the record it replaces, withdrawn, or NULL. */
+struct client *client_confirm(struct state *s, struct client *c) REQUIRES(&s->names_lock);
+/* Frees what a withdrawn client holds, without any lock. NULL is allowed. */
+void client_destroy(struct state *s, struct client *c, const struct state_effects *effects);
+
+/* ----------------------------------------------------------------- sessions ---- */
+
+#define SLOTS_PER_CHUNK	 16
+#define SLOTS_MAX	 1024
+#define SLOT_SMALL_REPLY 128
+
+enum slot_state { SLOT_IDLE, SLOT_RUNNING, SLOT_REPLAYING };
+
+struct slot {
+	uint32_t seqid; /* of the last request; 0 and !used: none yet */
+	bool used, cached;
+	enum slot_state state;
+	uint64_t request_hash;
+	uint32_t reply_len, reply_cap;
+	uint8_t *reply; /* `small`, or reply_cap bytes of its own */
+	uint8_t small[SLOT_SMALL_REPLY];
+};
+
+/* A connection bound to a session, explicitly or by a SEQUENCE (RFC 8881 section 2.10.3.1). */
+struct binding {
+	struct table_node by_conn; /* under the connection's stripe */
+	struct session *session;   /* immutable; no reference: unbound before the session goes */
+	uint64_t conn_id;	   /* immutable */
+	struct list in_session;	   /* this and the rest under session.lock */
+	uint32_t dir;		   /* CDFS4_* */
+	bool is_explicit;	   /* by CREATE_SESSION or BIND_CONN_TO_SESSION */
+};
+
+struct session {
+	struct table_node by_id;
+	_Atomic uint32_t refs;
+
+	/* Immutable. */
+	struct sessionid id;
+	struct client *client; /* a reference */
+	uint32_t flags;	       /* CREATE_SESSION4_FLAG_* as granted */
+	struct channel_attrs fore, back;
+	uint32_t cb_program, cb_uid, cb_gid;
+	size_t reserved; /* its part of state.reply_reserved */
+
+	struct list in_client; /* under client.lock */
+
+	struct mutex lock; /* guards the rest */
+	bool dead;
+	bool had_back;	      /* a connection has been bound to the back channel */
+	struct list bindings; /* the oldest first */
+	uint32_t nbindings;
+	uint32_t nslots; /* what the client may use now: highest_slotid + 1 */
+	uint32_t target; /* what it is asked to keep to; <= nslots */
+	struct slot *chunks[SLOTS_MAX / SLOTS_PER_CHUNK]; /* NULL until a slot of it is used */
+};
+
+/* The session with a reference, or NULL. */
+struct session *session_get(struct state *s, const struct sessionid *id);
+void session_unref(struct state *s, struct session *session);
+/* Out of the table and of its client's list, onto after->sessions. */
+void session_unlink(struct state *s, struct client *c, struct session *session, struct after *after)
+    REQUIRES(&c->lock);
+/* Makes `conn_id` one of the session's connections; false if the session is dead. */
+bool session_bind(struct state *s, struct session *session, uint64_t conn_id, uint32_t dir,
+		  bool is_explicit) REQUIRES(&session->lock);
+void session_unbind_all(struct state *s, struct session *session) REQUIRES(&session->lock);
+struct binding *session_binding(struct session *session, uint64_t conn_id) REQUIRES(&session->lock);
+struct slot *session_slot(struct session *session, uint32_t n) REQUIRES(&session->lock);
+
+/* ------------------------------------------------------------------- owners ---- */
+
+#define OWNERS_IDLE_MAX 512
+
+enum owner_kind { OWNER_OPEN, OWNER_LOCK };
+
+struct owner_reply {
+	uint32_t reply_len, fh_len;
+	uint8_t bytes[]; /* reply, then fh */
+};
+
+/* An open-owner or lock-owner. All under its client's lock. */
+struct owner {
+	struct table_node by_name; /* client.owners */
+	struct client *client;	   /* immutable; valid while linked, or a hold keeps it */
+	struct list in_client;	   /* client.busy or client.idle */
+	struct list states;
+	uint32_t refs;
+	uint32_t uid; /* orders byte ranges; unique in the client; immutable once known */
+	uint32_t seqid;
+	uint64_t principal;  /* principal_hash() of who opened last: may RENEW */
+	uint8_t kind;	     /* immutable: enum owner_kind */
+	bool linked;	     /* in the client's table */
+	bool known;	     /* to the state machine, in a list; else only an owner_hold has it */
+	bool busy;	     /* in client.busy, else in client.idle */
+	bool confirmed;	     /* always, but for open-owners of minor version 0 */
+	bool has_seqid;	     /* seqid and reply are those of the last request */
+	bool held;	     /* by an owner_hold */
+	bool closed_now;     /* the last request was the CLOSE that made `closed` */
+	struct open *closed; /* what it closed last: a retried CLOSE must find its owner */
+	struct owner_reply *reply;
+	uint32_t len; /* immutable, as the bytes */
+	uint8_t bytes[];
+};
+
+/* Also those that only a hold has. */
+struct owner *owner_find(struct client *c, enum owner_kind kind, struct bytes bytes)
+    REQUIRES(&c->lock);
+/* The known owner, or NULL. */
+struct owner *owner_find_known(struct client *c, enum owner_kind kind, struct bytes bytes)
+    REQUIRES(&c->lock);
+/*
+ * The owner, made known if it is not: 0, or why there is no room. It is idle; owner_settle()
+ * when the command ends without a stateid for it.
+ */
+enum nfsstat4 owner_obtain(struct state *s, struct client *c, enum owner_kind kind,
+			   struct bytes bytes, struct owner **out) REQUIRES(&c->lock);
+/* Out of the table; the reference that the table had is dropped. It has no stateids. */
+void owner_unlink(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
+void owner_unref(struct owner *o);
+/* Its first stateid is coming. */
+void owner_became_busy(struct client *c, struct owner *o) REQUIRES(&c->lock);
+/*
+ * Its last stateid may have gone. With sessions an owner without one is forgotten; minor version
+ * 0 keeps it for its sequence id, the last OWNERS_IDLE_MAX of a client.
+ */
+void owner_settle(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
+/* Forgets what it closed. */
+void owner_drop_closed(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
+/* True if `seqid` follows the owner's last one (RFC 7530 section 9.1.3). */
+bool owner_seqid_is_next(const struct owner *o, uint32_t seqid);
+/* False for the errors that leave an owner's sequence id as it was (RFC 7530 section 9.1.7). */
+bool status_advances_seqid(enum nfsstat4 status);
+/* A principal as an owner remembers it; the same on every node. */
+uint64_t principal_hash(struct bytes principal);
+
+/* ------------------------------------------------------------------ stateids ---- */
+
+enum held_kind {
+	HELD_OPEN,
+	HELD_LOCK,
+	HELD_CLOSED, /* an open after its CLOSE, kept for a retry; minor version 0 */
+};
+
+/* What a stateid stands for; the common part of struct open and struct lock_state. */
+struct held {
+	struct table_node by_id;   /* under the stripe */
+	struct table_node by_pair; /* client.pairs */
+	struct client *client;	   /* immutable */
+	struct owner *owner;	   /* immutable; it cannot go before its stateids */
+	struct state_file *file;   /* a reference if open; NULL once closed */
+	struct list in_owner;
+	uint32_t id;	/* immutable */
+	uint32_t seqid; /* this and kind: both locks to write */
+	enum held_kind kind;
+};
+
+struct open {
+	struct held h;
+	struct list in_file; /* under state_file.lock */
+	struct list lock_states;
+	uint8_t access, deny;  /* the unions; both locks to write */
+	bool unconfirmed;      /* both locks to write */
+	uint16_t pairs;	       /* which (access, deny) it was opened with: bit access * 4 + deny */
+	struct file *files[3]; /* references, by access - 1; both locks to write */
+};
+
+struct lock_state {
+	struct held h;
+	struct open *open; /* immutable */
+	struct list in_open;
+	uint32_t nranges;
+};
+
+static inline struct open *held_open(struct held *h)
+{
+	return container_of(h, struct open, h);
+}
+
+static inline struct lock_state *held_lock(struct held *h)
+{
+	return container_of(h, struct lock_state, h);
+}
+
+/* The stripe of a stateid. */
+uint64_t stateid_hash(uint32_t counter, uint32_t id);
+void stateid_fill(const struct state *s, const struct held *h, struct stateid *out);
+uint32_t stateid_counter(const struct stateid *id);
+bool stateid_is_special(const struct stateid *id);
+/* seqid's rules: 0, OLD_STATEID, BAD_STATEID. */
+enum nfsstat4 stateid_check_seqid(uint32_t minor, uint32_t seqid, uint32_t current);
+/* Which client a stateid speaks of, with a reference. Errors as for a stateid in use. */
+enum nfsstat4 stateid_client(struct state *s, uint32_t minor, uint64_t clientid,
+			     const struct stateid *id, struct client **out);
+/* Why its client is not there, or not this one. */
+enum nfsstat4 stateid_client_gone(struct state *s, uint32_t minor, const struct stateid *id);
+/* Any stateid of `c` by its "other" part, the closed included; NULL: none. */
+struct held *held_find(struct state *s, struct client *c, const struct stateid *id)
+    REQUIRES(&c->lock);
+/* Looks a stateid up and checks everything: file (if it has bytes), kind, seqid. */
+enum nfsstat4 held_check(struct state *s, struct client *c, uint32_t minor,
+			 const struct stateid *id, struct bytes file, enum held_kind kind,
+			 struct held **out) REQUIRES(&c->lock);
+/* Gives `h` (kind, client, owner, file set) an ID and makes it known. `parent`: its file or open.
+ */
+void held_link(struct state *s, struct client *c, struct held *h, const void *parent)
+    REQUIRES(&c->lock);
+/* Out of the tables and its owner's list; its references stay. */
+void held_unlink(struct state *s, struct client *c, struct held *h) REQUIRES(&c->lock);
+/* Advances seqid, with the stripe locked by the caller or not. */
+void held_bump(struct state *s, struct client *c, struct held *h) REQUIRES(&c->lock);
+/* The stripe whose lock, with the client's, lets the hot fields change. */
+struct stripe *held_stripe(struct state *s, const struct held *h);
+struct open *open_find(struct client *c, const struct owner *o, const struct state_file *f)
+    REQUIRES(&c->lock);
+struct lock_state *lock_state_find(struct client *c, const struct owner *o, const struct open *open)
+    REQUIRES(&c->lock);
+
+/* -------------------------------------------------------------------- files ---- */
+
+struct state_file {
+	struct table_node by_key; /* under the stripe, as is refs */
+	uint32_t refs;		  /* opens; whoever looks at it */
+
+	struct mutex lock; /* guards the next */
+	struct list opens;
+	uint32_t access_count[2], deny_count[2]; /* opens with READ, with WRITE */
+	struct tree_node *owned;		 /* all byte ranges, by owner and start */
+	struct tree_node *shared, *exclusive;	 /* by start: the read locks, the write locks */
+
+	uint32_t len; /* immutable, as the key */
+	uint8_t key[];
+};
+
+/* The file with a reference; made if need be when `create`. NULL: none, or out of memory. */
+struct state_file *state_file_get(struct state *s, struct bytes key, bool create);
+struct state_file *state_file_ref(struct state *s, struct state_file *f);
+void state_file_put(struct state *s, struct state_file *f);
+bool state_file_is(const struct state_file *f, struct bytes key);
+/*
+ * The first open that denies `access` or has what `deny` denies, other than `self`;
+ * NULL: none.
+ */
+struct open *state_file_conflict(struct state_file *f, const struct open *self, uint32_t access,
+				 uint32_t deny) REQUIRES(&f->lock);
+
+/* -------------------------------------------------------------- byte ranges ---- */
+
+struct range; /* ranges.c */
+
+/* Inclusive bounds; `last` NFS4_UINT64_MAX is also "to the end of the file". */
+struct span {
+	uint64_t first, last;
+};
+
+/* 0 or INVAL (RFC 7530 section 16.10.4). */
+enum nfsstat4 span_from(struct lock_range range, struct span *out);
+/* A range of another owner than `me` (may be NULL) in the way of a lock; NULL: none. */
+const struct range *ranges_conflict(struct state_file *f, const struct owner *me, struct span span,
+				    bool exclusive) REQUIRES(&f->lock);
+void range_describe(const struct range *r, struct lock_conflict *out);
+/*
+ * How many new nodes ranges_set() or ranges_clear() may need; and the nodes themselves, in a
+ * chain; NULL when out of memory.
+ */
+unsigned ranges_needed(struct state_file *f, const struct owner *me, struct span span, bool set)
+    REQUIRES(&f->lock);
+struct range *ranges_alloc(unsigned n);
+void ranges_free(struct range *spare);
+/* Both cannot fail, and take nodes from *spare. The change of the number of ranges. */
+int ranges_set(struct state_file *f, struct lock_state *st, struct span span, bool exclusive,
+	       struct range **spare) REQUIRES(&f->lock);
+int ranges_clear(struct state_file *f, const struct owner *me, struct span span,
+		 struct range **spare) REQUIRES(&f->lock);
+/* All of one lock stateid. */
+int ranges_drop(struct state_file *f, struct lock_state *st) REQUIRES(&f->lock);
+
+/* --------------------------------------------------- opens and lock stateids ---- */
+
+/* Takes an open with its lock stateids out of everything, onto after->opens. */
+void open_unlink(struct state *s, struct client *c, struct open *open, struct after *after)
+    REQUIRES(&c->lock);
+/* The same and frees it, with its byte ranges. */
+void lock_state_free(struct state *s, struct client *c, struct lock_state *st) REQUIRES(&c->lock);
+
+/* ----------------------------------------------------------------- commands ---- */
+
+/* What is left to be done when a command has let its locks go. */
+struct after {
+	struct list opens;	  /* struct open by h.in_owner: to be freed, their files told */
+	struct file *files[3];	  /* references to drop */
+	struct list sessions;	  /* struct session by in_client */
+	struct state_file *freed; /* a reference: ranges or shares of it became free */
+};
+
+void after_init(struct after *after);
+void after_freed(struct state *s, struct after *after, struct state_file *f);
+/* Without any lock: emits the effects and releases what `after` holds. */
+void finish(struct state *s, struct after *after, const struct state_effects *effects);
+
+/* A command at work on its client, whose lock is held. */
+struct work {
+	struct state *s;
+	struct client *c;
+	const struct state_command *cmd;
+	struct state_result *result;
+	struct after *after;
+};
+
+typedef enum nfsstat4 client_command(struct work *w);
+typedef enum nfsstat4 global_command(struct state *s, const struct state_command *cmd,
+				     struct state_result *result,
+				     const struct state_effects *effects);
+
+global_command cmd_setclientid, cmd_setclientid_confirm, cmd_exchange_id, cmd_create_session,
+    cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client;
+enum nfsstat4 cmd_reclaim_complete(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_open(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_open_confirm(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_open_downgrade(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_close(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_lock(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_unlock(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_release_lockowner(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_free_stateid(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_owner_advance(struct work *w) REQUIRES(&w->c->lock);
+
+/* Memory or a limit is exhausted. */
+enum nfsstat4 out_of_memory(uint32_t minor);
+enum nfsstat4 over_limit(uint32_t minor);
+
+/* ------------------------------------------------------------------ helpers ---- */
+
+uint64_t state_now(const struct state *s);
+static inline bool bytes_equal(struct bytes a, const void *p, uint32_t len)
+{
+	return a.len == len && (len == 0 || __builtin_memcmp(a.p, p, len) == 0);
+}
