@@ -27,6 +27,8 @@ struct payload_in {
  * READ: the caller offers `buf` of `cap` bytes. The backend either fills it (filled = bytes,
  * fd = -1), or, when the caller set `fd_wanted` and the file has a descriptor, answers with an
  * extent: `fd` with `filled` bytes at `offset`, which stay readable until release(release_arg).
+ * With fd_wanted `buf` may be NULL: the backend answers -EAGAIN when an extent will not do (no
+ * descriptor, pages not in memory), and the caller asks again with a buffer.
  * A short extent at send time (the file was truncated meanwhile) is sent as zeros.
  */
 struct payload_out {

@@ -439,6 +439,8 @@ static enum nfsstat4 op_begin(struct compound *c)
 		return too_big(c);
 	if (!decoded)
 		return NFS4ERR_BADXDR;
+	if (c->uncached_retry)
+		return NFS4ERR_RETRY_UNCACHED_REP;
 	return op_prepare(c, opnum);
 }
 

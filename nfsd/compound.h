@@ -55,6 +55,7 @@ struct compound {
 
 	/* Minor versions > 0: the session, once SEQUENCE has run. */
 	bool has_session;
+	bool uncached_retry; /* a retry whose reply was not kept: RETRY_UNCACHED_REP */
 	struct slot_use slot;
 	uint64_t clientid; /* 0 before SEQUENCE and in minor version 0 */
 

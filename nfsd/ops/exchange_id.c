@@ -143,8 +143,11 @@ static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
 	cmd->exchange_id.impl_name = a->impl_name;
 	c->op_state = result;
 	c->phase = 1;
-	if (compound_submit(c, cmd, result) == NFS4_PARKED)
-		return NFS4_PARKED;
+	do {
+		if (compound_submit(c, cmd, result) == NFS4_PARKED)
+			return NFS4_PARKED;
+	} while (result->status == NFS4ERR_CLID_INUSE &&
+		 compound_expire_conflict(c, result->conflict_client));
 	return exchange_id_finish(c, result);
 }
 

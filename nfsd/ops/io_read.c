@@ -1,4 +1,5 @@
 /* A file's bytes into the reply, for READ and READ_PLUS. */
+#include <errno.h>
 #include <string.h>
 
 #include "nfsd/ops.h"
@@ -41,25 +42,41 @@ static void put_padding(struct xdr_out *x, size_t len)
 		memset(p, 0, pad);
 }
 
+/* As an extent if that will do, else into the reply's own memory. */
+static int read_payload(struct xdr_out *x, struct file *file, uint64_t offset,
+			struct payload_out *out)
+{
+	const struct backend *be = file->object->backend;
+	int err;
+
+	if (out->fd_wanted) {
+		err = be->read(file, offset, out);
+		if (err != -EAGAIN)
+			return err;
+	}
+	out->fd_wanted = false;
+	if (!xdr_out_grow(x, out->cap + 4))
+		return -ENOMEM;
+	out->buf = x->buf + x->len;
+	return be->read(file, offset, out);
+}
+
 enum nfsstat4 io_read(struct compound *c, struct file *file, uint64_t offset, size_t most,
 		      size_t *filled, bool *eof)
 {
 	struct xdr_out *x = reply_of(c);
-	struct payload_out out = {.cap = most, .fd_wanted = wants_extent(c, most), .fd = -1};
+	struct payload_out out = { .cap = most, .fd_wanted = wants_extent(c, most), .fd = -1 };
 	size_t len_at = x->len;
 	int err;
 
 	xdr_put_u32(x, 0);
-	if (!xdr_out_grow(x, out.fd_wanted ? 4 : most + 4))
-		return NFS4ERR_RESOURCE;
-	out.buf = out.fd_wanted ? NULL : x->buf + x->len;
-	err = file->object->backend->read(file, offset, &out);
+	err = read_payload(x, file, offset, &out);
 	if (err)
 		return status_from_errno(err);
 	xdr_patch_u32(x, len_at, (uint32_t)out.filled);
 	if (out.fd >= 0)
 		put_extent(c, &out);
-	else if (out.filled)
+	else
 		xdr_out_reserve(x, out.filled);
 	put_padding(x, out.filled);
 	*filled = out.filled;

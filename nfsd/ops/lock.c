@@ -99,6 +99,7 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 	o->cmd->lock.new_owner = a->new_owner;
 	o->cmd->lock.stateid = a->stateid;
 	o->cmd->lock.owner = a->owner;
+	o->cmd->lock.lock_seqid = a->lock_seqid;
 	status = compound_file_key(c, &o->cmd->lock.file);
 	if (status != NFS4_OK)
 		return status;
@@ -133,21 +134,6 @@ static enum nfsstat4 lock_begin(struct compound *c, struct lock_args *a, struct 
 	return seqid_begin(c, &o->seqid, &a->stateid, a->new_owner ? a->open_seqid : a->lock_seqid);
 }
 
-/*
- * A new lock-owner's own sequence begins with the lock_seqid of the LOCK that made it; that
- * request's replay is recognised by its open-owner.
- */
-static void start_lock_owner(struct compound *c, struct lock_args *a)
-{
-	struct state_command cmd = {
-		.type = CMD_OWNER_ADVANCE,
-		.clientid = a->clientid,
-		.owner_advance = { .lock_owner = true, .owner = a->owner, .seqid = a->lock_seqid },
-	};
-
-	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
-}
-
 static enum nfsstat4 lock_run(struct compound *c, void *args)
 {
 	struct lock_args *a = args;
@@ -167,8 +153,6 @@ static enum nfsstat4 lock_run(struct compound *c, void *args)
 		status = lock_finish(c, o);
 	if (status == NFS4_PARKED)
 		return status;
-	if (status == NFS4_OK && c->minor == 0 && a->new_owner)
-		start_lock_owner(c, a);
 	return seqid_end(c, &o->seqid, status);
 }
 

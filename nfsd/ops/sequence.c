@@ -60,11 +60,14 @@ static enum nfsstat4 sequence_run(struct compound *c, void *args)
 	};
 	enum nfsstat4 status = state_sequence(c->server->state, &seq, &c->slot);
 
-	if (status != NFS4_OK)
+	if (status == NFS4ERR_RETRY_UNCACHED_REP)
+		c->uncached_retry = true; /* the next operation says so, section 2.10.6.1.3 */
+	else if (status != NFS4_OK)
 		return status;
-	c->has_session = true;
+	else
+		c->has_session = true;
 	c->clientid = c->slot.clientid;
-	if (c->slot.replay)
+	if (c->slot.replay && c->has_session)
 		return NFS4_OK; /* the dispatcher answers with it */
 	limit_reply(c);
 	xdr_put_fixed(x, a->session.data, NFS4_SESSIONID_SIZE);

@@ -66,8 +66,11 @@ static enum nfsstat4 setclientid_run(struct compound *c, void *args)
 	random_bytes(cmd->setclientid.confirm.data, NFS4_VERIFIER_SIZE);
 	c->op_state = result;
 	c->phase = 1;
-	if (compound_submit(c, cmd, result) == NFS4_PARKED)
-		return NFS4_PARKED;
+	do {
+		if (compound_submit(c, cmd, result) == NFS4_PARKED)
+			return NFS4_PARKED;
+	} while (result->status == NFS4ERR_CLID_INUSE &&
+		 compound_expire_conflict(c, result->conflict_client));
 	return setclientid_finish(c, result);
 }
 
