@@ -3,9 +3,8 @@
  *
  * Order matters. Capabilities and limits belong to the process's first thread and are inherited
  * by the others, so they are settled before anything starts threads; listeners are bound before
- * that, while ports below 1024 can still be had, and so is the registration with rpcbind, which
- * forks. The first thread then does housekeeping once a second and waits for signals, which it
- * alone takes.
+ * that, while ports below 1024 can still be had. The first thread then does housekeeping once a
+ * second and waits for signals, which it alone takes.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -26,9 +25,9 @@
 #include "base/log.h"
 #include "nfsd/options.h"
 #include "nfsd/privileges.h"
-#include "nfsd/rpcbind.h"
 #include "nfsd/server.h"
 #include "rpc/rpc.h"
+#include "rpc/rpcbind.h"
 
 #define STOP_SECONDS 10 /* how long running requests may take at the end */
 
@@ -37,7 +36,9 @@ struct daemon {
 	struct rpc_server *rpc;
 	struct nfs_server *nfs;
 	struct sockaddr_storage first; /* the first address listened on, with its port */
-	bool listening, rpcbind, running;
+	bool listening, running;
+	bool ipv4, ipv6; /* families listened on */
+	bool rpcbind;	 /* registered */
 };
 
 static void notify(const char *state)
@@ -219,6 +220,8 @@ static int start_listening(struct daemon *d)
 		if (!d->listening)
 			d->first = bound;
 		d->listening = true;
+		d->ipv4 |= l.addr.ss_family == AF_INET;
+		d->ipv6 |= l.addr.ss_family == AF_INET6;
 	}
 	if (d->listening)
 		return 0;
@@ -273,8 +276,6 @@ static int start(struct daemon *d)
 	log_debug("at most %lu open files", privileges_raise_nofile());
 	if (make_rpc_server(d) != 0 || start_listening(d) != 0)
 		return -1;
-	if (d->options.config->rpcbind)
-		d->rpcbind = rpcbind_register(port_of(&d->first));
 	if (settle_privileges() != 0 || load_and_start_nfs(d) != 0 || start_rpc(d) != 0)
 		return -1;
 	return 0;
@@ -310,6 +311,46 @@ static void say_how_to_mount(const struct daemon *d)
 	       v6 ? "]" : "");
 }
 
+static struct rpcbind_service rpcbind_service(const struct daemon *d)
+{
+	struct rpc_program program = nfs_server_program(d->nfs);
+
+	return (struct rpcbind_service){
+		.program = program.number,
+		.min_version = program.min_version,
+		.max_version = program.max_version,
+		.port = port_of(&d->first),
+		.ipv4 = d->ipv4,
+		.ipv6 = d->ipv6,
+	};
+}
+
+/* A machine without rpcbind is in order: NFSv4 clients do not ask it. */
+static void register_with_rpcbind(struct daemon *d)
+{
+	struct rpcbind_service service = rpcbind_service(d);
+	int rc = rpcbind_register(&service);
+
+	d->rpcbind = rc == 0;
+	if (rc == 0)
+		log_info("registered port %u with rpcbind", service.port);
+	else if (rc == -ECONNREFUSED)
+		log_info("not registered with rpcbind, which does not run; NFSv4 clients do not "
+			 "need it");
+	else
+		log_warn("not registered with rpcbind: %s; NFSv4 clients do not need it",
+			 strerror(-rc));
+}
+
+static void unregister_from_rpcbind(const struct daemon *d)
+{
+	struct rpcbind_service service = rpcbind_service(d);
+	int rc = rpcbind_unregister(&service);
+
+	if (rc)
+		log_info("rpcbind keeps the registration: %s", strerror(-rc));
+}
+
 static void announce(struct daemon *d)
 {
 	char host[NI_MAXHOST];
@@ -322,6 +363,8 @@ static void announce(struct daemon *d)
 	puts("ready");
 	fflush(stdout);
 	notify("READY=1");
+	if (d->options.config->rpcbind)
+		register_with_rpcbind(d);
 }
 
 static void reload(struct daemon *d)
@@ -377,14 +420,14 @@ static void run(struct daemon *d, const sigset_t *signals)
 static void stop(struct daemon *d)
 {
 	notify("STOPPING=1");
+	if (d->rpcbind)
+		unregister_from_rpcbind(d);
 	if (d->running)
 		rpc_server_stop(d->rpc, STOP_SECONDS);
 	if (d->rpc)
 		rpc_server_free(d->rpc);
 	if (d->nfs)
 		nfs_server_free(d->nfs);
-	if (d->rpcbind)
-		rpcbind_unregister();
 	daemon_options_free(&d->options);
 }
 

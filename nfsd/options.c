@@ -11,10 +11,7 @@
 
 #include "base/hash.h"
 
-#ifndef ATOLL_SYSCONFDIR
-#define ATOLL_SYSCONFDIR "/etc"
-#endif
-#define DEFAULT_CONFIG ATOLL_SYSCONFDIR "/atoll.conf"
+#define DEFAULT_CONFIG "/etc/atoll.conf"
 #define SERVE_STATE    "/var/lib/atoll"
 
 static const char usage_text[] =
