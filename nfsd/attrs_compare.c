@@ -154,7 +154,7 @@ static enum nfsstat4 compare_values(struct attr_source *src, const struct fattr 
 	xdr_out_init(&ours, 1 << 16);
 	for_each_attr(attr, &f->mask)
 	{
-		struct bytes theirs = {x.p, 0};
+		struct bytes theirs = { x.p, 0 };
 
 		if (!skip_value(&x, attr_rows[attr].shape)) {
 			status = NFS4ERR_BADXDR;

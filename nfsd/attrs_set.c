@@ -115,7 +115,7 @@ enum nfsstat4 fattr_to_attr_set(struct compound *c, const struct fattr *f, bool 
 	enum nfsstat4 status = check_mask(c->minor, f, exclusive);
 	struct xdr_in x;
 
-	*set = (struct attr_set){0};
+	*set = (struct attr_set){ 0 };
 	if (status)
 		return status;
 	xdr_in_init(&x, f->values.p, f->values.len);
@@ -130,6 +130,6 @@ enum nfsstat4 fattr_to_attr_set(struct compound *c, const struct fattr *f, bool 
 
 void attr_set_bitmap(const struct fattr *f, uint32_t done, struct attr_bitmap *out)
 {
-	*out = (struct attr_bitmap){0};
+	*out = (struct attr_bitmap){ 0 };
 	for_each_attr(attr, &f->mask) if (attr_rows[attr].set_bits & done) attr_add(out, attr);
 }

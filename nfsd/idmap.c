@@ -99,11 +99,11 @@ static void cache_put(enum idmap_kind kind, const char *name, size_t len, bool k
 	struct answer *a = slot_of(kind, name, len);
 
 	*a = (struct answer){
-	    .until_ns = clock_coarse_ns() + (known ? KNOWN_FOR : UNKNOWN_FOR),
-	    .id = id,
-	    .known = known,
-	    .kind = (uint8_t)kind,
-	    .len = (uint16_t)len,
+		.until_ns = clock_coarse_ns() + (known ? KNOWN_FOR : UNKNOWN_FOR),
+		.id = id,
+		.known = known,
+		.kind = (uint8_t)kind,
+		.len = (uint16_t)len,
 	};
 	memcpy(a->name, name, len);
 	mutex_unlock(&lock);
@@ -121,6 +121,7 @@ static bool library_open(void) REQUIRES(library_lock)
 	return library_ready;
 }
 
+/* Not nfs4_owner_to_uid(): that makes `nobody` of everybody it does not know. */
 static bool library_ask(enum idmap_kind kind, char *name, uint32_t *id)
 {
 	uid_t uid;
@@ -130,10 +131,10 @@ static bool library_ask(enum idmap_kind kind, char *name, uint32_t *id)
 	blocking_section();
 	mutex_lock(&library_lock);
 	if (library_open()) {
-		if (kind == IDMAP_USER && nfs4_owner_to_uid(name, &uid) == 0) {
+		if (kind == IDMAP_USER && nfs4_name_to_uid(name, &uid) == 0) {
 			*id = uid;
 			known = true;
-		} else if (kind == IDMAP_GROUP && nfs4_group_owner_to_gid(name, &gid) == 0) {
+		} else if (kind == IDMAP_GROUP && nfs4_name_to_gid(name, &gid) == 0) {
 			*id = gid;
 			known = true;
 		}

@@ -19,20 +19,20 @@ struct access_meaning {
 };
 
 static const struct access_meaning of_directory[] = {
-    {ACCESS4_READ, ACCESS_READ, false},
-    {ACCESS4_LOOKUP, ACCESS_EXECUTE, false},
-    {ACCESS4_MODIFY, ACCESS_WRITE | ACCESS_EXECUTE, true},
-    {ACCESS4_EXTEND, ACCESS_WRITE | ACCESS_EXECUTE, true},
-    {ACCESS4_DELETE, ACCESS_WRITE | ACCESS_EXECUTE, true},
-    {0},
+	{ ACCESS4_READ, ACCESS_READ, false },
+	{ ACCESS4_LOOKUP, ACCESS_EXECUTE, false },
+	{ ACCESS4_MODIFY, ACCESS_WRITE | ACCESS_EXECUTE, true },
+	{ ACCESS4_EXTEND, ACCESS_WRITE | ACCESS_EXECUTE, true },
+	{ ACCESS4_DELETE, ACCESS_WRITE | ACCESS_EXECUTE, true },
+	{ 0 },
 };
 
 static const struct access_meaning of_file[] = {
-    {ACCESS4_READ, ACCESS_READ, false},
-    {ACCESS4_MODIFY, ACCESS_WRITE, true},
-    {ACCESS4_EXTEND, ACCESS_WRITE, true},
-    {ACCESS4_EXECUTE, ACCESS_EXECUTE, false},
-    {0},
+	{ ACCESS4_READ, ACCESS_READ, false },
+	{ ACCESS4_MODIFY, ACCESS_WRITE, true },
+	{ ACCESS4_EXTEND, ACCESS_WRITE, true },
+	{ ACCESS4_EXECUTE, ACCESS_EXECUTE, false },
+	{ 0 },
 };
 
 static bool access_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -70,11 +70,11 @@ static enum nfsstat4 access_run(struct compound *c, void *args)
 }
 
 const struct op_row op_access = {
-    .name = "ACCESS",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .max_body = 8,
-    .args_size = sizeof(struct access_args),
-    .decode = access_decode,
-    .run = access_run,
+	.name = "ACCESS",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.max_body = 8,
+	.args_size = sizeof(struct access_args),
+	.decode = access_decode,
+	.run = access_run,
 };

@@ -58,21 +58,21 @@ static enum nfsstat4 deallocate_run(struct compound *c, void *args)
 }
 
 const struct op_row op_allocate = {
-    .name = "ALLOCATE",
-    .min_minor = 2,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_MODIFIES,
-    .args_size = sizeof(struct allocate_args),
-    .decode = allocate_decode,
-    .run = allocate_run,
+	.name = "ALLOCATE",
+	.min_minor = 2,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_MODIFIES,
+	.args_size = sizeof(struct allocate_args),
+	.decode = allocate_decode,
+	.run = allocate_run,
 };
 
 const struct op_row op_deallocate = {
-    .name = "DEALLOCATE",
-    .min_minor = 2,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_MODIFIES,
-    .args_size = sizeof(struct allocate_args),
-    .decode = allocate_decode,
-    .run = deallocate_run,
+	.name = "DEALLOCATE",
+	.min_minor = 2,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_MODIFIES,
+	.args_size = sizeof(struct allocate_args),
+	.decode = allocate_decode,
+	.run = deallocate_run,
 };

@@ -37,11 +37,11 @@ static enum nfsstat4 clone_run(struct compound *c, void *args)
 }
 
 const struct op_row op_clone = {
-    .name = "CLONE",
-    .min_minor = 2,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
-    .args_size = sizeof(struct clone_args),
-    .decode = clone_decode,
-    .run = clone_run,
+	.name = "CLONE",
+	.min_minor = 2,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
+	.args_size = sizeof(struct clone_args),
+	.decode = clone_decode,
+	.run = clone_run,
 };

@@ -144,12 +144,12 @@ static enum nfsstat4 copy_run(struct compound *c, void *args)
 }
 
 const struct op_row op_copy = {
-    .name = "COPY",
-    .min_minor = 2,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
-    .max_body = 4 + 8 + 4 + NFS4_VERIFIER_SIZE + 8,
-    .args_size = sizeof(struct copy_args),
-    .decode = copy_decode,
-    .run = copy_run,
+	.name = "COPY",
+	.min_minor = 2,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
+	.max_body = 4 + 8 + 4 + NFS4_VERIFIER_SIZE + 8,
+	.args_size = sizeof(struct copy_args),
+	.decode = copy_decode,
+	.run = copy_run,
 };

@@ -89,7 +89,7 @@ static enum nfsstat4 create_run(struct compound *c, void *args)
 {
 	const struct create_op_args *a = args;
 	struct object *dir = c->current.object, *made;
-	struct create_args create = {.mode = CREATE_GUARDED};
+	struct create_args create = { .mode = CREATE_GUARDED };
 	struct attr_bitmap attrset;
 	struct dir_change change;
 	const char *name;
@@ -110,11 +110,11 @@ static enum nfsstat4 create_run(struct compound *c, void *args)
 }
 
 const struct op_row op_create = {
-    .name = "CREATE",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_MODIFIES,
-    .max_body = 20 + ATTR_BITMAP_MAX,
-    .args_size = sizeof(struct create_op_args),
-    .decode = create_decode,
-    .run = create_run,
+	.name = "CREATE",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_MODIFIES,
+	.max_body = 20 + ATTR_BITMAP_MAX,
+	.args_size = sizeof(struct create_op_args),
+	.decode = create_decode,
+	.run = create_run,
 };

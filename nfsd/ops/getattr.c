@@ -30,10 +30,10 @@ static enum nfsstat4 getattr_run(struct compound *c, void *args)
 }
 
 const struct op_row op_getattr = {
-    .name = "GETATTR",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .args_size = sizeof(struct getattr_args),
-    .decode = getattr_decode,
-    .run = getattr_run,
+	.name = "GETATTR",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.args_size = sizeof(struct getattr_args),
+	.decode = getattr_decode,
+	.run = getattr_run,
 };

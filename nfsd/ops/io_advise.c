@@ -47,7 +47,7 @@ static enum nfsstat4 check_stateid(struct compound *c, struct stateid *id)
 static enum nfsstat4 io_advise_run(struct compound *c, void *args)
 {
 	struct io_advise_args *a = args;
-	struct attr_bitmap answer = {.word = {1u << IO_ADVISE4_NORMAL}};
+	struct attr_bitmap answer = { .word = { 1u << IO_ADVISE4_NORMAL } };
 	enum nfsstat4 status = compound_want_regular(c);
 
 	if (!status && a->count > NFS4_UINT64_MAX - a->offset)
@@ -61,12 +61,12 @@ static enum nfsstat4 io_advise_run(struct compound *c, void *args)
 }
 
 const struct op_row op_io_advise = {
-    .name = "IO_ADVISE",
-    .min_minor = 2,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .max_body = 8,
-    .args_size = sizeof(struct io_advise_args),
-    .decode = io_advise_decode,
-    .run = io_advise_run,
+	.name = "IO_ADVISE",
+	.min_minor = 2,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.max_body = 8,
+	.args_size = sizeof(struct io_advise_args),
+	.decode = io_advise_decode,
+	.run = io_advise_run,
 };

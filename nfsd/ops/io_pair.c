@@ -51,7 +51,7 @@ enum nfsstat4 io_pair_open(struct compound *c, struct stateid *source_id, struct
 	struct bytes source_key, target_key;
 	enum nfsstat4 status = check_places(c);
 
-	*out = (struct io_pair){0};
+	*out = (struct io_pair){ 0 };
 	if (!status)
 		status = open_source(c, source_id, out, &source_key);
 	if (!status)

@@ -41,11 +41,11 @@ static enum nfsstat4 link_run(struct compound *c, void *args)
 }
 
 const struct op_row op_link = {
-    .name = "LINK",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
-    .max_body = 20,
-    .args_size = sizeof(struct name4),
-    .decode = link_decode,
-    .run = link_run,
+	.name = "LINK",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
+	.max_body = 20,
+	.args_size = sizeof(struct name4),
+	.decode = link_decode,
+	.run = link_run,
 };

@@ -24,8 +24,8 @@ static enum nfsstat4 lookupp_run(struct compound *c, void *args)
 }
 
 const struct op_row op_lookupp = {
-    .name = "LOOKUPP",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .run = lookupp_run,
+	.name = "LOOKUPP",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.run = lookupp_run,
 };

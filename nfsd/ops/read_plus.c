@@ -141,7 +141,7 @@ static enum nfsstat4 read_file(struct compound *c, struct file *file,
 {
 	uint32_t max_io = c->server->options.max_io;
 	uint32_t count = a->count < max_io ? a->count : max_io;
-	struct reading r = {.c = c, .file = file, .pos = a->offset};
+	struct reading r = { .c = c, .file = file, .pos = a->offset };
 	struct attr attr;
 	enum nfsstat4 status =
 	    status_from_errno(file->object->backend->getattr(file->object, &attr));
@@ -169,12 +169,12 @@ static enum nfsstat4 read_plus_run(struct compound *c, void *args)
 }
 
 const struct op_row op_read_plus = {
-    .name = "READ_PLUS",
-    .min_minor = 2,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .max_body = RESULT_HEAD,
-    .args_size = sizeof(struct read_plus_args),
-    .decode = read_plus_decode,
-    .run = read_plus_run,
+	.name = "READ_PLUS",
+	.min_minor = 2,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.max_body = RESULT_HEAD,
+	.args_size = sizeof(struct read_plus_args),
+	.decode = read_plus_decode,
+	.run = read_plus_run,
 };

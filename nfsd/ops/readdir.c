@@ -37,7 +37,7 @@ struct readdir_op_args {
 	struct attr_bitmap wanted;
 };
 
-static const uint8_t our_verifier[NFS4_VERIFIER_SIZE] = {'a', 't', 'o', 'l', 'l', 0, 0, 1};
+static const uint8_t our_verifier[NFS4_VERIFIER_SIZE] = { 'a', 't', 'o', 'l', 'l', 0, 0, 1 };
 
 /* One READDIR while its entries come. */
 struct listing {
@@ -71,7 +71,7 @@ static bool readdir_decode(struct xdr_in *x, struct arena *arena, void *args)
 static enum nfsstat4 put_error(struct listing *l, const struct dir_entry *entry,
 			       enum nfsstat4 error)
 {
-	struct attr_bitmap mask = {0};
+	struct attr_bitmap mask = { 0 };
 
 	if (!attr_test(&l->wanted, FATTR4_RDATTR_ERROR))
 		return error;
@@ -184,7 +184,7 @@ static struct entry_view view_entry(struct listing *l, const struct dir_entry *e
 {
 	struct compound *c = l->c;
 	struct export *here = l->src.export;
-	struct entry_view v = {0};
+	struct entry_view v = { 0 };
 
 	/* It went while we were listing: that is as if it had gone before. */
 	if (entry->error == -ENOENT || entry->error == -ESTALE) {
@@ -285,24 +285,24 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 	for (unsigned i = 0; i < ATTR_WORDS; i++)
 		wanted.word[i] &= attr_supported(c->minor)->word[i];
 	*l = (struct listing){
-	    .c = c,
-	    .x = reply_of(c),
-	    .wanted = wanted,
-	    .dircount = a->dircount ? a->dircount : UINT64_MAX,
-	    .want_attr = !attr_subset(&wanted, attr_of_dir_entry()),
-	    .need_object = attr_intersects(&wanted, attr_of_file_system()),
-	    .src = {.c = c, .export = dir->export, .options = dir->options},
+		.c = c,
+		.x = reply_of(c),
+		.wanted = wanted,
+		.dircount = a->dircount ? a->dircount : UINT64_MAX,
+		.want_attr = !attr_subset(&wanted, attr_of_dir_entry()),
+		.need_object = attr_intersects(&wanted, attr_of_file_system()),
+		.src = { .c = c, .export = dir->export, .options = dir->options },
 	};
 	/* The two words behind the entries are counted already. */
 	l->end = xdr_out_total(l->x) + (a->maxcount < room ? a->maxcount : room) - 8;
 
 	*rd = (struct readdir_args){
-	    .cookie = a->cookie,
-	    .want_attr = l->want_attr,
-	    .want_handle = dir->export->has_junctions || l->need_object ||
-			   attr_test(&wanted, FATTR4_FILEHANDLE),
-	    .emit = emit,
-	    .arg = l,
+		.cookie = a->cookie,
+		.want_attr = l->want_attr,
+		.want_handle = dir->export->has_junctions || l->need_object ||
+			       attr_test(&wanted, FATTR4_FILEHANDLE),
+		.emit = emit,
+		.arg = l,
 	};
 }
 
@@ -345,10 +345,10 @@ static enum nfsstat4 readdir_run(struct compound *c, void *args)
 }
 
 const struct op_row op_readdir = {
-    .name = "READDIR",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .args_size = sizeof(struct readdir_op_args),
-    .decode = readdir_decode,
-    .run = readdir_run,
+	.name = "READDIR",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.args_size = sizeof(struct readdir_op_args),
+	.decode = readdir_decode,
+	.run = readdir_run,
 };

@@ -26,8 +26,8 @@ static enum nfsstat4 readlink_run(struct compound *c, void *args)
 }
 
 const struct op_row op_readlink = {
-    .name = "READLINK",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .run = readlink_run,
+	.name = "READLINK",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.run = readlink_run,
 };

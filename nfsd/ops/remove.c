@@ -46,11 +46,11 @@ static enum nfsstat4 remove_run(struct compound *c, void *args)
 }
 
 const struct op_row op_remove = {
-    .name = "REMOVE",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_MODIFIES,
-    .max_body = 20,
-    .args_size = sizeof(struct name4),
-    .decode = remove_decode,
-    .run = remove_run,
+	.name = "REMOVE",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_MODIFIES,
+	.max_body = 20,
+	.args_size = sizeof(struct name4),
+	.decode = remove_decode,
+	.run = remove_run,
 };

@@ -96,11 +96,11 @@ static enum nfsstat4 rename_run(struct compound *c, void *args)
 }
 
 const struct op_row op_rename = {
-    .name = "RENAME",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
-    .max_body = 40,
-    .args_size = sizeof(struct rename_args),
-    .decode = rename_decode,
-    .run = rename_run,
+	.name = "RENAME",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_NEEDS_SAVED_FH | ROW_MODIFIES,
+	.max_body = 40,
+	.args_size = sizeof(struct rename_args),
+	.decode = rename_decode,
+	.run = rename_run,
 };

@@ -16,8 +16,9 @@ struct no_name_args {
 };
 
 /* 1.2.840.113554.1.2.2, Kerberos 5, in DER (RFC 7530 section 3.2.1.1). */
-static const uint8_t krb5_oid[] = {0x06, 0x09, 0x2a, 0x86, 0x48, 0x86,
-				   0xf7, 0x12, 0x01, 0x02, 0x02};
+static const uint8_t krb5_oid[] = {
+	0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 0x01, 0x02, 0x02
+};
 
 enum gss_service { GSS_NONE = 1, GSS_INTEGRITY = 2, GSS_PRIVACY = 3 };
 
@@ -147,20 +148,20 @@ static enum nfsstat4 secinfo_no_name_run(struct compound *c, void *args)
 }
 
 const struct op_row op_secinfo = {
-    .name = "SECINFO",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .args_size = sizeof(struct name4),
-    .decode = secinfo_decode,
-    .run = secinfo_run,
+	.name = "SECINFO",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.args_size = sizeof(struct name4),
+	.decode = secinfo_decode,
+	.run = secinfo_run,
 };
 
 const struct op_row op_secinfo_no_name = {
-    .name = "SECINFO_NO_NAME",
-    .min_minor = 1,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .args_size = sizeof(struct no_name_args),
-    .decode = secinfo_no_name_decode,
-    .run = secinfo_no_name_run,
+	.name = "SECINFO_NO_NAME",
+	.min_minor = 1,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.args_size = sizeof(struct no_name_args),
+	.decode = secinfo_no_name_decode,
+	.run = secinfo_no_name_run,
 };

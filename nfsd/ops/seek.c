@@ -75,12 +75,12 @@ static enum nfsstat4 seek_run(struct compound *c, void *args)
 }
 
 const struct op_row op_seek = {
-    .name = "SEEK",
-    .min_minor = 2,
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .max_body = 12,
-    .args_size = sizeof(struct seek_args),
-    .decode = seek_decode,
-    .run = seek_run,
+	.name = "SEEK",
+	.min_minor = 2,
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.max_body = 12,
+	.args_size = sizeof(struct seek_args),
+	.decode = seek_decode,
+	.run = seek_run,
 };

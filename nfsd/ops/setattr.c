@@ -97,11 +97,11 @@ static enum nfsstat4 setattr_run(struct compound *c, void *args)
 }
 
 const struct op_row op_setattr = {
-    .name = "SETATTR",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH | ROW_MODIFIES,
-    .max_body = ATTR_BITMAP_MAX,
-    .args_size = sizeof(struct setattr_args),
-    .decode = setattr_decode,
-    .run = setattr_run,
+	.name = "SETATTR",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH | ROW_MODIFIES,
+	.max_body = ATTR_BITMAP_MAX,
+	.args_size = sizeof(struct setattr_args),
+	.decode = setattr_decode,
+	.run = setattr_run,
 };

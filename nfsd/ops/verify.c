@@ -43,19 +43,19 @@ static enum nfsstat4 nverify_run(struct compound *c, void *args)
 }
 
 const struct op_row op_verify = {
-    .name = "VERIFY",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .args_size = sizeof(struct verify_args),
-    .decode = verify_decode,
-    .run = verify_run,
+	.name = "VERIFY",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.args_size = sizeof(struct verify_args),
+	.decode = verify_decode,
+	.run = verify_run,
 };
 
 const struct op_row op_nverify = {
-    .name = "NVERIFY",
-    .max_minor = 2,
-    .flags = ROW_NEEDS_FH,
-    .args_size = sizeof(struct verify_args),
-    .decode = verify_decode,
-    .run = nverify_run,
+	.name = "NVERIFY",
+	.max_minor = 2,
+	.flags = ROW_NEEDS_FH,
+	.args_size = sizeof(struct verify_args),
+	.decode = verify_decode,
+	.run = nverify_run,
 };
