@@ -3,10 +3,14 @@
 
 #include <string.h>
 
+#include "backends/computed/computed.h"
+#include "backends/memory/memory.h"
 #include "backends/vfs/vfs.h"
 
 static const struct backend *const backends[] = {
 	&vfs_backend,
+	&memory_backend,
+	&computed_backend,
 	NULL,
 };
 

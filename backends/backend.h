@@ -158,6 +158,7 @@ struct export_params {
 	 * stable storage. Default: sync.
 	 */
 	bool async;
+	uint64_t max_bytes; /* memory: what it may hold; 0: default */
 };
 
 enum create_mode {
