@@ -472,6 +472,32 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 	return status;
 }
 
+/* Gives back what the compound held. */
+static void compound_release(struct compound *c)
+{
+	place_clear(&c->current);
+	place_clear(&c->saved);
+	export_set_unref(c->exports);
+	c->exports = NULL;
+}
+
+/*
+ * The call's end. A compound that was parked when the server stopped never came to its own end: the
+ * session's slot and the duplicate cache must not wait for it.
+ */
+static void compound_done(struct rpc_call *call)
+{
+	struct compound *c = call->user;
+
+	if (!c->exports)
+		return;
+	if (c->has_session)
+		state_sequence_end(c->server->state, &c->slot, NULL, 0);
+	if (c->drc)
+		drc_abandon(c->server->drc, c->drc);
+	compound_release(c);
+}
+
 static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 {
 	struct xdr_out *x = reply_of(c);
@@ -493,9 +519,7 @@ static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, u
 		drc_finish(c->server->drc, c->drc, x->buf + start, x->len - start);
 		c->drc = NULL;
 	}
-	place_clear(&c->current);
-	place_clear(&c->saved);
-	export_set_unref(c->exports);
+	compound_release(c);
 	return RPC_REPLY;
 }
 
@@ -510,9 +534,7 @@ static enum rpc_verdict compound_replay(struct compound *c, const uint8_t *reply
 	if (c->has_session)
 		state_sequence_end(c->server->state, &c->slot, NULL, 0);
 	c->has_session = false;
-	place_clear(&c->current);
-	place_clear(&c->saved);
-	export_set_unref(c->exports);
+	compound_release(c);
 	return x->failed ? RPC_SYSTEM_ERR : RPC_REPLY;
 }
 
@@ -601,6 +623,7 @@ enum rpc_verdict compound_run(struct nfs_server *server, struct rpc_call *call)
 	c->call = call;
 	call->user = c;
 	call->resume = compound_continue;
+	call->done = compound_done;
 	if (!set_principal(c))
 		return RPC_SYSTEM_ERR;
 	c->res_at = x->len;
