@@ -11,7 +11,7 @@ if [ "$(id -u)" = 0 ] && [ "${COMMANDS_INSIDE-}" != yes ]; then
 	COMMANDS_INSIDE=yes exec unshare -n -m "$0" "$@"
 fi
 
-atoll=$1 atolld=$2
+atoll=$(realpath "$1") atolld=$(realpath "$2")
 dir=$(mktemp -d) || exit 99
 server=
 number=0
