@@ -8,7 +8,7 @@ static int none_accept(struct call *call, const struct opaque_auth *cred,
 		return RPC_AUTH_BADCRED;
 	if (verf->flavor != RPC_AUTH_NONE || verf->len != 0)
 		return RPC_AUTH_BADVERF;
-	call->pub.auth = (struct rpc_auth){.flavor = RPC_AUTH_NONE};
+	call->pub.auth = (struct rpc_auth){ .flavor = RPC_AUTH_NONE };
 	return 0;
 }
 
@@ -18,9 +18,9 @@ static void none_put_verf(struct call *call, struct xdr_out *x)
 }
 
 const struct auth_ops auth_none_ops = {
-    .flavor = RPC_AUTH_NONE,
-    .accept = none_accept,
-    .put_verf = none_put_verf,
+	.flavor = RPC_AUTH_NONE,
+	.accept = none_accept,
+	.put_verf = none_put_verf,
 };
 
 const struct auth_ops *auth_ops_of(uint32_t flavor)

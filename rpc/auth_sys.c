@@ -110,15 +110,15 @@ static int sys_accept(struct call *call, const struct opaque_auth *cred,
 	atomic_fetch_add_explicit(&a->refs, 1, memory_order_relaxed);
 	call->sys = a;
 	call->pub.auth = (struct rpc_auth){
-	    .flavor = RPC_AUTH_SYS,
-	    .cred = a->cred,
-	    .machine = a->machine,
+		.flavor = RPC_AUTH_SYS,
+		.cred = a->cred,
+		.machine = a->machine,
 	};
 	return 0;
 }
 
 const struct auth_ops auth_sys_ops = {
-    .flavor = RPC_AUTH_SYS,
-    .accept = sys_accept,
-    .put_verf = NULL,
+	.flavor = RPC_AUTH_SYS,
+	.accept = sys_accept,
+	.put_verf = NULL,
 };

@@ -45,7 +45,7 @@ struct call *call_new(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, co
 
 	if (!call)
 		return NULL;
-	call->pub.auth = (struct rpc_auth){0};
+	call->pub.auth = (struct rpc_auth){ 0 };
 	call->pub.conn = rpc_conn_ref(c);
 	call->pub.record_len = len;
 	call->pub.reply.limit = w->server->limits.max_reply + RPC_MARK_LEN;
@@ -54,7 +54,7 @@ struct call *call_new(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, co
 	call->pub.done = NULL;
 	call->pub.user = NULL;
 	xdr_in_init(&call->pub.args, record, len);
-	call->out = (struct out){.x = &call->pub.reply, .call = call};
+	call->out = (struct out){ .x = &call->pub.reply, .call = call };
 	call->rx = rxbuf_ref(rx);
 	call->program = NULL;
 	call->auth_ops = NULL;

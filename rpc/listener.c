@@ -68,7 +68,7 @@ static void admit(struct rpc_server *s, int fd, const struct sockaddr_storage *p
 
 static void watch(struct listener *li, bool on)
 {
-	struct epoll_event ev = {.events = on ? EPOLLIN : 0u, .data.ptr = &li->source};
+	struct epoll_event ev = { .events = on ? EPOLLIN : 0u, .data.ptr = &li->source };
 
 	if (epoll_ctl(li->server->loops[0]->epfd, EPOLL_CTL_MOD, li->fd, &ev) == 0)
 		li->paused = !on;
@@ -90,7 +90,7 @@ static void pause_accepting(struct listener *li, int err)
 void listener_event(struct worker *w, struct listener *li)
 {
 	for (int i = 0; i < ACCEPT_MOST && li->fd >= 0; i++) {
-		struct sockaddr_storage peer = {0};
+		struct sockaddr_storage peer = { 0 };
 		socklen_t len = sizeof(peer);
 		int fd =
 		    accept4(li->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -152,7 +152,7 @@ int rpc_server_listen(struct rpc_server *s, const struct sockaddr *addr, socklen
 		      struct sockaddr_storage *bound)
 {
 	struct listener *li = &s->listeners[s->nlisteners];
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &li->source};
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &li->source };
 	int fd, err;
 
 	if (s->started)
@@ -168,7 +168,7 @@ int rpc_server_listen(struct rpc_server *s, const struct sockaddr *addr, socklen
 		if (getsockname(fd, (struct sockaddr *)bound, &bound_len) != 0)
 			goto fail;
 	}
-	*li = (struct listener){.source.kind = SOURCE_LISTENER, .server = s, .fd = fd};
+	*li = (struct listener){ .source.kind = SOURCE_LISTENER, .server = s, .fd = fd };
 	if (epoll_ctl(s->loops[0]->epfd, EPOLL_CTL_ADD, fd, &ev) != 0)
 		goto fail;
 	s->nlisteners++;

@@ -455,7 +455,7 @@ void loop_run(struct worker *w, struct loop *l)
 struct loop *loop_new(struct rpc_server *s)
 {
 	struct loop *l = calloc(1, sizeof(*l));
-	struct epoll_event ev = {.events = EPOLLIN};
+	struct epoll_event ev = { .events = EPOLLIN };
 
 	if (!l)
 		return NULL;

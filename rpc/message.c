@@ -74,7 +74,7 @@ void message_error(struct call *call, enum rpc_verdict v)
 {
 	struct xdr_out *x = &call->pub.reply;
 
-	xdr_out_rewind(x, (struct xdr_mark){0, 0});
+	xdr_out_rewind(x, (struct xdr_mark){ 0, 0 });
 	x->limit = call->server->limits.max_reply + RPC_MARK_LEN;
 	switch (v) {
 	case RPC_AUTH_ERROR:

@@ -59,15 +59,15 @@ static bool started;
 static void start(void)
 {
 	struct svc_init_params p = {
-	    .alloc_cb = request_new,
-	    .free_cb = request_free,
-	    .flags = SVC_INIT_EPOLL | SVC_INIT_NOREG_XPRTS,
-	    .max_connections = 1024,
-	    .max_events = 64,
-	    .ioq_thrd_min = 2,
-	    .ioq_thrd_max = 16,
-	    .channels = 1,
-	    .idle_timeout = 300,
+		.alloc_cb = request_new,
+		.free_cb = request_free,
+		.flags = SVC_INIT_EPOLL | SVC_INIT_NOREG_XPRTS,
+		.max_connections = 1024,
+		.max_events = 64,
+		.ioq_thrd_min = 2,
+		.ioq_thrd_max = 16,
+		.channels = 1,
+		.idle_timeout = 300,
 	};
 	sigset_t all, old;
 
@@ -85,7 +85,7 @@ static bool ntirpc_start(void)
 
 static bool rpcbind_runs(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = RPCBIND_SOCKET};
+	struct sockaddr_un addr = { .sun_family = AF_UNIX, .sun_path = RPCBIND_SOCKET };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	bool runs = fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
 
@@ -126,10 +126,10 @@ static int change(const struct rpcbind_service *s, const char *netid, const stru
 
 static int change_all(const struct rpcbind_service *s, bool set)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(s->port)};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(s->port)};
-	struct netbuf addr = {.maxlen = sizeof(in), .len = sizeof(in), .buf = &in};
-	struct netbuf addr6 = {.maxlen = sizeof(in6), .len = sizeof(in6), .buf = &in6};
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(s->port) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(s->port) };
+	struct netbuf addr = { .maxlen = sizeof(in), .len = sizeof(in), .buf = &in };
+	struct netbuf addr6 = { .maxlen = sizeof(in6), .len = sizeof(in6), .buf = &in6 };
 	int err = 0;
 
 	if (!rpcbind_runs())

@@ -82,7 +82,7 @@ static void progress(struct worker *w, struct rpc_conn *c, size_t n)
 
 static int send_memory(struct worker *w, struct rpc_conn *c, struct iovec *iov, int iovs, bool more)
 {
-	struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)iovs};
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)iovs };
 	ssize_t n;
 
 	do
@@ -98,7 +98,7 @@ static int send_memory(struct worker *w, struct rpc_conn *c, struct iovec *iov, 
 static bool resident(const struct xdr_extent *e, size_t done)
 {
 	uint8_t byte;
-	struct iovec iov = {&byte, 1};
+	struct iovec iov = { &byte, 1 };
 	off_t first = e->offset + (off_t)done, last = e->offset + (off_t)e->len - 1;
 
 	if (preadv2(e->fd, &iov, 1, last, RWF_NOWAIT) < 0 && errno == EAGAIN)

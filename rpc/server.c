@@ -36,16 +36,16 @@ static unsigned connection_share(void)
 void rpc_limits_default(struct rpc_limits *l)
 {
 	*l = (struct rpc_limits){
-	    .max_record = MIB + 64 * 1024,
-	    .max_reply = MIB + 64 * 1024,
-	    .max_connections = connection_share(),
-	    .max_calls_per_conn = 1024,
-	    .max_conn_memory = 64 * MIB,
-	    .max_memory = memory_share(),
-	    .idle_seconds = 600,
-	    .record_seconds = 60,
-	    .max_threads = 64,
-	    .spare_seconds = 30,
+		.max_record = MIB + 64 * 1024,
+		.max_reply = MIB + 64 * 1024,
+		.max_connections = connection_share(),
+		.max_calls_per_conn = 1024,
+		.max_conn_memory = 64 * MIB,
+		.max_memory = memory_share(),
+		.idle_seconds = 600,
+		.record_seconds = 60,
+		.max_threads = 64,
+		.spare_seconds = 30,
 	};
 }
 
@@ -201,7 +201,7 @@ void rpc_server_free(struct rpc_server *s)
 
 void rpc_server_stats(struct rpc_server *s, struct rpc_stats *st)
 {
-	struct worker_counters sum = {0};
+	struct worker_counters sum = { 0 };
 	struct worker *w;
 
 	mutex_lock(&s->lock);
@@ -209,18 +209,18 @@ void rpc_server_stats(struct rpc_server *s, struct rpc_stats *st)
 	list_for_each (w, &s->workers, link)
 		worker_add_counters(&sum, &w->n);
 	*st = (struct rpc_stats){
-	    .calls = sum.calls,
-	    .replies = sum.replies,
-	    .bytes_in = sum.bytes_in,
-	    .bytes_out = sum.bytes_out,
-	    .garbage = sum.garbage,
-	    .dropped_connections = atomic_load(&s->dropped_connections),
-	    .loops_given = sum.given,
-	    .loops_stolen = atomic_load(&s->stolen),
-	    .connections = atomic_load(&s->nconns),
-	    .threads = s->nworkers,
-	    .parked = sum.parked > sum.resumed ? (unsigned)(sum.parked - sum.resumed) : 0,
-	    .memory = atomic_load(&s->memory),
+		.calls = sum.calls,
+		.replies = sum.replies,
+		.bytes_in = sum.bytes_in,
+		.bytes_out = sum.bytes_out,
+		.garbage = sum.garbage,
+		.dropped_connections = atomic_load(&s->dropped_connections),
+		.loops_given = sum.given,
+		.loops_stolen = atomic_load(&s->stolen),
+		.connections = atomic_load(&s->nconns),
+		.threads = s->nworkers,
+		.parked = sum.parked > sum.resumed ? (unsigned)(sum.parked - sum.resumed) : 0,
+		.memory = atomic_load(&s->memory),
 	};
 	mutex_unlock(&s->lock);
 }

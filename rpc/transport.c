@@ -100,7 +100,7 @@ void rpc_conn_unref(struct rpc_conn *c)
 static void update_events(struct rpc_conn *c) REQUIRES(c->lock)
 {
 	uint32_t want = (c->reading ? EPOLLIN : 0u) | (c->blocked ? EPOLLOUT : 0u);
-	struct epoll_event ev = {.events = want, .data.ptr = &c->source};
+	struct epoll_event ev = { .events = want, .data.ptr = &c->source };
 
 	if (want == c->events || c->dead)
 		return;
@@ -119,7 +119,7 @@ static void set_reading(struct rpc_conn *c, bool on)
 void conn_start(struct worker *w, struct rpc_conn *c)
 {
 	struct loop *l = c->loop;
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &c->source};
+	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &c->source };
 	int err = 0;
 
 	c->started = true;
@@ -423,7 +423,7 @@ static void dispatch_assembled(struct worker *w, struct rpc_conn *c)
 	struct rxbuf *b = c->as.buf;
 	size_t len = c->as.len;
 
-	c->as = (struct assembly){0};
+	c->as = (struct assembly){ 0 };
 	if (!b) {
 		fail(c, "empty record");
 		return;
@@ -545,8 +545,8 @@ static void conn_read(struct worker *w, struct rpc_conn *c)
 		return;
 	}
 	if (direct)
-		iov[iovs++] = (struct iovec){c->as.buf->data + c->as.len, direct};
-	iov[iovs++] = (struct iovec){rx->data + w->loop->rx_used, rx->cap - w->loop->rx_used};
+		iov[iovs++] = (struct iovec){ c->as.buf->data + c->as.len, direct };
+	iov[iovs++] = (struct iovec){ rx->data + w->loop->rx_used, rx->cap - w->loop->rx_used };
 	n = readv(c->fd, iov, iovs);
 	if (n > 0) {
 		received(w, c, rx, (size_t)n, direct);
@@ -710,7 +710,7 @@ static struct outgoing *outgoing_new(struct rpc_conn *c, struct xdr_out *x)
 		o->x.extents_tail = &o->x.extents;
 	xdr_out_init(x, x->limit);
 	o->bytes = o->x.cap;
-	o->out = (struct out){.x = &o->x, .outgoing = o};
+	o->out = (struct out){ .x = &o->x, .outgoing = o };
 	o->conn = rpc_conn_ref(c);
 	return o;
 }

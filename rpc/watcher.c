@@ -79,7 +79,7 @@ void watcher_rouse(struct rpc_server *s)
 
 static void *watcher_main(void *arg)
 {
-	const struct timespec pause = {.tv_nsec = TICK_NS};
+	const struct timespec pause = { .tv_nsec = TICK_NS };
 	struct rpc_server *s = arg;
 	unsigned quiet = 0;
 

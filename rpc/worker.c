@@ -45,7 +45,8 @@ static struct loop *next_loop(struct worker *w)
 	struct loop *l;
 
 	mutex_lock(&s->lock);
-	if (!w->reserved)
+	/* A new one is reserved, or was and is a spare already. */
+	if (!w->reserved && list_empty(&w->spare_link))
 		list_push_front(&s->spares, &w->spare_link);
 	for (;;) {
 		l = w->assigned;

@@ -14,7 +14,7 @@
 
 void xdr_out_init(struct xdr_out *x, size_t limit)
 {
-	*x = (struct xdr_out){.limit = limit};
+	*x = (struct xdr_out){ .limit = limit };
 	x->extents_tail = &x->extents;
 }
 

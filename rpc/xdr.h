@@ -225,7 +225,7 @@ void xdr_put_extent(struct xdr_out *x, struct xdr_extent *ext);
 
 static inline struct xdr_mark xdr_out_mark(const struct xdr_out *x)
 {
-	return (struct xdr_mark){x->len, x->extent_len};
+	return (struct xdr_mark){ x->len, x->extent_len };
 }
 
 /* Drops everything encoded since the mark (extents are released) and clears `failed`. */

@@ -260,20 +260,20 @@ static void peer_reply(struct rpc_conn *conn, const void *bytes, size_t len, voi
 
 void fixture_start(struct fixture *f, unsigned loops, void (*tune)(struct rpc_limits *l))
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_storage bound;
 	struct rpc_limits limits;
 	struct rpc_program program = {
-	    .number = TEST_PROGRAM,
-	    .min_version = TEST_VERS_LO,
-	    .max_version = TEST_VERS_HI,
-	    .handle = handle,
-	    .conn_closed = conn_closed,
-	    .ctx = f,
+		.number = TEST_PROGRAM,
+		.min_version = TEST_VERS_LO,
+		.max_version = TEST_VERS_HI,
+		.handle = handle,
+		.conn_closed = conn_closed,
+		.ctx = f,
 	};
 
-	*f = (struct fixture){.file = -1};
+	*f = (struct fixture){ .file = -1 };
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->changed, NULL);
 	rpc_limits_default(&limits);
@@ -353,7 +353,7 @@ struct rpc_stats fixture_stats(struct fixture *f)
 void bytes_free(struct bytes *b)
 {
 	free(b->p);
-	*b = (struct bytes){0};
+	*b = (struct bytes){ 0 };
 }
 
 void put_raw(struct bytes *b, const void *p, size_t len)
@@ -396,7 +396,7 @@ void put_auth(struct bytes *b, uint32_t flavor, const struct bytes *body)
 
 void put_auth_sys(struct bytes *b, uint32_t uid)
 {
-	struct bytes body = {0};
+	struct bytes body = { 0 };
 
 	put_u32(&body, 12345); /* stamp */
 	put_opaque(&body, "client", 6);
@@ -437,9 +437,9 @@ void put_record(struct bytes *out, const struct bytes *record)
 
 int client_connect(const struct fixture *f)
 {
-	struct sockaddr_in addr = {.sin_family = AF_INET,
-				   .sin_port = htons(f->port),
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_port = htons(f->port),
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int one = 1;
 
@@ -527,7 +527,7 @@ uint32_t take_success(struct bytes *b)
 
 void client_call_u32(int fd, uint32_t xid, uint32_t proc, uint32_t arg)
 {
-	struct bytes record = {0}, out = {0};
+	struct bytes record = { 0 }, out = { 0 };
 
 	put_call(&record, xid, proc);
 	put_u32(&record, arg);
@@ -539,7 +539,7 @@ void client_call_u32(int fd, uint32_t xid, uint32_t proc, uint32_t arg)
 
 bool client_exchange(int fd, const struct bytes *record, struct bytes *reply)
 {
-	struct bytes out = {0};
+	struct bytes out = { 0 };
 
 	put_record(&out, record);
 	client_send(fd, &out);
