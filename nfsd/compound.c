@@ -17,18 +17,17 @@
  */
 #include "nfsd/compound.h"
 
-#include <netinet/in.h>
 #include <string.h>
 
 #include "base/hash.h"
 #include "base/log.h"
 #include "nfsd/drc.h"
 #include "nfsd/ops.h"
+#include "nfsd/peer.h"
 #include "nfsd/utf8.h"
 
 #define MAX_TAG	    1024 /* bytes; longer ones are not worth echoing */
 #define MAX_OPS_V40 512
-#define STATUS_ROOM 8
 
 /* ---- places ---- */
 
@@ -73,17 +72,6 @@ static const struct cred *map_cred(const struct cred *caller, const struct expor
 	return mapped;
 }
 
-static bool from_reserved_port(const struct sockaddr *peer)
-{
-	in_port_t port = 0;
-
-	if (peer->sa_family == AF_INET)
-		port = ((const struct sockaddr_in *)peer)->sin_port;
-	else if (peer->sa_family == AF_INET6)
-		port = ((const struct sockaddr_in6 *)peer)->sin6_port;
-	return ntohs(port) < IPPORT_RESERVED;
-}
-
 static uint32_t flavor_bit(enum rpc_flavor flavor)
 {
 	return flavor == RPC_AUTH_SYS ? SEC_SYS : 0;
@@ -104,7 +92,7 @@ enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struc
 		return NFS4_OK;
 	}
 	options = export_client_options(c->exports, exp, rpc_conn_peer(c->call->conn));
-	if (!options || (options->secure && !from_reserved_port(rpc_conn_peer(c->call->conn)))) {
+	if (!options || (options->secure && !peer_is_privileged(c->call->conn))) {
 		object_unref(obj);
 		return NFS4ERR_ACCESS;
 	}
@@ -400,7 +388,6 @@ static enum nfsstat4 op_prepare(struct compound *c, uint32_t opnum)
 	struct rpc_call *call = c->call;
 	enum nfsstat4 status;
 
-	c->row = op_find(opnum, c->minor);
 	if (!c->row)
 		return NFS4ERR_OP_ILLEGAL;
 	status = check_position(c, opnum);
@@ -425,13 +412,13 @@ static enum nfsstat4 op_begin(struct compound *c)
 	struct xdr_out *x = reply_of(c);
 	uint32_t opnum;
 	bool decoded = xdr_get_u32(&c->call->args, &opnum);
-	bool known = decoded && op_find(opnum, c->minor);
 
+	c->row = decoded ? op_find(opnum, c->minor) : NULL;
 	c->op_mark = xdr_out_mark(x);
 	c->phase = 0;
 	c->op_state = NULL;
 	c->error_body = false;
-	xdr_put_u32(x, known ? opnum : OP_ILLEGAL);
+	xdr_put_u32(x, c->row ? opnum : OP_ILLEGAL);
 	c->status_at = x->len;
 	xdr_put_u32(x, NFS4_OK);
 	c->body_at = x->len;
@@ -465,6 +452,8 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 		x->limit += STATUS_ROOM;
 		xdr_put_u32(x, opnum);
 		xdr_put_u32(x, status);
+		if (c->row && (c->row->flags & ROW_ERROR_MASK))
+			xdr_put_u32(x, 0);
 		x->limit -= STATUS_ROOM;
 	} else if (status != NFS4_OK) {
 		xdr_patch_u32(x, c->status_at, status);

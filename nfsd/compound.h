@@ -19,6 +19,9 @@
 struct op_row;
 struct drc_entry;
 
+/* Bytes of the reply held back for the status of the operation that finds it full. */
+#define STATUS_ROOM 12 /* op number, status, an empty bitmap */
+
 /* Returned by an operation in place of a status: not finished, the compound is parked. */
 #define NFS4_PARKED ((enum nfsstat4)0x7fffffff)
 

@@ -13,6 +13,7 @@ enum op_flags {
 	ROW_NEEDS_FH = 1 << 0,	   /* NOFILEHANDLE without a current filehandle */
 	ROW_NEEDS_SAVED_FH = 1 << 1, /* likewise the saved one */
 	ROW_NO_SESSION = 1 << 2,	   /* minor > 0: may come first in place of SEQUENCE, then alone */
+	ROW_ERROR_MASK = 1 << 4,    /* a failure, too, is followed by a bitmap (SETATTR4res) */
 	ROW_MODIFIES = 1 << 3,	   /* changes something: cached for 4.0's duplicate requests */
 };
 

@@ -40,7 +40,7 @@ static void limit_reply(struct compound *c)
 	if (c->slot.cache_this && c->slot.fore.max_response_cached < most)
 		most = c->slot.fore.max_response_cached;
 	if (most < x->limit)
-		x->limit = most > 8 ? most - 8 : 0; /* room for one failing operation's status */
+		x->limit = most > STATUS_ROOM ? most - STATUS_ROOM : 0;
 }
 
 static enum nfsstat4 sequence_run(struct compound *c, void *args)

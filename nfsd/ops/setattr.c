@@ -99,7 +99,7 @@ static enum nfsstat4 setattr_run(struct compound *c, void *args)
 const struct op_row op_setattr = {
 	.name = "SETATTR",
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH | ROW_MODIFIES,
+	.flags = ROW_NEEDS_FH | ROW_MODIFIES | ROW_ERROR_MASK,
 	.max_body = ATTR_BITMAP_MAX,
 	.args_size = sizeof(struct setattr_args),
 	.decode = setattr_decode,
