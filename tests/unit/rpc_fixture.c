@@ -138,6 +138,11 @@ static enum rpc_verdict keyed(struct fixture *f, struct rpc_call *call)
 		return wait_gate(f, call, key);
 	case PROC_STUCK:
 		return wait_gate(f, call, key);
+	case PROC_NAP:
+		if (key % 2)
+			blocking_section();
+		usleep(4 * key);
+		return resumed(call);
 	default:
 		call->resume = resumed_twice;
 		rpc_call_resume(call);
@@ -213,6 +218,7 @@ static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
 	case PROC_BLOCK:
 	case PROC_STUCK:
 	case PROC_SELF:
+	case PROC_NAP:
 		return keyed(f, call);
 	case PROC_READ:
 		return do_read(f, call);

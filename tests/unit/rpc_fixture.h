@@ -31,7 +31,8 @@ enum {
 	PROC_VERDICT,	    /* u32 verdict, u32 auth_stat, after encoding junk and an extent */
 	PROC_WHOAMI,	    /* -> flavor, uid, gid, gids<>, machine */
 	PROC_COUNT_EXTENTS, /* u32 n, u32 len -> n extents of len bytes each, 4 bytes between */
-	PROC_CLOSE,	    /* -> a reply; and the connection is closed behind it */
+	PROC_NAP,   /* u32 key -> key: sleeps four times that many microseconds; odd ones say so */
+	PROC_CLOSE, /* -> a reply; and the connection is closed behind it */
 };
 
 #define KEYS 256

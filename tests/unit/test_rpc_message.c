@@ -36,14 +36,14 @@ static void expect_words(struct bytes *reply, const uint32_t *words, size_t n)
 	assert_int_equal(reply->len, 0);
 }
 
-#define EXPECT(reply, ...)                                   \
-	expect_words(reply, (const uint32_t[]){__VA_ARGS__}, \
-		     sizeof((const uint32_t[]){__VA_ARGS__}) / 4)
+#define EXPECT(reply, ...)                                     \
+	expect_words(reply, (const uint32_t[]){ __VA_ARGS__ }, \
+		     sizeof((const uint32_t[]){ __VA_ARGS__ }) / 4)
 
 /* Asks and frees. */
 #define ASK_EXPECT(record, ...)               \
 	do {                                  \
-		struct bytes reply_ = {0};    \
+		struct bytes reply_ = { 0 };  \
 		ask(&(record), &reply_);      \
 		EXPECT(&reply_, __VA_ARGS__); \
 		bytes_free(&reply_);          \
@@ -54,7 +54,7 @@ enum { ACCEPTED = 0, DENIED = 1, MISMATCH = 0, AUTH_ERR = 1 };
 
 static void null_call_without_auth(void **state)
 {
-	struct bytes r = {0};
+	struct bytes r = { 0 };
 
 	put_call_header(&r, 77, 2, TEST_PROGRAM, TEST_VERS_LO, PROC_NULL);
 	put_auth(&r, 0, NULL);
@@ -64,7 +64,7 @@ static void null_call_without_auth(void **state)
 
 static void other_call_without_auth_is_too_weak(void **state)
 {
-	struct bytes r = {0};
+	struct bytes r = { 0 };
 
 	put_call_header(&r, 77, 2, TEST_PROGRAM, TEST_VERS_LO, PROC_WHOAMI);
 	put_auth(&r, 0, NULL);
@@ -75,7 +75,7 @@ static void other_call_without_auth_is_too_weak(void **state)
 static void rpc_version_mismatch(void **state)
 {
 	for (uint32_t v = 0; v <= 4; v++) {
-		struct bytes r = {0};
+		struct bytes r = { 0 };
 
 		if (v == 2)
 			continue;
@@ -87,7 +87,7 @@ static void rpc_version_mismatch(void **state)
 
 static void program_unavailable(void **state)
 {
-	struct bytes r = {0};
+	struct bytes r = { 0 };
 
 	put_call_header(&r, 77, 2, TEST_PROGRAM + 1, TEST_VERS_LO, PROC_NULL);
 	put_auth_sys(&r, 1);
@@ -97,7 +97,7 @@ static void program_unavailable(void **state)
 static void program_mismatch_tells_versions(void **state)
 {
 	for (uint32_t v = 0; v <= 5; v++) {
-		struct bytes r = {0};
+		struct bytes r = { 0 };
 
 		put_call_header(&r, 77, 2, TEST_PROGRAM, v, PROC_NULL);
 		put_auth_sys(&r, 1);
@@ -110,7 +110,7 @@ static void program_mismatch_tells_versions(void **state)
 
 static void procedure_unavailable(void **state)
 {
-	struct bytes r = {0};
+	struct bytes r = { 0 };
 
 	put_call(&r, 77, 999);
 	ASK_EXPECT(r, ACCEPTED, 0, 0, 3);
@@ -118,7 +118,7 @@ static void procedure_unavailable(void **state)
 
 static void garbage_args(void **state)
 {
-	struct bytes r = {0};
+	struct bytes r = { 0 };
 
 	put_call(&r, 77, PROC_ECHO);
 	put_u32(&r, 100); /* but no 100 bytes */
@@ -131,13 +131,13 @@ static void verdicts_of_the_handler(void **state)
 		uint32_t verdict, stat;
 		uint32_t words[4];
 	} cases[] = {
-	    {RPC_GARBAGE_ARGS, 0, {ACCEPTED, 0, 0, 4}},
-	    {RPC_PROC_UNAVAIL, 0, {ACCEPTED, 0, 0, 3}},
-	    {RPC_SYSTEM_ERR, 0, {ACCEPTED, 0, 0, 5}},
+		{ RPC_GARBAGE_ARGS, 0, { ACCEPTED, 0, 0, 4 } },
+		{ RPC_PROC_UNAVAIL, 0, { ACCEPTED, 0, 0, 3 } },
+		{ RPC_SYSTEM_ERR, 0, { ACCEPTED, 0, 0, 5 } },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct bytes r = {0}, reply = {0};
+		struct bytes r = { 0 }, reply = { 0 };
 
 		put_call(&r, 77, PROC_VERDICT);
 		put_u32(&r, cases[i].verdict);
@@ -148,7 +148,7 @@ static void verdicts_of_the_handler(void **state)
 		bytes_free(&reply);
 	}
 	for (uint32_t stat = 1; stat <= 5; stat++) {
-		struct bytes r = {0};
+		struct bytes r = { 0 };
 
 		put_call(&r, 77, PROC_VERDICT);
 		put_u32(&r, RPC_AUTH_ERROR);
@@ -160,11 +160,11 @@ static void verdicts_of_the_handler(void **state)
 /* Every prefix of a good call that still has an xid and a type gets an answer. */
 static void truncated_header(void **state)
 {
-	struct bytes whole = {0};
+	struct bytes whole = { 0 };
 
 	put_call(&whole, 77, PROC_NULL);
 	for (size_t len = 8; len < whole.len; len += 4) {
-		struct bytes r = {0}, reply = {0};
+		struct bytes r = { 0 }, reply = { 0 };
 		uint32_t kind, what;
 
 		put_raw(&r, whole.p, len);
@@ -190,7 +190,7 @@ static void truncated_header(void **state)
 static void too_short_for_a_message_closes(void **state)
 {
 	for (size_t len = 0; len < 8; len++) {
-		struct bytes r = {0}, out = {0};
+		struct bytes r = { 0 }, out = { 0 };
 		int fd = client_connect(&f);
 
 		put_raw(&r, "\0\0\0\0\0\0\0\0", len);
@@ -205,7 +205,7 @@ static void too_short_for_a_message_closes(void **state)
 
 static void unknown_message_type_closes(void **state)
 {
-	struct bytes r = {0}, out = {0};
+	struct bytes r = { 0 }, out = { 0 };
 	int fd = client_connect(&f);
 
 	put_u32(&r, 77);
@@ -231,8 +231,8 @@ struct sys {
 
 static void put_sys_call(struct bytes *r, const struct sys *s)
 {
-	struct bytes body = {0};
-	static const char name[600] = {[0 ... 599] = 'm'};
+	struct bytes body = { 0 };
+	static const char name[600] = { [0 ... 599] = 'm' };
 
 	put_u32(&body, 1);
 	put_u32(&body, s->machine_len);
@@ -254,9 +254,9 @@ static void put_sys_call(struct bytes *r, const struct sys *s)
 static void auth_sys_identity(void **state)
 {
 	for (uint32_t groups = 0; groups <= 16; groups += 8) {
-		struct bytes r = {0}, reply = {0};
+		struct bytes r = { 0 }, reply = { 0 };
 
-		put_sys_call(&r, &(struct sys){255, 255, groups, groups, 0});
+		put_sys_call(&r, &(struct sys){ 255, 255, groups, groups, 0 });
 		ask(&r, &reply);
 		for (int i = 0; i < 4; i++)
 			assert_int_equal(take_u32(&reply), 0);
@@ -277,17 +277,17 @@ static void auth_sys_identity(void **state)
 static void auth_sys_limits(void **state)
 {
 	static const struct sys bad[] = {
-	    {256, 256, 0, 0, 0},      /* machine name too long */
-	    {0xffffffff, 0, 0, 0, 0}, /* absurd length */
-	    {8, 4, 0, 0, 0},	      /* longer than it is; shifts everything */
-	    {4, 4, 17, 17, 0},	      /* too many groups */
-	    {4, 4, 0xffffffff, 2, 0}, /* absurd count */
-	    {4, 4, 3, 2, 0},	      /* groups missing */
-	    {4, 4, 2, 2, 1},	      /* something behind */
+		{ 256, 256, 0, 0, 0 },	    /* machine name too long */
+		{ 0xffffffff, 0, 0, 0, 0 }, /* absurd length */
+		{ 8, 4, 0, 0, 0 },	    /* longer than it is; shifts everything */
+		{ 4, 4, 17, 17, 0 },	    /* too many groups */
+		{ 4, 4, 0xffffffff, 2, 0 }, /* absurd count */
+		{ 4, 4, 3, 2, 0 },	    /* groups missing */
+		{ 4, 4, 2, 2, 1 },	    /* something behind */
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct bytes r = {0};
+		struct bytes r = { 0 };
 
 		put_sys_call(&r, &bad[i]);
 		ASK_EXPECT(r, DENIED, AUTH_ERR, RPC_AUTH_BADCRED);
@@ -297,7 +297,7 @@ static void auth_sys_limits(void **state)
 static void credential_and_verifier_bodies(void **state)
 {
 	static const uint8_t zeros[404];
-	struct bytes big = {0}, four = {0}, r = {0};
+	struct bytes big = { 0 }, four = { 0 }, r = { 0 };
 
 	put_raw(&big, zeros, 404);
 	put_raw(&four, zeros, 4);
@@ -332,10 +332,10 @@ static void credential_and_verifier_bodies(void **state)
 
 static void unknown_flavors_are_rejected(void **state)
 {
-	static const uint32_t flavors[] = {2, 3, 6, 390003, 0xffffffff};
+	static const uint32_t flavors[] = { 2, 3, 6, 390003, 0xffffffff };
 
 	for (size_t i = 0; i < sizeof(flavors) / sizeof(flavors[0]); i++) {
-		struct bytes r = {0};
+		struct bytes r = { 0 };
 
 		put_call_header(&r, 77, 2, TEST_PROGRAM, TEST_VERS_LO, PROC_NULL);
 		put_auth(&r, flavors[i], NULL);
@@ -350,7 +350,7 @@ static void many_users_on_one_connection(void **state)
 	int fd = client_connect(&f);
 
 	for (uint32_t i = 0; i < 100; i++) {
-		struct bytes r = {0}, reply = {0};
+		struct bytes r = { 0 }, reply = { 0 };
 		uint32_t uid = i % 3 == 0 ? 1 : i % 7;
 
 		put_call_header(&r, i, 2, TEST_PROGRAM, TEST_VERS_LO, PROC_WHOAMI);
@@ -372,7 +372,7 @@ static void many_users_on_one_connection(void **state)
 static void errors_leave_the_connection_in_step(void **state)
 {
 	int fd = client_connect(&f);
-	struct bytes r = {0}, reply = {0};
+	struct bytes r = { 0 }, reply = { 0 };
 
 	put_call_header(&r, 1, 9, TEST_PROGRAM, TEST_VERS_LO, PROC_NULL);
 	assert_true(client_exchange(fd, &r, &reply));
@@ -392,23 +392,23 @@ static void errors_leave_the_connection_in_step(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(null_call_without_auth),
-	    cmocka_unit_test(other_call_without_auth_is_too_weak),
-	    cmocka_unit_test(rpc_version_mismatch),
-	    cmocka_unit_test(program_unavailable),
-	    cmocka_unit_test(program_mismatch_tells_versions),
-	    cmocka_unit_test(procedure_unavailable),
-	    cmocka_unit_test(garbage_args),
-	    cmocka_unit_test(verdicts_of_the_handler),
-	    cmocka_unit_test(truncated_header),
-	    cmocka_unit_test(too_short_for_a_message_closes),
-	    cmocka_unit_test(unknown_message_type_closes),
-	    cmocka_unit_test(auth_sys_identity),
-	    cmocka_unit_test(auth_sys_limits),
-	    cmocka_unit_test(credential_and_verifier_bodies),
-	    cmocka_unit_test(unknown_flavors_are_rejected),
-	    cmocka_unit_test(many_users_on_one_connection),
-	    cmocka_unit_test(errors_leave_the_connection_in_step),
+		cmocka_unit_test(null_call_without_auth),
+		cmocka_unit_test(other_call_without_auth_is_too_weak),
+		cmocka_unit_test(rpc_version_mismatch),
+		cmocka_unit_test(program_unavailable),
+		cmocka_unit_test(program_mismatch_tells_versions),
+		cmocka_unit_test(procedure_unavailable),
+		cmocka_unit_test(garbage_args),
+		cmocka_unit_test(verdicts_of_the_handler),
+		cmocka_unit_test(truncated_header),
+		cmocka_unit_test(too_short_for_a_message_closes),
+		cmocka_unit_test(unknown_message_type_closes),
+		cmocka_unit_test(auth_sys_identity),
+		cmocka_unit_test(auth_sys_limits),
+		cmocka_unit_test(credential_and_verifier_bodies),
+		cmocka_unit_test(unknown_flavors_are_rejected),
+		cmocka_unit_test(many_users_on_one_connection),
+		cmocka_unit_test(errors_leave_the_connection_in_step),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

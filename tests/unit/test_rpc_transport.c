@@ -1279,6 +1279,102 @@ static void connection_identity(void **state)
 	fixture_stop(&f);
 }
 
+/* ---- everything at once ---- */
+
+struct storm {
+	struct fixture *f;
+	unsigned seed, rounds;
+	bool failed;
+};
+
+static void put_storm_call(struct bytes *out, unsigned *seed, uint32_t xid)
+{
+	struct bytes r = { 0 };
+
+	switch (rand_r(seed) % 8) {
+	case 0:
+		put_call(&r, xid, PROC_NAP);
+		put_u32(&r, (uint32_t)rand_r(seed) % KEYS);
+		break;
+	case 1:
+		put_call(&r, xid, PROC_SELF);
+		put_u32(&r, 5);
+		break;
+	case 2:
+		put_read(&r, xid, xid, (uint32_t)rand_r(seed) % 100000);
+		break;
+	case 3:
+		put_echo(&r, xid, (size_t)rand_r(seed) % 150000);
+		break;
+	case 4:
+		put_call(&r, xid, 999);
+		break;
+	default:
+		put_echo(&r, xid, (size_t)rand_r(seed) % 200);
+		break;
+	}
+	put_record(out, &r);
+	bytes_free(&r);
+}
+
+/* A client that pipelines a few calls, sometimes leaves before the answers. */
+static void *storm_client(void *arg)
+{
+	struct storm *s = arg;
+
+	for (unsigned round = 0; round < s->rounds; round++) {
+		int fd = client_connect(s->f);
+
+		for (unsigned burst = 0; burst < 10; burst++) {
+			struct bytes out = { 0 }, reply = { 0 };
+			unsigned n = 1 + (unsigned)rand_r(&s->seed) % 12;
+			struct stream st = { .fd = fd };
+			bool leave = rand_r(&s->seed) % 20 == 0;
+			pthread_t sender;
+
+			for (uint32_t i = 0; i < n; i++)
+				put_storm_call(&out, &s->seed, i);
+			st.out = out;
+			if (leave) {
+				put_u32(&out, 0x80000000u | 100);
+				client_send(fd, &out);
+				bytes_free(&out);
+				break;
+			}
+			if (pthread_create(&sender, NULL, send_all, &st) != 0)
+				abort();
+			for (uint32_t i = 0; i < n; i++)
+				s->failed |= !client_recv(fd, &reply);
+			pthread_join(sender, NULL);
+			bytes_free(&out);
+			bytes_free(&reply);
+		}
+		close(fd);
+	}
+	return NULL;
+}
+
+static void storm(void **state)
+{
+	struct fixture f;
+	struct storm s[4];
+	pthread_t t[4];
+
+	fixture_start(&f, 2, NULL);
+	make_file(&f, 150000);
+	for (unsigned i = 0; i < 4; i++) {
+		s[i] = (struct storm){ .f = &f, .seed = i + 1, .rounds = 6 };
+		assert_int_equal(pthread_create(&t[i], NULL, storm_client, &s[i]), 0);
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		pthread_join(t[i], NULL);
+		assert_false(s[i].failed);
+	}
+	fixture_wait_closed(&f, 24);
+	fixture_stop(&f);
+	assert_int_equal(f.closed, 24);
+}
+
 /* ---- stopping ---- */
 
 static void *stop_server(void *arg)
@@ -1439,6 +1535,7 @@ int main(void)
 		cmocka_unit_test(dropped_call_closes),
 		cmocka_unit_test(calls_to_the_peer),
 		cmocka_unit_test(connection_identity),
+		cmocka_unit_test(storm),
 		cmocka_unit_test(stop_lets_running_calls_reply),
 		cmocka_unit_test(stop_under_load),
 		cmocka_unit_test(never_started),
