@@ -1293,6 +1293,9 @@ bool status_is_valid(uint32_t minor, uint32_t op, uint32_t status)
 		return true;
 	if (op == OP_ILLEGAL)
 		return status == NFS4ERR_OP_ILLEGAL;
+	/* Section 18.35.4, case 9 of RFC 8881; the table has forgotten it. */
+	if (op == OP_EXCHANGE_ID && status == NFS4ERR_PERM)
+		return true;
 	/* RFC 7862's operations are all optional; RFC 8276 has no table. */
 	if (minor > 1 && op >= OP_ALLOCATE && status == NFS4ERR_NOTSUPP)
 		return true;
