@@ -35,10 +35,10 @@ struct daemon {
 	struct daemon_options options;
 	struct rpc_server *rpc;
 	struct nfs_server *nfs;
-	struct sockaddr_storage first; /* the first address listened on, with its port */
-	bool listening, running;
-	bool ipv4, ipv6; /* families listened on */
-	bool rpcbind;	 /* registered */
+	struct sockaddr_storage *bound; /* addresses listened on, with their ports */
+	unsigned nbound;
+	bool running; /* the RPC server's threads */
+	bool rpcbind; /* registered */
 };
 
 static void notify(const char *state)
@@ -185,10 +185,8 @@ static void share_port(const struct daemon *d, struct sockaddr_storage *addr)
 	in_port_t *port = addr->ss_family == AF_INET ? &((struct sockaddr_in *)addr)->sin_port
 						     : &((struct sockaddr_in6 *)addr)->sin6_port;
 
-	if (*port == 0 && d->listening)
-		*port = d->first.ss_family == AF_INET
-			    ? ((const struct sockaddr_in *)&d->first)->sin_port
-			    : ((const struct sockaddr_in6 *)&d->first)->sin6_port;
+	if (*port == 0 && d->nbound)
+		*port = htons(port_of(&d->bound[0]));
 }
 
 static bool is_loopback_default(const struct daemon *d, const struct config_listen *l)
@@ -203,6 +201,11 @@ static int start_listening(struct daemon *d)
 {
 	const struct config *c = d->options.config;
 
+	d->bound = calloc(c->nlisten, sizeof(*d->bound));
+	if (!d->bound) {
+		log_error("cannot listen: out of memory");
+		return -1;
+	}
 	for (unsigned i = 0; i < c->nlisten; i++) {
 		struct config_listen l = c->listen[i];
 		struct sockaddr_storage bound;
@@ -217,13 +220,9 @@ static int start_listening(struct daemon *d)
 		}
 		if (rc)
 			return listen_failed(&l, -rc);
-		if (!d->listening)
-			d->first = bound;
-		d->listening = true;
-		d->ipv4 |= l.addr.ss_family == AF_INET;
-		d->ipv6 |= l.addr.ss_family == AF_INET6;
+		d->bound[d->nbound++] = bound;
 	}
-	if (d->listening)
+	if (d->nbound)
 		return 0;
 	log_error("cannot listen: this machine has neither IPv4 nor IPv6; set up a network");
 	return -1;
@@ -290,25 +289,53 @@ static bool is_wildcard(const struct sockaddr_storage *ss)
 		   : IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)ss)->sin6_addr);
 }
 
-/* What a person who typed `atoll serve' wants to know. */
-static void say_how_to_mount(const struct daemon *d)
+/* ADDRESS:PORT, with brackets around IPv6. */
+static void print_address(const struct sockaddr_storage *ss)
 {
-	const struct daemon_options *o = &d->options;
-	bool v6 = d->first.ss_family == AF_INET6;
+	bool v6 = ss->ss_family == AF_INET6;
 	char host[NI_MAXHOST];
 
-	address_text(&d->first, host, sizeof(host));
-	if (is_wildcard(&d->first)) {
+	address_text(ss, host, sizeof(host));
+	printf(" %s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "", port_of(ss));
+}
+
+static void print_mount_command(const struct sockaddr_storage *ss)
+{
+	bool v6 = ss->ss_family == AF_INET6;
+	char host[NI_MAXHOST];
+
+	address_text(ss, host, sizeof(host));
+	if (is_wildcard(ss)) {
 		v6 = false;
 		if (gethostname(host, sizeof(host)) != 0)
 			snprintf(host, sizeof(host), "SERVER");
 	}
-	printf("serving %s as / (%s)\n", o->serve_dir, o->serve_options);
-	for (unsigned i = 0; i < o->nallow; i++)
-		printf("to %s\n", strcmp(o->allow[i], "*") == 0 ? "every client that can reach it"
-								: o->allow[i]);
-	printf("mount -t nfs4 -o port=%u %s%s%s:/ /mnt\n", port_of(&d->first), v6 ? "[" : "", host,
+	printf("mount -t nfs4 -o port=%u %s%s%s:/ /mnt\n", port_of(ss), v6 ? "[" : "", host,
 	       v6 ? "]" : "");
+}
+
+/* What a person who typed `atoll serve' wants to know. */
+static void say_how_to_mount(const struct daemon *d)
+{
+	const struct daemon_options *o = &d->options;
+
+	printf("serving %s as / (%s)\nlistening on", o->serve_dir, o->serve_options);
+	for (unsigned i = 0; i < d->nbound; i++)
+		print_address(&d->bound[i]);
+	printf("\nclients:");
+	for (unsigned i = 0; i < o->nallow; i++)
+		printf(" %s",
+		       strcmp(o->allow[i], "*") == 0 ? "all that can reach it" : o->allow[i]);
+	printf("\n");
+	print_mount_command(&d->bound[0]);
+}
+
+static bool listens_by(const struct daemon *d, int family)
+{
+	for (unsigned i = 0; i < d->nbound; i++)
+		if (d->bound[i].ss_family == family)
+			return true;
+	return false;
 }
 
 static struct rpcbind_service rpcbind_service(const struct daemon *d)
@@ -319,9 +346,9 @@ static struct rpcbind_service rpcbind_service(const struct daemon *d)
 		.program = program.number,
 		.min_version = program.min_version,
 		.max_version = program.max_version,
-		.port = port_of(&d->first),
-		.ipv4 = d->ipv4,
-		.ipv6 = d->ipv6,
+		.port = port_of(&d->bound[0]),
+		.ipv4 = listens_by(d, AF_INET),
+		.ipv6 = listens_by(d, AF_INET6),
 	};
 }
 
@@ -355,11 +382,12 @@ static void announce(struct daemon *d)
 {
 	char host[NI_MAXHOST];
 
-	address_text(&d->first, host, sizeof(host));
 	if (d->options.serve_dir)
 		say_how_to_mount(d);
-	else
-		log_info("serving on %s port %u", host, port_of(&d->first));
+	for (unsigned i = 0; i < d->nbound && !d->options.serve_dir; i++) {
+		address_text(&d->bound[i], host, sizeof(host));
+		log_info("listening on %s port %u", host, port_of(&d->bound[i]));
+	}
 	puts("ready");
 	fflush(stdout);
 	notify("READY=1");
@@ -428,6 +456,7 @@ static void stop(struct daemon *d)
 		rpc_server_free(d->rpc);
 	if (d->nfs)
 		nfs_server_free(d->nfs);
+	free(d->bound);
 	daemon_options_free(&d->options);
 }
 

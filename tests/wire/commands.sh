@@ -280,10 +280,16 @@ result 'SIGINT ends it with status 0'
 serve --allow 192.0.2.0/24 --ro &&
 	[ "$(ss -Hltn "sport = :$port" | awk '{ print $4 }' | sort | tr '\n' ' ')" = \
 		"0.0.0.0:$port [::]:$port " ] &&
-	grep -qxF 'to 192.0.2.0/24' "$dir/out" && grep -q '^serving .*,ro,' "$dir/out"
+	grep -qxF 'clients: 192.0.2.0/24' "$dir/out" && grep -q '^serving .*,ro,' "$dir/out"
 result '--allow listens everywhere'
 stop TERM
 result 'SIGTERM ends that one too'
+for backend in memory computed; do
+	serve --backend $backend && "$atoll" ping "127.0.0.1:$port" >/dev/null
+	result "serve --backend $backend"
+	stop TERM
+	result 'and its end'
+done
 # shellcheck disable=SC2016
 start sh -c 'cd "$1" && exec "$2" serve data --port 0 --state relative' sh "$dir" "$atoll" &&
 	[ -f "$dir/relative/handle.key" ]
