@@ -119,16 +119,15 @@ enum nfsstat4 compound_enter(struct compound *c, struct object *obj)
 	struct object *root;
 	int err;
 
+	/* What READDIR leaves out cannot be looked up either. */
+	if (!exp->entry && !export_pseudo_visible(c->exports, obj, rpc_conn_peer(c->call->conn))) {
+		object_unref(obj);
+		return NFS4ERR_NOENT;
+	}
 	/* A stack of exports on one directory is not possible: one crossing suffices. */
 	to = export_set_cross(c->exports, exp, obj);
-	if (!to) {
-		if (!exp->entry &&
-		    !export_pseudo_visible(c->exports, obj, rpc_conn_peer(c->call->conn))) {
-			object_unref(obj);
-			return NFS4ERR_NOENT;
-		}
+	if (!to)
 		return compound_set_current(c, exp, obj);
-	}
 	object_unref(obj);
 	err = to->backend->backend->root(to->backend, &root);
 	return err ? status_from_errno(err) : compound_set_current(c, to, root);

@@ -100,8 +100,7 @@ static enum nfsstat4 secinfo_run(struct compound *c, void *args)
 	if (err)
 		return status_from_errno(err);
 	across = export_set_cross(c->exports, exp, found);
-	if (!across && !exp->entry &&
-	    !export_pseudo_visible(c->exports, found, rpc_conn_peer(c->call->conn)))
+	if (!exp->entry && !export_pseudo_visible(c->exports, found, rpc_conn_peer(c->call->conn)))
 		status = NFS4ERR_NOENT;
 	object_unref(found);
 	return status ? status : answer(c, across ? across : exp);
