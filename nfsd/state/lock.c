@@ -149,6 +149,8 @@ static enum nfsstat4 lock_ranges(struct work *w, struct locking *l, struct state
 	const struct range *other = ranges_conflict(f, l->owner, l->span, l->exclusive);
 	struct range *spare;
 	unsigned needed;
+	bool weakened;
+	int change;
 
 	if (other)
 		return denied(w, other);
@@ -162,8 +164,11 @@ static enum nfsstat4 lock_ranges(struct work *w, struct locking *l, struct state
 		lock_state_link(w, l);
 	else
 		held_bump(w->s, w->c, &l->st->h);
-	count_locks(w->s, w->c, ranges_set(f, l->st, l->span, l->exclusive, &spare));
+	change = ranges_set(f, l->st, l->span, l->exclusive, &spare, &weakened);
 	ranges_free(spare);
+	count_locks(w->s, w->c, change);
+	if (weakened)
+		after_freed(w->s, w->after, f);
 	return NFS4_OK;
 }
 

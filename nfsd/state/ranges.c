@@ -297,7 +297,7 @@ static bool overlaps(struct span a, struct span b)
 }
 
 int ranges_set(struct state_file *f, struct lock_state *st, struct span span, bool exclusive,
-	       struct range **spare)
+	       struct range **spare, bool *weakened)
 {
 	const struct owner *me = st->h.owner;
 	/* Neighbours, too: they may be merged. */
@@ -307,6 +307,7 @@ int ranges_set(struct state_file *f, struct lock_state *st, struct span span, bo
 	struct range *r;
 	int change = 1;
 
+	*weakened = false;
 	while ((r = own_from(f, me, from)) != NULL && r->span.first <= to) {
 		uint64_t last = r->span.last;
 
@@ -320,6 +321,7 @@ int ranges_set(struct state_file *f, struct lock_state *st, struct span span, bo
 			give(spare, r);
 			change--;
 		} else if (overlaps(r->span, span)) {
+			*weakened |= r->exclusive && !exclusive;
 			change += cut(f, r, span, spare);
 		}
 		if (last == NFS4_UINT64_MAX)

@@ -424,9 +424,12 @@ unsigned ranges_needed(struct state_file *f, const struct owner *me, struct span
     REQUIRES(&f->lock);
 struct range *ranges_alloc(unsigned n);
 void ranges_free(struct range *spare);
-/* Both cannot fail, and take nodes from *spare. The change of the number of ranges. */
+/*
+ * Both cannot fail, and take nodes from *spare. The change of the number of ranges. *weakened: an
+ * exclusive range, or a part of one, has become shared.
+ */
 int ranges_set(struct state_file *f, struct lock_state *st, struct span span, bool exclusive,
-	       struct range **spare) REQUIRES(&f->lock);
+	       struct range **spare, bool *weakened) REQUIRES(&f->lock);
 int ranges_clear(struct state_file *f, const struct owner *me, struct span span,
 		 struct range **spare) REQUIRES(&f->lock);
 /* All of one lock stateid. */
