@@ -217,6 +217,7 @@ static unsigned export_commit_idle(struct vfs_export *exp, unsigned max)
 
 		for (unsigned done = 0; done < max; done++) {
 			struct vfs_object *obj, *found = NULL;
+			int err;
 
 			mutex_lock(&s->lock);
 			list_for_each (obj, &s->objects, link) {
@@ -227,12 +228,13 @@ static unsigned export_commit_idle(struct vfs_export *exp, unsigned max)
 				}
 			}
 			mutex_unlock(&s->lock);
-			if (!found || vfs_commit(&found->base, 0, 0) < 0)
-				done = max;
-			else
-				n++;
-			if (found)
-				object_unref(&found->base);
+			if (!found)
+				break;
+			err = vfs_commit(&found->base, 0, 0);
+			object_unref(&found->base);
+			if (err)
+				break;
+			n++;
 		}
 	}
 	return n;
