@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "nfsd/epoch.h"
 #include "nfsd/options.h"
 #include "nfsd/privileges.h"
 #include "nfsd/server.h"
@@ -82,7 +83,7 @@ static int make_directory(const char *path)
 	return rc;
 }
 
-static int prepare_state(const struct config *c, struct siphash_key *key)
+static int prepare_state(const struct config *c, struct nfs_server_options *o)
 {
 	struct config_error err;
 	uint8_t bytes[CONFIG_KEY_SIZE];
@@ -96,9 +97,9 @@ static int prepare_state(const struct config *c, struct siphash_key *key)
 	}
 	if (config_load_key(c->secret_file, bytes, &err) != 0)
 		return fail(&err);
-	_Static_assert(sizeof(*key) == sizeof(bytes), "the key's size");
-	memcpy(key, bytes, sizeof(bytes));
-	return 0;
+	_Static_assert(sizeof(o->handle_key) == sizeof(bytes), "the key's size");
+	memcpy(&o->handle_key, bytes, sizeof(bytes));
+	return epoch_next(c->state_dir, &o->epoch, &err) ? fail(&err) : 0;
 }
 
 /* The kernel's file systems need capabilities; say so at once rather than fail at a handle. */
@@ -125,7 +126,7 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.minor_versions = c->minor_versions;
 	o.lease_seconds = c->lease_seconds;
 	o.max_io = c->max_io;
-	if (prepare_state(c, &o.handle_key) != 0)
+	if (prepare_state(c, &o) != 0)
 		return -1;
 	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;
 }
