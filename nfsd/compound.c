@@ -338,11 +338,11 @@ static bool set_principal(struct compound *c)
 }
 
 /* Before an operation is looked at: may it come here (RFC 8881 sections 2.10.2 and 16.1)? */
-static enum nfsstat4 check_position(struct compound *c, uint32_t opnum)
+static enum nfsstat4 check_position(struct compound *c)
 {
 	if (c->minor == 0)
 		return NFS4_OK;
-	if (opnum == OP_SEQUENCE)
+	if (c->opnum == OP_SEQUENCE)
 		return c->index == 0 ? NFS4_OK : NFS4ERR_SEQUENCE_POS;
 	if (c->index == 0 && !(c->row->flags & ROW_NO_SESSION))
 		return NFS4ERR_OP_NOT_IN_SESSION;
@@ -382,14 +382,14 @@ static enum nfsstat4 check_reply_room(struct compound *c)
 	return NFS4_OK;
 }
 
-static enum nfsstat4 op_prepare(struct compound *c, uint32_t opnum)
+static enum nfsstat4 op_prepare(struct compound *c)
 {
 	struct rpc_call *call = c->call;
 	enum nfsstat4 status;
 
 	if (!c->row)
 		return NFS4ERR_OP_ILLEGAL;
-	status = check_position(c, opnum);
+	status = check_position(c);
 	if (status != NFS4_OK)
 		return status;
 	if (!c->row->run)
@@ -405,19 +405,20 @@ static enum nfsstat4 op_prepare(struct compound *c, uint32_t opnum)
 	return status == NFS4_OK ? check_reply_room(c) : status;
 }
 
-/* Begins the next operation's result; *opnum is what the reply repeats. */
+/* Begins the next operation and its result. */
 static enum nfsstat4 op_begin(struct compound *c)
 {
 	struct xdr_out *x = reply_of(c);
-	uint32_t opnum;
-	bool decoded = xdr_get_u32(&c->call->args, &opnum);
+	bool decoded = xdr_get_u32(&c->call->args, &c->opnum);
 
-	c->row = decoded ? op_find(opnum, c->minor) : NULL;
+	c->row = decoded ? op_find(c->opnum, c->minor) : NULL;
+	if (!c->row)
+		c->opnum = OP_ILLEGAL;
 	c->op_mark = xdr_out_mark(x);
 	c->phase = 0;
 	c->op_state = NULL;
 	c->error_body = false;
-	xdr_put_u32(x, c->row ? opnum : OP_ILLEGAL);
+	xdr_put_u32(x, c->opnum);
 	c->status_at = x->len;
 	xdr_put_u32(x, NFS4_OK);
 	c->body_at = x->len;
@@ -427,7 +428,7 @@ static enum nfsstat4 op_begin(struct compound *c)
 		return NFS4ERR_BADXDR;
 	if (c->uncached_retry)
 		return NFS4ERR_RETRY_UNCACHED_REP;
-	return op_prepare(c, opnum);
+	return op_prepare(c);
 }
 
 /* Ends the operation's result: puts the status in, drops a body that does not belong. */
@@ -440,16 +441,9 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 		c->error_body = false;
 	}
 	if (status != NFS4_OK && !c->error_body) {
-		uint32_t opnum = OP_ILLEGAL, be;
-		struct xdr_mark m = c->op_mark;
-
-		if (!x->failed || x->len >= m.len + 4) {
-			memcpy(&be, x->buf + m.len, 4);
-			opnum = be32toh(be);
-		}
-		xdr_out_rewind(x, m);
+		xdr_out_rewind(x, c->op_mark);
 		x->limit += STATUS_ROOM;
-		xdr_put_u32(x, opnum);
+		xdr_put_u32(x, c->opnum);
 		xdr_put_u32(x, status);
 		if (c->row && (c->row->flags & ROW_ERROR_MASK))
 			xdr_put_u32(x, 0);

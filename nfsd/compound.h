@@ -48,7 +48,8 @@ struct compound {
 
 	/* Where it is. */
 	uint32_t index;		  /* of the operation being executed */
-	const struct op_row *row; /* of that operation */
+	uint32_t opnum;
+	const struct op_row *row; /* of that operation; NULL: illegal */
 	void *args;		  /* its decoded arguments */
 	unsigned phase;		  /* the operation's own; 0 at its start */
 	void *op_state;		  /* the operation's own, in the arena */

@@ -111,6 +111,8 @@ static enum nfsstat4 check_share(struct compound *c, struct open_args *a)
 /* Which claims can be made at all, and when. */
 static enum nfsstat4 check_claim(struct compound *c, struct open_args *a)
 {
+	if (c->minor == 0 && a->claim > CLAIM_DELEGATE_PREV)
+		return NFS4ERR_INVAL;
 	switch (a->claim) {
 	case CLAIM_PREVIOUS:
 		return NFS4ERR_NO_GRACE;

@@ -4,16 +4,21 @@
 
 #include "nfsd/ops.h"
 
-/* A remembered result is the status and the body that followed it. */
+/*
+ * What is remembered: operation number, status, body. Another operation with the sequence id of
+ * an earlier one is no replay of it (RFC 7530 section 9.1.9).
+ */
 static enum nfsstat4 replay_result(struct compound *c, const struct owner_replay *replay)
 {
 	struct xdr_in in;
-	uint32_t status;
+	uint32_t opnum, status;
 	enum nfsstat4 fh_status;
 
 	xdr_in_init(&in, replay->reply.p, replay->reply.len);
-	if (!xdr_get_u32(&in, &status))
+	if (!xdr_get_u32(&in, &opnum) || !xdr_get_u32(&in, &status))
 		return NFS4ERR_SERVERFAULT;
+	if (opnum != c->opnum)
+		return NFS4ERR_BAD_SEQID;
 	if (replay->fh.len > 0) {
 		fh_status = compound_put_fh(c, replay->fh.p, replay->fh.len);
 		if (fh_status != NFS4_OK)
@@ -60,20 +65,20 @@ enum nfsstat4 seqid_end(struct compound *c, struct seqid *s, enum nfsstat4 statu
 	bool with_body = (status == NFS4_OK || c->error_body) && !x->failed;
 	size_t body = with_body ? x->len - c->body_at : 0;
 	const struct nfs_fh *fh = NULL;
-	uint32_t be = htobe32(status);
+	uint32_t head[2] = { htobe32(c->opnum), htobe32(status) };
 	uint8_t *reply;
 
 	if (!s->hold)
 		return status;
-	reply = arena_alloc(&c->call->arena, 4 + body);
+	reply = arena_alloc(&c->call->arena, sizeof(head) + body);
 	if (reply) {
-		memcpy(reply, &be, 4);
-		memcpy(reply + 4, x->buf + c->body_at, body);
+		memcpy(reply, head, sizeof(head));
+		memcpy(reply + sizeof(head), x->buf + c->body_at, body);
 	}
 	if (status == NFS4_OK && c->current.object)
 		(void)!compound_fh(c, &fh);
 	if (state_owner_advance(s->hold, status,
-				(struct bytes){ reply, reply ? (uint32_t)(4 + body) : 0 },
+				(struct bytes){ reply, reply ? (uint32_t)(sizeof(head) + body) : 0 },
 				fh ? (struct bytes){ fh->data, fh->len } : (struct bytes){ 0 },
 				&cmd))
 		cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
