@@ -360,7 +360,7 @@ if command -v rpcbind >/dev/null && command -v rpcinfo >/dev/null; then
 	result 'without rpcbind it says so and goes on'
 	stop TERM
 	result 'and ends'
-	rpcbind -f -w 2>/dev/null &
+	rpcbind -f -w >/dev/null 2>&1 &
 	rpcbind=$!
 	timeout 10 sh -c 'until [ -S /run/rpcbind.sock ] && rpcinfo >/dev/null 2>&1; do :; done'
 	start "$atolld" -c "$dir/rpcbind.conf" && logs 'registered port 2049 with rpcbind' &&
