@@ -7,6 +7,7 @@
 static const struct op_row *const rows[] = {
 	[OP_ACCESS] = &op_access,
 	[OP_ALLOCATE] = &op_allocate,
+	[OP_BACKCHANNEL_CTL] = &op_backchannel_ctl,
 	[OP_BIND_CONN_TO_SESSION] = &op_bind_conn_to_session,
 	[OP_CLONE] = &op_clone,
 	[OP_CLOSE] = &op_close,

@@ -8,6 +8,7 @@
 
 extern const struct op_row op_access;
 extern const struct op_row op_allocate;
+extern const struct op_row op_backchannel_ctl;
 extern const struct op_row op_bind_conn_to_session;
 extern const struct op_row op_clone;
 extern const struct op_row op_close;

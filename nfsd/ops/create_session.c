@@ -1,18 +1,17 @@
 /* CREATE_SESSION: RFC 8881 section 18.36. Sequencing, limits and replay are in state/session.c. */
 #include "base/random.h"
+#include "nfsd/ops/callback_sec.h"
 #include "nfsd/ops_list.h"
 
 #define KNOWN_FLAGS                                                                                \
 	(CREATE_SESSION4_FLAG_PERSIST | CREATE_SESSION4_FLAG_CONN_BACK_CHAN |                      \
 	 CREATE_SESSION4_FLAG_CONN_RDMA)
-#define AUTH_SYS_MAX_NAME 255
-#define AUTH_SYS_MAX_GIDS 16
 
 struct create_session_args {
 	uint64_t clientid;
 	uint32_t sequence, flags, cb_program;
 	struct channel_attrs fore, back;
-	uint32_t cb_uid, cb_gid;
+	struct callback_sec sec;
 };
 
 static bool get_channel_attrs(struct xdr_in *x, struct channel_attrs *a)
@@ -25,47 +24,6 @@ static bool get_channel_attrs(struct xdr_in *x, struct channel_attrs *a)
 	       xdr_get_u32(x, &n_ird) && n_ird <= 1 && (n_ird == 0 || xdr_get_u32(x, &ird));
 }
 
-static bool get_auth_sys(struct xdr_in *x, struct create_session_args *a)
-{
-	const uint8_t *name;
-	uint32_t stamp, len, n, gid;
-
-	if (!xdr_get_u32(x, &stamp) || !xdr_get_opaque(x, AUTH_SYS_MAX_NAME, &name, &len) ||
-	    !xdr_get_u32(x, &a->cb_uid) || !xdr_get_u32(x, &a->cb_gid) || !xdr_get_u32(x, &n) ||
-	    n > AUTH_SYS_MAX_GIDS)
-		return false;
-	while (n-- > 0) {
-		if (!xdr_get_u32(x, &gid))
-			return false;
-	}
-	return true;
-}
-
-/* callback_sec_parms4<> */
-static bool get_sec_parms(struct xdr_in *x, struct create_session_args *a)
-{
-	const uint8_t *p;
-	uint32_t n, flavor, service, len;
-
-	if (!xdr_get_u32(x, &n))
-		return false;
-	while (n-- > 0) {
-		if (!xdr_get_u32(x, &flavor))
-			return false;
-		if (flavor == RPC_AUTH_NONE)
-			continue;
-		if (flavor == RPC_AUTH_SYS) {
-			if (!get_auth_sys(x, a))
-				return false;
-		} else if (flavor != RPC_AUTH_GSS || !xdr_get_u32(x, &service) ||
-			   !xdr_get_opaque(x, NFS4_UINT32_MAX, &p, &len) ||
-			   !xdr_get_opaque(x, NFS4_UINT32_MAX, &p, &len)) {
-			return false;
-		}
-	}
-	return true;
-}
-
 static bool create_session_decode(struct xdr_in *x, struct arena *arena, void *args)
 {
 	struct create_session_args *a = args;
@@ -73,7 +31,7 @@ static bool create_session_decode(struct xdr_in *x, struct arena *arena, void *a
 	return xdr_get_u64(x, &a->clientid) && xdr_get_u32(x, &a->sequence) &&
 	       xdr_get_u32(x, &a->flags) && get_channel_attrs(x, &a->fore) &&
 	       get_channel_attrs(x, &a->back) && xdr_get_u32(x, &a->cb_program) &&
-	       get_sec_parms(x, a);
+	       xdr_get_callback_sec(x, &a->sec);
 }
 
 static void put_channel_attrs(struct xdr_out *x, const struct channel_attrs *a)
@@ -129,8 +87,8 @@ static enum nfsstat4 create_session_run(struct compound *c, void *args)
 	cmd->create_session.fore = a->fore;
 	cmd->create_session.back = a->back;
 	cmd->create_session.cb_program = a->cb_program;
-	cmd->create_session.cb_uid = a->cb_uid;
-	cmd->create_session.cb_gid = a->cb_gid;
+	cmd->create_session.cb_uid = a->sec.uid;
+	cmd->create_session.cb_gid = a->sec.gid;
 	random_bytes(cmd->create_session.random, sizeof(cmd->create_session.random));
 	c->op_state = result;
 	c->phase = 1;

@@ -34,6 +34,7 @@ static const struct row rows[] = {
 	[CMD_DESTROY_SESSION] = { GLOBAL, cmd_destroy_session },
 	[CMD_DESTROY_CLIENTID] = { GLOBAL, cmd_destroy_clientid },
 	[CMD_EXPIRE_CLIENT] = { GLOBAL, cmd_expire_client },
+	[CMD_BACKCHANNEL_CTL] = CLIENT_ROW(cmd_backchannel_ctl),
 	[CMD_RECLAIM_COMPLETE] = CLIENT_ROW(cmd_reclaim_complete),
 	[CMD_OPEN] = CLIENT_ROW(cmd_open),
 	[CMD_OPEN_CONFIRM] = STATEID_ROW(cmd_open_confirm, open_downgrade),

@@ -551,3 +551,19 @@ void state_conn_closed(struct state *s, uint64_t conn_id)
 		session_unref(s, session);
 	}
 }
+
+/* BACKCHANNEL_CTL (RFC 8881 section 18.33): calls back to another program from now on. */
+enum nfsstat4 cmd_backchannel_ctl(struct work *w)
+{
+	struct session *session = session_get(w->s, &w->cmd->backchannel_ctl.session);
+
+	if (!session)
+		return NFS4ERR_BADSESSION;
+	mutex_lock(&session->lock);
+	session->cb_program = w->cmd->backchannel_ctl.cb_program;
+	session->cb_uid = w->cmd->backchannel_ctl.cb_uid;
+	session->cb_gid = w->cmd->backchannel_ctl.cb_gid;
+	mutex_unlock(&session->lock);
+	session_unref(w->s, session);
+	return NFS4_OK;
+}

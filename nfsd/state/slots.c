@@ -215,6 +215,11 @@ void state_sequence_end(struct state *s, struct slot_use *use, const void *reply
 	session_unref(s, session);
 }
 
+void slot_use_session_id(const struct slot_use *use, struct sessionid *out)
+{
+	*out = use->session->id;
+}
+
 bool slot_use_is_session(const struct slot_use *use, const struct sessionid *session)
 {
 	return use->session && memcmp(&use->session->id, session, sizeof(*session)) == 0;

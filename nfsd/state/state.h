@@ -78,6 +78,7 @@ enum state_command_type {
 	CMD_EXCHANGE_ID,
 	CMD_CREATE_SESSION,
 	CMD_DESTROY_SESSION,
+	CMD_BACKCHANNEL_CTL,
 	CMD_DESTROY_CLIENTID,
 	CMD_RECLAIM_COMPLETE,
 	CMD_EXPIRE_CLIENT,
@@ -137,6 +138,10 @@ struct state_command {
 		struct {
 			struct sessionid session;
 		} destroy_session;
+		struct {
+			struct sessionid session;
+			uint32_t cb_program, cb_uid, cb_gid; /* as of create_session */
+		} backchannel_ctl;
 		struct {
 			bool one_fs;
 		} reclaim_complete;
@@ -314,6 +319,7 @@ enum nfsstat4 state_sequence(struct state *s, const struct sequence_args *args,
  * is not to be cached (a retry gets RETRY_UNCACHED_REP). Copies the bytes.
  */
 void state_sequence_end(struct state *s, struct slot_use *use, const void *reply, uint32_t len);
+void slot_use_session_id(const struct slot_use *use, struct sessionid *out);
 /* True if the slot in use is one of this session. */
 bool slot_use_is_session(const struct slot_use *use, const struct sessionid *session);
 /* BIND_CONN_TO_SESSION. *dir in: channel_dir_from_client4, out: channel_dir_from_server4. */

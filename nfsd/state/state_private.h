@@ -197,13 +197,13 @@ struct session {
 	struct client *client; /* a reference */
 	uint32_t flags;	       /* CREATE_SESSION4_FLAG_* as granted */
 	struct channel_attrs fore, back;
-	uint32_t cb_program, cb_uid, cb_gid;
 	size_t reserved; /* its part of state.reply_reserved */
 
 	struct list in_client; /* under client.lock */
 
 	struct mutex lock; /* guards the rest */
 	bool dead;
+	uint32_t cb_program, cb_uid, cb_gid;
 	bool had_back;	      /* a connection has been bound to the back channel */
 	struct list bindings; /* the oldest first */
 	uint32_t nbindings;
@@ -474,6 +474,7 @@ typedef enum nfsstat4 global_command(struct state *s, const struct state_command
 
 global_command cmd_setclientid, cmd_setclientid_confirm, cmd_exchange_id, cmd_create_session,
     cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client;
+enum nfsstat4 cmd_backchannel_ctl(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_reclaim_complete(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_open(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_open_confirm(struct work *w) REQUIRES(&w->c->lock);

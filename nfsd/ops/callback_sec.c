@@ -1,0 +1,52 @@
+#include "nfsd/ops/callback_sec.h"
+
+#include "nfsd/nfs4.h"
+#include "rpc/rpc.h"
+
+#define AUTH_SYS_MAX_NAME 255
+#define AUTH_SYS_MAX_GIDS 16
+
+static bool get_auth_sys(struct xdr_in *x, struct callback_sec *sec)
+{
+	const uint8_t *name;
+	uint32_t stamp, len, n, gid;
+
+	if (!xdr_get_u32(x, &stamp) || !xdr_get_opaque(x, AUTH_SYS_MAX_NAME, &name, &len) ||
+	    !xdr_get_u32(x, &sec->uid) || !xdr_get_u32(x, &sec->gid) || !xdr_get_u32(x, &n) ||
+	    n > AUTH_SYS_MAX_GIDS)
+		return false;
+	while (n-- > 0) {
+		if (!xdr_get_u32(x, &gid))
+			return false;
+	}
+	return true;
+}
+
+/* gss_cb_handles4 */
+static bool get_gss(struct xdr_in *x)
+{
+	const uint8_t *handle;
+	uint32_t service, len;
+
+	return xdr_get_u32(x, &service) && xdr_get_opaque(x, NFS4_UINT32_MAX, &handle, &len) &&
+	       xdr_get_opaque(x, NFS4_UINT32_MAX, &handle, &len);
+}
+
+bool xdr_get_callback_sec(struct xdr_in *x, struct callback_sec *sec)
+{
+	uint32_t n, flavor;
+
+	*sec = (struct callback_sec){ 0 };
+	if (!xdr_get_u32(x, &n))
+		return false;
+	while (n-- > 0) {
+		if (!xdr_get_u32(x, &flavor))
+			return false;
+		if (flavor == RPC_AUTH_NONE)
+			continue;
+		if (flavor == RPC_AUTH_SYS ? !get_auth_sys(x, sec) :
+					     flavor != RPC_AUTH_GSS || !get_gss(x))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,11 @@
+/* callback_sec_parms4<> (RFC 8881 section 18.36.1), of CREATE_SESSION and BACKCHANNEL_CTL. */
+#pragma once
+
+#include "rpc/xdr.h"
+
+/* Of the flavors offered, what we use: AUTH_SYS with this identity; zeros if there was none. */
+struct callback_sec {
+	uint32_t uid, gid;
+};
+
+bool xdr_get_callback_sec(struct xdr_in *x, struct callback_sec *sec);
