@@ -221,10 +221,7 @@ enum nfsstat4 cmd_lock(struct work *w)
 	if (!l.owner)
 		return status;
 	advance_lock_owner(w, &l, status);
-	if (status != NFS4_OK && list_empty(&l.owner->states) && !l.owner->has_seqid)
-		owner_unlink(w->s, w->c, l.owner);
-	else
-		owner_settle(w->s, w->c, l.owner);
+	owner_settle(w->s, w->c, l.owner);
 	return status;
 }
 

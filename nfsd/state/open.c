@@ -148,7 +148,7 @@ static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c-
 	f = state_file_get(w->s, w->cmd->open.file, true);
 	if (!f)
 		return out_of_memory(w->cmd->minor);
-	open = open_find(w->c, o, f);
+	open = o->confirmed ? open_find(w->c, o, f) : NULL;
 	if (!open) {
 		status = opens_left(w) ? NFS4_OK : over_limit(w->cmd->minor);
 		if (status == NFS4_OK) {
@@ -159,6 +159,7 @@ static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c-
 		if (status)
 			goto out;
 	}
+	cancel_unconfirmed(w, o); /* only now that memory cannot run out any more */
 	status = open_file(w, f, open, fresh);
 	if (status)
 		goto out;
@@ -185,7 +186,6 @@ enum nfsstat4 cmd_open(struct work *w)
 	status = owner_obtain(w->s, w->c, OWNER_OPEN, w->cmd->open.owner, &o);
 	if (status)
 		return status;
-	cancel_unconfirmed(w, o);
 	status = open_owned(w, o);
 	if (status)
 		owner_settle(w->s, w->c, o);

@@ -127,16 +127,21 @@ void owner_drop_closed(struct state *s, struct client *c, struct owner *o)
 	free(closed);
 }
 
-void owner_unlink(struct state *s, struct client *c, struct owner *o)
+/* Commands know it no more; a hold may. */
+static void owner_disown(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock)
 {
 	owner_drop_closed(s, c, o);
-	if (o->known) {
-		list_remove(&o->in_client);
-		c->nidle--;
-		c->nowners--;
-		--*owner_count(s, o);
-		o->known = false;
-	}
+	list_remove(&o->in_client);
+	c->nidle--;
+	c->nowners--;
+	--*owner_count(s, o);
+	o->known = false;
+}
+
+void owner_unlink(struct state *s, struct client *c, struct owner *o)
+{
+	if (o->known)
+		owner_disown(s, c, o);
 	table_remove(&c->owners, &o->by_name);
 	o->linked = false;
 	owner_unref(o);
@@ -150,6 +155,14 @@ void owner_became_busy(struct client *c, struct owner *o)
 	o->busy = true;
 }
 
+/* Without stateids only a sequence id, or that it has been confirmed, is worth remembering. */
+static bool worth_keeping(const struct owner *o)
+{
+	if (!o->client->v40)
+		return false;
+	return o->has_seqid || (o->kind == OWNER_OPEN && o->confirmed);
+}
+
 void owner_settle(struct state *s, struct client *c, struct owner *o)
 {
 	if (!list_empty(&o->states))
@@ -161,7 +174,9 @@ void owner_settle(struct state *s, struct client *c, struct owner *o)
 		o->busy = false;
 		c->nidle++;
 	}
-	if (!c->v40)
+	if (!worth_keeping(o) && o->held)
+		owner_disown(s, c, o);
+	else if (!worth_keeping(o))
 		owner_unlink(s, c, o);
 	else if (c->nidle > OWNERS_IDLE_MAX)
 		owner_unlink(s, c, list_first(&c->idle, struct owner, in_client));
