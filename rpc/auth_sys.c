@@ -51,6 +51,14 @@ static void remember(struct rpc_conn *c, struct auth_sys *a)
 	c->auths[0] = a;
 }
 
+/* For messages to people: no control characters. */
+static void copy_machine(struct auth_sys *a, const uint8_t *name, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++)
+		a->machine[i] = name[i] >= ' ' && name[i] < 0x7f ? (char)name[i] : '?';
+	a->machine[len] = '\0';
+}
+
 /* 0, an auth_stat, or -ENOMEM. */
 static int decode(const struct opaque_auth *cred, struct auth_sys **out)
 {
@@ -81,8 +89,7 @@ static int decode(const struct opaque_auth *cred, struct auth_sys **out)
 		return -ENOMEM;
 	}
 	atomic_init(&a->refs, 1);
-	memcpy(a->machine, machine, machine_len);
-	a->machine[machine_len] = '\0';
+	copy_machine(a, machine, machine_len);
 	memcpy(a->body, cred->body, cred->len);
 	a->body_len = cred->len;
 	*out = a;

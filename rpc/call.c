@@ -7,8 +7,7 @@
 
 #include <stdlib.h>
 
-/* Counts the memory that the call holds by now. */
-static void call_charge(struct call *call)
+void call_charge(struct call *call)
 {
 	size_t now = sizeof(*call) + call->pub.arena.total + call->pub.reply.cap;
 
@@ -83,9 +82,18 @@ void call_finish(struct worker *w, struct call *call)
 	struct rpc_server *s = call->server;
 	struct rpc_conn *c = call->pub.conn;
 
-	if (call->pub.done)
-		call->pub.done(&call->pub);
-	xdr_out_reset(&call->pub.reply);
+	/* Code that is not rpc's: done(), and the release of extents that were not sent. */
+	if (call->pub.done || call->pub.reply.extents) {
+		if (w)
+			section_enter(w);
+		if (call->pub.done)
+			call->pub.done(&call->pub);
+		xdr_out_reset(&call->pub.reply);
+		if (w)
+			section_leave(w);
+	} else {
+		xdr_out_reset(&call->pub.reply);
+	}
 	arena_reset(&call->pub.arena);
 	rxbuf_unref(s, call->rx);
 	auth_sys_unref(call->sys);

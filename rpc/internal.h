@@ -187,9 +187,14 @@ struct call {
 
 struct call *call_new(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, const uint8_t *record,
 		      size_t len);
+/* Counts the memory that the call holds by now. */
+void call_charge(struct call *call);
 /* The reply is complete: counts what the call holds until it is sent. */
 void call_held(struct call *call);
-/* done(), then everything it holds. `w` NULL: not on a worker. */
+/*
+ * done(), then everything it holds. `w` NULL: not on a worker. A worker may have lost its loop
+ * afterwards.
+ */
 void call_finish(struct worker *w, struct call *call);
 void call_pool_free(struct rpc_server *s, struct call *list);
 
@@ -290,7 +295,7 @@ void conn_unload(struct rpc_conn *c, size_t bytes);
 
 /* send.c: takes from sendq; 0: all sent, -EAGAIN, -EBUSY (nested, extent next), -errno. */
 int send_queue(struct worker *w, struct rpc_conn *c, bool nested, struct list *finished);
-/* Releases and finishes unsent or sent records. */
+/* Releases and finishes unsent or sent records; the worker may have lost its loop afterwards. */
 void out_finish_list(struct worker *w, struct list *outs);
 
 /* ---- loops and threads (loop.c, worker.c) ---- */
@@ -442,6 +447,7 @@ struct rpc_server {
 
 	/* Threads; under lock. */
 	struct mutex lock;
+	uint64_t thread_log_after;
 	struct list workers, exited, spares; /* spares: last in, first out */
 	unsigned nworkers;
 	struct worker_counters past; /* of workers that are gone */

@@ -163,6 +163,7 @@ static bool call_park(struct call *call)
 	int running = PARK_RUNNING;
 	bool parked;
 
+	call_charge(call);
 	mutex_lock(&l->inbox_lock);
 	list_push_back(&l->parked, &call->link);
 	atomic_fetch_add(&c->parked, 1);
@@ -337,7 +338,7 @@ static bool settle(struct worker *w, struct loop *l)
 
 		list_splice_back(&finished, &l->finished);
 		out_finish_list(w, &finished);
-		if (!flush_all(w, l))
+		if (w->loop != l || !flush_all(w, l))
 			return false;
 		drain(l);
 		if (atomic_load(&l->inbox_any))
@@ -497,6 +498,22 @@ static void finish_calls(struct list *calls)
 	}
 }
 
+/* Connections with news that nobody will hear any more. */
+static void drop_attention(struct loop *l)
+{
+	while (!list_empty(&l->attention)) {
+		struct rpc_conn *c = list_first(&l->attention, struct rpc_conn, attention_link);
+
+		list_remove(&c->attention_link);
+		/* Accepted when the loop had ended: no program knows of it. */
+		if (!c->started && atomic_exchange(&c->open, false)) {
+			atomic_fetch_sub(&l->server->nconns, 1);
+			rpc_conn_unref(c);
+		}
+		rpc_conn_unref(c);
+	}
+}
+
 void loop_close_inbox(struct loop *l)
 {
 	struct call *call;
@@ -507,23 +524,15 @@ void loop_close_inbox(struct loop *l)
 	list_splice_back(&l->parked, &l->resumed);
 	list_for_each (call, &l->parked, link)
 		atomic_store(&call->park, PARK_DROPPED);
+	list_splice_back(&l->attention, &l->inbox_conns);
 	mutex_unlock(&l->inbox_lock);
+	drop_attention(l);
 }
 
 void loop_free(struct loop *l)
 {
 	loop_close_inbox(l);
 	finish_calls(&l->parked);
-	list_splice_back(&l->attention, &l->inbox_conns);
-	while (!list_empty(&l->attention)) {
-		struct rpc_conn *c = list_first(&l->attention, struct rpc_conn, attention_link);
-
-		list_remove(&c->attention_link);
-		/* Accepted when the loop had ended: nobody has heard of it. */
-		if (!c->started && atomic_exchange(&c->open, false))
-			rpc_conn_unref(c);
-		rpc_conn_unref(c);
-	}
 	rxbuf_unref(l->server, l->rx);
 	if (l->inbox_fd >= 0)
 		close(l->inbox_fd);

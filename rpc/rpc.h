@@ -65,7 +65,11 @@ enum rpc_verdict {
 /* Who calls, as the flavor says. */
 struct rpc_auth {
 	enum rpc_flavor flavor;
-	/* AUTH_SYS; NULL for AUTH_NONE. Valid as long as the call: cred_ref() to keep it longer. */
+	/*
+	 * AUTH_SYS; NULL for AUTH_NONE. As the client sent it: also root, and also (uid_t)-1, which
+	 * setfsuid() would not take. Valid as long as the call: cred_ref() to keep it
+	 * longer.
+	 */
 	const struct cred *cred;
 	const char *machine; /* AUTH_SYS machine name, for messages; as long as the call */
 };
@@ -92,8 +96,8 @@ struct rpc_call {
 	enum rpc_verdict (*resume)(struct rpc_call *call); /* runs after rpc_call_resume() */
 	/*
 	 * Called once after the reply was handed to the socket or the call dropped, before its
-	 * memory goes; may be NULL. On a thread of the server that is in no handler (or in
-	 * rpc_server_free()); must not block.
+	 * memory goes; may be NULL. On a thread of the server, in no handler, where
+	 * blocking_section() helps as it does there (or in rpc_server_free()).
 	 */
 	void (*done)(struct rpc_call *call);
 	void *user;

@@ -171,13 +171,16 @@ static int send_extent(struct worker *w, struct rpc_conn *c, struct list *finish
 		if (o->ext_sent < e->len)
 			return 0;
 	}
+	/* Out of the record first: another thread must not find it again. */
 	o->x->extents = e->next;
 	if (!e->next)
 		o->x->extents_tail = &o->x->extents;
 	o->x->extent_len -= e->len;
 	o->ext_sent = 0;
+	section_enter(w);
 	if (e->release)
 		e->release(e->release_arg);
+	section_leave(w);
 	consume(c, 0, finished);
 	return 0;
 }

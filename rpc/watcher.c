@@ -83,6 +83,7 @@ static void *watcher_main(void *arg)
 	struct rpc_server *s = arg;
 	unsigned quiet = 0;
 
+	pthread_setname_np(pthread_self(), "rpc-watcher");
 	prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
 	while (!atomic_load(&s->quit)) {
 		quiet = tick(s) ? 0 : quiet + 1;

@@ -16,6 +16,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#define LOG_EVERY (10 * NS_PER_SEC)
+
 static _Thread_local struct worker *self;
 
 struct worker *worker_self(void)
@@ -81,6 +83,7 @@ static void *worker_main(void *arg)
 	struct loop *l;
 
 	self = w;
+	pthread_setname_np(pthread_self(), "rpc");
 	blocking_set_hook(loop_blocks, w);
 	while ((l = next_loop(w)) != NULL)
 		loop_run(w, l);
@@ -140,7 +143,10 @@ static struct worker *worker_new(struct rpc_server *s) REQUIRES(s->lock)
 	s->nworkers++;
 	err = thread_start(&w->thread, worker_main, w);
 	if (err) {
-		log_warn("cannot start another thread: %s", strerror(-err));
+		if (clock_mono_ns() >= s->thread_log_after)
+			log_warn("cannot start another thread: %s; slow calls wait for each other",
+				 strerror(-err));
+		s->thread_log_after = clock_mono_ns() + LOG_EVERY;
 		list_remove(&w->link);
 		s->nworkers--;
 		cond_destroy(&w->wake);

@@ -298,7 +298,14 @@ void fixture_start(struct fixture *f, unsigned loops, void (*tune)(struct rpc_li
 
 void fixture_stop(struct fixture *f)
 {
+	struct rpc_stats st;
+
 	rpc_server_stop(f->server, 5);
+	/* What is left are a few buffers for reuse and the calls that were dropped. */
+	st = fixture_stats(f);
+	assert_int_equal(st.threads, 0);
+	assert_int_equal(st.connections, 0);
+	assert_true(st.memory < 24u << 20);
 	rpc_conn_unref(f->kept);
 	rpc_server_free(f->server);
 	assert_int_equal(f->closed_open, 0);
