@@ -54,22 +54,13 @@ static void fill(const struct statx *sx, struct attr *a)
 int vfs_getattr(struct object *base, struct attr *out)
 {
 	struct vfs_object *obj = vfs_object(base);
-	uint64_t granularity = obj->mount->granularity, change;
-	struct timespec ctime;
+	struct vfs_instant before = vfs_instant(obj->mount->granularity);
 	struct statx sx;
 
-	for (;;) {
-		struct vfs_instant before = vfs_instant(granularity);
-
-		if (statx(obj->fd, "", AT_EMPTY_PATH, STATX_WANTED, &sx) < 0)
-			return -errno;
-		ctime = to_timespec(&sx.stx_ctime);
-		if (likely(vfs_change(granularity, &ctime, before, &change)))
-			break;
-		vfs_change_wait();
-	}
+	if (statx(obj->fd, "", AT_EMPTY_PATH, STATX_WANTED, &sx) < 0)
+		return -errno;
 	fill(&sx, out);
-	out->change = change;
+	out->change = vfs_change(obj->mount->granularity, &out->ctime, before);
 	out->fsid_major = obj->fsid_major;
 	out->fsid_minor = obj->fsid_minor;
 	if (obj->mount->below && (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
@@ -81,25 +72,20 @@ int vfs_getattr(struct object *base, struct attr *out)
 
 int vfs_change_of(struct vfs_object *obj, uint64_t *change)
 {
-	uint64_t granularity = obj->mount->granularity;
+	struct vfs_instant before = vfs_instant(obj->mount->granularity);
 	struct timespec ctime;
 	struct statx sx;
 
-	for (;;) {
-		struct vfs_instant before = vfs_instant(granularity);
-
-		if (statx(obj->fd, "", AT_EMPTY_PATH, STATX_CTIME, &sx) < 0)
-			return -errno;
-		ctime = to_timespec(&sx.stx_ctime);
-		if (vfs_change(granularity, &ctime, before, change))
-			return 0;
-		vfs_change_wait();
-	}
+	if (statx(obj->fd, "", AT_EMPTY_PATH, STATX_CTIME, &sx) < 0)
+		return -errno;
+	ctime = to_timespec(&sx.stx_ctime);
+	*change = vfs_change(obj->mount->granularity, &ctime, before);
+	return 0;
 }
 
 /* The mount and fsid of an entry that is not simply on its directory's mount and device. */
 static int place_elsewhere(struct vfs_object *dir, const char *name, const struct statx *sx,
-			   struct attr *out)
+			   struct vfs_instant before, struct attr *out)
 {
 	dev_t dev = makedev(sx->stx_dev_major, sx->stx_dev_minor);
 	struct vfs_mount *m;
@@ -110,6 +96,7 @@ static int place_elsewhere(struct vfs_object *dir, const char *name, const struc
 		return -EACCES;
 	fd = dev == m->dev ? -1 : openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	vfs_fsid(m, fd, dev, &out->fsid_major, &out->fsid_minor);
+	out->change = vfs_change(m->granularity, &out->ctime, before);
 	if (fd >= 0)
 		close(fd);
 	vfs_mount_unref(m);
@@ -118,36 +105,21 @@ static int place_elsewhere(struct vfs_object *dir, const char *name, const struc
 
 int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino, struct attr *out)
 {
-	uint64_t granularity = dir->mount->granularity, change;
-	struct timespec ctime;
-	struct statx sx, dirsx;
+	struct vfs_instant before = vfs_instant(1);
+	struct statx sx;
 	int err;
 
-	for (;;) {
-		struct vfs_instant before = vfs_instant(granularity);
-
-		if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_WANTED, &sx) <
-		    0)
-			return -errno;
-		ctime = to_timespec(&sx.stx_ctime);
-		if (likely(vfs_change(granularity, &ctime, before, &change)))
-			break;
-		vfs_change_wait();
-	}
+	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_WANTED, &sx) < 0)
+		return -errno;
 	fill(&sx, out);
-	out->change = change;
+	out->change = vfs_change(dir->mount->granularity, &out->ctime, before);
 	out->fsid_major = dir->fsid_major;
 	out->fsid_minor = dir->fsid_minor;
-	if (likely(sx.stx_mnt_id == dir->mount->mnt_id)) {
-		/* Same mount: only directories (subvolumes) can be on another device. */
-		if (out->type != FILE_DIRECTORY)
-			return 0;
-		if (statx(dir->fd, "", AT_EMPTY_PATH, STATX_INO, &dirsx) == 0 &&
-		    dirsx.stx_dev_major == sx.stx_dev_major &&
-		    dirsx.stx_dev_minor == sx.stx_dev_minor)
-			return 0;
-	}
-	err = place_elsewhere(dir, name, &sx, out);
+	/* On one mount, too, there may be several devices: btrfs's subvolumes. */
+	if (likely(sx.stx_mnt_id == dir->mount->mnt_id &&
+		   makedev(sx.stx_dev_major, sx.stx_dev_minor) == dir->dev))
+		return 0;
+	err = place_elsewhere(dir, name, &sx, before, out);
 	if (!err)
 		out->mounted_on_fileid = dirent_ino;
 	return err;
@@ -342,6 +314,9 @@ static void limits_of(long fs_type, uint64_t block, struct fs_info *out)
 		break;
 	}
 }
+
+/* QCMD of the kernel's header shifts into the sign. */
+#define GET_USER_QUOTA ((unsigned)Q_GETQUOTA << SUBCMDSHIFT | USRQUOTA)
 
 /* What the user may still use, where quotas are on; otherwise there is nothing to report. */
 static void quota_of(const struct vfs_object *obj, const struct cred *cred, struct fs_info *out)

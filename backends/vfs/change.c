@@ -2,26 +2,27 @@
  * The change attribute, made of ctime.
  *
  * A change attribute must never be the same for two states of an object. ctime alone is not
- * enough on most kernels: its clock moves once a tick (1 to 10 ms), so a file read and changed
- * again within a tick keeps its ctime. Linux 6.13 and later stamp a file anew, to the nanosecond,
- * if anybody has looked at its times since the last change (multigrain timestamps: ext4, xfs,
- * btrfs, tmpfs); there ctime does serve. Elsewhere, with D the length of a tick (or the file
- * system's granularity if that is coarser) and T an object's ctime:
+ * enough on most kernels: its clock moves once a tick (1 to 10 ms), so a file that is looked at and
+ * changed again within a tick keeps its ctime. Linux 6.13 and later stamp a file anew, to the
+ * nanosecond, if anybody has looked at its times since the last change (multigrain timestamps); on
+ * ext4, xfs and btrfs ctime does serve then. (On tmpfs it does not: removing a name gives the
+ * directory the stamp of the removed file, which may not be new.) Elsewhere, T being an object's
+ * ctime:
  *
- *  - Settled: the clock that the kernel stamps with (CLOCK_REALTIME_COARSE) had moved past T before
- *    the object was looked at, so no further change can get T. The value is T + D.
- *  - Unsettled: a further change may get T again. Every look gets a value of its own, the fine
- *    clock's reading from before the look, at least T and less than T + D, and greater than any
- *    such value given before by this process.
+ *  - Settled: the clock that the kernel stamps with (CLOCK_REALTIME_COARSE, cut to the file
+ *    system's granularity) had moved past T before the object was looked at, so no further change
+ *    can get T. The value is 2 T.
+ *  - Unsettled: a further change may get T again. Every look gets a value of its own, 2 N + 1
+ *    where N is the fine clock, or one more than the last N if that is greater.
  *
- * Values of one T are all in [T, T + D], the settled one last; the next T' is at least T + D later,
- * so values grow, none stands for two states, and nothing needs to be remembered over a restart.
- * The price: a file looked at within a tick of its change shows one change more than there was. If
- * the tick is late, such that no value below T + D is left, the look is repeated until the tick has
- * come.
+ * Settled and unsettled values are never equal, no two looks at an unsettled object are given one
+ * value, and nothing needs to be remembered over a restart. The price: a file looked at within a
+ * tick of its change seems to change once more when it settles, and the values do not always grow,
+ * so they are of NFSv4.2's change_attr_type "undefined".
  *
  * What remains: a clock that is set back, or a cluster file system whose nodes' clocks disagree,
- * can bring an old stamp back, as with every server that works from ctime.
+ * can bring an old stamp back, as with every server that works from ctime. Stamps more
+ * than a second in the future are taken for leftovers of such a clock, and for settled.
  */
 #include <linux/magic.h>
 #include <sys/utsname.h>
@@ -35,9 +36,6 @@
 #define XFS_SUPER_MAGIC 0x58465342
 #endif
 
-/* The greatest value given for an unsettled state. */
-static _Atomic uint64_t last_unsettled;
-
 struct vfs_instant vfs_instant(uint64_t granularity)
 {
 	struct vfs_instant now = { 0, 0 };
@@ -49,51 +47,27 @@ struct vfs_instant vfs_instant(uint64_t granularity)
 	return now;
 }
 
-/*
- * A value from `at` on that nobody was given before; false if it would reach `limit`. A last value
- * far ahead is from before the clock was set back, and forgotten.
- */
-static bool unsettled(uint64_t at, uint64_t limit, uint64_t *change)
+/* The fine clock, but never twice the same. */
+static uint64_t unique_time(uint64_t fine)
 {
-	uint64_t last = atomic_load(&last_unsettled), value;
+	static _Atomic uint64_t last;
+	uint64_t before = atomic_load(&last), now;
 
 	do {
-		value = last >= at && last - at < NS_PER_SEC ? last + 1 : at;
-		if (value >= limit)
-			return false;
-	} while (!atomic_compare_exchange_weak(&last_unsettled, &last, value));
-	*change = value;
-	return true;
+		now = fine > before ? fine : before + 1;
+	} while (!atomic_compare_exchange_weak(&last, &before, now));
+	return now;
 }
 
-bool vfs_change(uint64_t granularity, const struct timespec *ctime, struct vfs_instant before,
-		uint64_t *change)
+uint64_t vfs_change(uint64_t granularity, const struct timespec *ctime, struct vfs_instant before)
 {
 	uint64_t t = (uint64_t)ctime->tv_sec * NS_PER_SEC + (uint64_t)ctime->tv_nsec;
 
-	if (granularity == 0) {
-		*change = t;
-		return true;
-	}
-	if (before.coarse - before.coarse % (granularity >= NS_PER_SEC ? granularity : 1) > t) {
-		*change = t + granularity;
-		return true;
-	}
-	/* A stamp from a clock ahead of ours: the clock was set back, nothing gets that stamp now.
-	 */
-	if (t > clock_ns(CLOCK_REALTIME_COARSE)) {
-		*change = t + granularity;
-		return true;
-	}
-	return unsettled(before.fine > t ? before.fine : t, t + granularity, change);
-}
-
-void vfs_change_wait(void)
-{
-	struct timespec ts = { .tv_nsec = 200000 };
-
-	blocking_section();
-	nanosleep(&ts, NULL);
+	if (granularity == 0)
+		return t;
+	if (before.coarse - before.coarse % granularity > t || t > before.fine + NS_PER_SEC)
+		return 2 * t;
+	return 2 * unique_time(before.fine) + 1;
 }
 
 static bool kernel_at_least(unsigned major, unsigned minor)
@@ -109,12 +83,11 @@ static bool kernel_at_least(unsigned major, unsigned minor)
 static bool is_multigrain(long fs_type)
 {
 	return fs_type == EXT4_SUPER_MAGIC || fs_type == XFS_SUPER_MAGIC ||
-	       fs_type == BTRFS_SUPER_MAGIC || fs_type == TMPFS_MAGIC;
+	       fs_type == BTRFS_SUPER_MAGIC;
 }
 
 uint64_t vfs_granularity(int root_fd, long fs_type)
 {
-	struct timespec tick;
 	struct statx sx;
 
 	/* ext4 made with inodes of 128 bytes has whole seconds only, and no birth time. */
@@ -124,10 +97,5 @@ uint64_t vfs_granularity(int root_fd, long fs_type)
 		return NS_PER_SEC;
 	if (fs_type == MSDOS_SUPER_MAGIC)
 		return 2 * NS_PER_SEC;
-	if (is_multigrain(fs_type) && kernel_at_least(6, 13))
-		return 0;
-	/* A little less than a tick, as the clock may be slewed by a two-thousandth. */
-	if (clock_getres(CLOCK_REALTIME_COARSE, &tick) < 0 || tick.tv_sec > 0)
-		return 10 * NS_PER_MS;
-	return (uint64_t)tick.tv_nsec - (uint64_t)tick.tv_nsec / 256;
+	return is_multigrain(fs_type) && kernel_at_least(6, 13) ? 0 : 1;
 }

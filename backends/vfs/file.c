@@ -28,6 +28,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -77,15 +78,22 @@ static int size_of(int fd, uint64_t *size)
 	return 0;
 }
 
+/* tmpfs does not know RWF_NOWAIT, and is in memory anyway. */
+static int nowait(const struct vfs_file *f)
+{
+	return vfs_object(f->base.object)->mount->fs_type == TMPFS_MAGIC ? 0 : RWF_NOWAIT;
+}
+
 /*
  * One byte more than is wanted tells whether the file ends, at no cost when all is in
  * memory.
  */
-static int read_buffer(int fd, uint64_t offset, struct payload_out *out)
+static int read_buffer(const struct vfs_file *f, uint64_t offset, struct payload_out *out)
 {
+	int fd = f->fd;
 	uint8_t behind;
 	struct iovec iov[2] = { { out->buf, out->cap }, { &behind, 1 } };
-	ssize_t n = preadv2(fd, iov, 2, (off_t)offset, RWF_NOWAIT);
+	ssize_t n = preadv2(fd, iov, 2, (off_t)offset, nowait(f));
 	uint64_t size;
 	size_t got = n > 0 ? (size_t)n : 0;
 	int err;
@@ -118,12 +126,12 @@ static int read_buffer(int fd, uint64_t offset, struct payload_out *out)
 	return 0;
 }
 
-static bool in_memory(int fd, uint64_t offset)
+static bool in_memory(const struct vfs_file *f, uint64_t offset)
 {
 	uint8_t byte;
 	struct iovec iov = { &byte, 1 };
 
-	return preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT) == 1;
+	return preadv2(f->fd, &iov, 1, (off_t)offset, nowait(f)) == 1;
 }
 
 static void release_file(void *arg)
@@ -141,7 +149,7 @@ static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out 
 	len = size - offset < out->cap ? size - offset : out->cap;
 	/* Sending must not wait for the disk: a cold extent is read here, where that is announced.
 	 */
-	if (len == 0 || !in_memory(f->fd, offset) || !in_memory(f->fd, offset + len - 1))
+	if (len == 0 || !in_memory(f, offset) || !in_memory(f, offset + len - 1))
 		return false;
 	out->fd = f->fd;
 	out->offset = (off_t)offset;
@@ -168,7 +176,7 @@ int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 		return 0;
 	if (!out->buf)
 		return -EAGAIN;
-	return read_buffer(f->fd, offset, out);
+	return read_buffer(f, offset, out);
 }
 
 /* ---- the write verifier ---- */

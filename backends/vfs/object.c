@@ -541,8 +541,8 @@ static int object_new(struct vfs_export *exp, int fd, struct vfs_mount *m,
 	mutex_init(&obj->lock);
 	mutex_init(&obj->commit_lock);
 	list_init(&obj->link);
-	vfs_fsid(m, fd, makedev(sx.stx_dev_major, sx.stx_dev_minor), &obj->fsid_major,
-		 &obj->fsid_minor);
+	obj->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	vfs_fsid(m, fd, obj->dev, &obj->fsid_major, &obj->fsid_minor);
 	*out = obj;
 	return 0;
 }
@@ -648,11 +648,14 @@ static int open_handle(struct vfs_export *exp, const struct vfs_mount *m, const 
 	k.h.handle_bytes = (unsigned)(len - VFS_HANDLE_HEADER);
 	k.h.handle_type = bytes[9];
 	memcpy(k.h.f_handle, bytes + VFS_HANDLE_HEADER, len - VFS_HANDLE_HEADER);
-	for (;;) {
+	for (unsigned attempt = 0;; attempt++) {
 		int fd = open_by_handle_at(m->fd, &k.h, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
 		if (fd >= 0)
 			return fd;
+		/* What the kernel says of an inode that is going just now. */
+		if (errno == ENOMEM && attempt < 8)
+			continue;
 		if (errno == ENOENT)
 			return -ESTALE;
 		if (errno == EINVAL)

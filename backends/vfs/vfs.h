@@ -98,6 +98,7 @@ struct vfs_object {
 	/* immutable */
 	struct vfs_mount *mount; /* a reference */
 	int fd;			 /* O_PATH */
+	dev_t dev;
 	uint64_t fsid_major, fsid_minor;
 	uint64_t hash;
 	struct backend_handle handle;
@@ -214,14 +215,8 @@ struct vfs_instant {
 };
 
 struct vfs_instant vfs_instant(uint64_t granularity);
-/*
- * The change attribute of an object whose ctime was read after `before`. False: not to be told
- * yet, the attributes are to be read again.
- */
-bool vfs_change(uint64_t granularity, const struct timespec *ctime, struct vfs_instant before,
-		uint64_t *change);
-/* Waits until vfs_change() may succeed. */
-void vfs_change_wait(void);
+/* The change attribute of an object whose ctime was read after `before`. */
+uint64_t vfs_change(uint64_t granularity, const struct timespec *ctime, struct vfs_instant before);
 /* The granularity of the file system that `root_fd` is on (struct vfs_mount). */
 uint64_t vfs_granularity(int root_fd, long fs_type);
 
