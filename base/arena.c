@@ -40,7 +40,8 @@ void *arena_alloc(struct arena *a, size_t size)
 {
 	if (size > SIZE_MAX - ALIGN)
 		return NULL;
-	size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+	/* Nothing is something too: NULL would say out of memory. */
+	size = size ? (size + ALIGN - 1) & ~(size_t)(ALIGN - 1) : ALIGN;
 	if (size > (size_t)(a->end - a->next) && arena_grow(a, size) != 0)
 		return NULL;
 

@@ -47,11 +47,12 @@ static enum rpc_verdict resumed(struct rpc_call *call)
 	return RPC_REPLY;
 }
 
-static void put_extent(struct fixture *f, struct rpc_call *call, off_t offset, size_t len)
+static bool put_extent(struct fixture *f, struct rpc_call *call, off_t offset, size_t len)
 {
 	struct xdr_extent *e = arena_zalloc(&call->arena, sizeof(*e));
 
-	assert_non_null(e);
+	if (!e)
+		return false;
 	e->fd = f->file;
 	e->offset = offset;
 	e->len = len;
@@ -61,6 +62,7 @@ static void put_extent(struct fixture *f, struct rpc_call *call, off_t offset, s
 	f->extents_out++;
 	pthread_mutex_unlock(&f->lock);
 	xdr_put_extent(&call->reply, e);
+	return true;
 }
 
 static enum rpc_verdict do_read(struct fixture *f, struct rpc_call *call)
@@ -71,7 +73,8 @@ static enum rpc_verdict do_read(struct fixture *f, struct rpc_call *call)
 	if (!xdr_get_u64(&call->args, &offset) || !xdr_get_u32(&call->args, &len))
 		return RPC_GARBAGE_ARGS;
 	xdr_put_u32(&call->reply, len);
-	put_extent(f, call, (off_t)offset, len);
+	if (!put_extent(f, call, (off_t)offset, len))
+		return RPC_SYSTEM_ERR;
 	if (xdr_pad(len)) {
 		uint8_t *p = xdr_out_reserve(&call->reply, xdr_pad(len));
 
@@ -90,7 +93,8 @@ static enum rpc_verdict do_extents(struct fixture *f, struct rpc_call *call)
 		return RPC_GARBAGE_ARGS;
 	for (uint32_t i = 0; i < n; i++) {
 		xdr_put_u32(&call->reply, i);
-		put_extent(f, call, (off_t)i * len, len);
+		if (!put_extent(f, call, (off_t)i * len, len))
+			return RPC_SYSTEM_ERR;
 	}
 	return RPC_REPLY;
 }
@@ -172,7 +176,8 @@ static enum rpc_verdict do_verdict(struct fixture *f, struct rpc_call *call)
 	if (!xdr_get_u32(&call->args, &verdict) || !xdr_get_u32(&call->args, &stat))
 		return RPC_GARBAGE_ARGS;
 	xdr_put_u64(&call->reply, 0x6a756e6b6a756e6b);
-	put_extent(f, call, 0, 100);
+	if (!put_extent(f, call, 0, 100))
+		return RPC_SYSTEM_ERR;
 	call->auth_error = (enum rpc_auth_stat)stat;
 	return (enum rpc_verdict)verdict;
 }
