@@ -10,13 +10,21 @@
  * of a slot is written only by the request that runs on it, so a replay may read it
  * without the session's lock.
  *
+ * When memory for a slot cannot be had, the client is asked to keep to the slots below
+ * (target_highest_slotid). Once a request on a slot whose last reply said so shows that it does,
+ * those above are retired and their memory is free; they are unknown then (BADSLOT) and begin
+ * anew if memory is back REGROW_SECONDS later (RFC 8881 section 2.10.6.1).
+ *
  * Replies up to SLOT_SMALL_REPLY bytes need no memory of their own, which covers that of a lone
  * SEQUENCE, always cached. For a request with cachethis the buffer is there before it runs.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "nfsd/state/state_private.h"
+
+#define REGROW_SECONDS 10
 
 struct slot *session_slot(struct session *session, uint32_t n)
 {
@@ -127,6 +135,70 @@ static enum nfsstat4 ensure_buffer(struct state *s, struct session *session, str
 	return NFS4_OK;
 }
 
+/* ----------------------------------------------------- fewer slots, and more again ---- */
+
+static void squeeze(struct state *s, struct session *session, uint32_t slot)
+    REQUIRES(&session->lock)
+{
+	if (slot < session->target)
+		session->target = slot ? slot : 1;
+	session->squeezed_ns = state_now(s);
+}
+
+static bool idle_from(struct session *session, uint32_t first) REQUIRES(&session->lock)
+{
+	for (uint32_t n = first; n < session->nslots; n++) {
+		const struct slot *chunk = session->chunks[n / SLOTS_PER_CHUNK];
+
+		if (chunk && chunk[n % SLOTS_PER_CHUNK].state != SLOT_IDLE)
+			return false;
+	}
+	return true;
+}
+
+static uint32_t chunks_for(uint32_t slots)
+{
+	return (slots + SLOTS_PER_CHUNK - 1) / SLOTS_PER_CHUNK;
+}
+
+/* Makes the slots from `target` on as if they had never been used. */
+static void retire(struct state *s, struct session *session) REQUIRES(&session->lock)
+{
+	for (uint32_t n = session->target; n < session->nslots; n++) {
+		struct slot **chunk = &session->chunks[n / SLOTS_PER_CHUNK], *slot;
+
+		if (!*chunk)
+			continue;
+		slot = *chunk + n % SLOTS_PER_CHUNK;
+		if (slot->reply_cap) {
+			s->cached_bytes -= slot->reply_cap;
+			free(slot->reply);
+		}
+		memset(slot, 0, sizeof(*slot));
+	}
+	for (uint32_t i = chunks_for(session->target); i < chunks_for(session->nslots); i++) {
+		free(session->chunks[i]);
+		session->chunks[i] = NULL;
+	}
+	session->nslots = session->target;
+}
+
+/* A new request has come: does the client keep to fewer slots by now, may it have more again? */
+static void adjust_slots(struct state *s, struct session *session, const struct slot *slot,
+			 const struct sequence_args *args) REQUIRES(&session->lock)
+{
+	uint32_t target = session->target;
+
+	if (likely(target == session->fore.max_slots))
+		return;
+	if (target < session->nslots && slot->told_target && args->slot < target &&
+	    args->highest_slot < target && idle_from(session, target))
+		retire(s, session);
+	if (target == session->nslots &&
+	    state_now(s) - session->squeezed_ns > REGROW_SECONDS * NS_PER_SEC)
+		session->nslots = session->target = target + 1;
+}
+
 static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 				     const struct sequence_args *args, struct slot_use *use)
     REQUIRES(&session->lock)
@@ -137,8 +209,10 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 	if (status)
 		return status;
 	slot = session_slot(session, args->slot);
-	if (!slot)
+	if (!slot) {
+		squeeze(s, session, args->slot);
 		return NFS4ERR_DELAY;
+	}
 	if (args->seqid == slot->seqid)
 		return retry(session, slot, args, use);
 	if (args->seqid != slot->seqid + 1)
@@ -147,14 +221,18 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 		return NFS4ERR_DELAY;
 	if (args->cache_this) {
 		status = ensure_buffer(s, session, slot);
-		if (status)
+		if (status) {
+			squeeze(s, session, args->slot);
 			return status;
+		}
 	}
+	adjust_slots(s, session, slot, args);
 	slot->seqid = args->seqid;
 	slot->used = true;
 	slot->cached = false;
 	slot->request_hash = args->request_hash;
 	slot->state = SLOT_RUNNING;
+	slot->told_target = session->target < session->nslots;
 	fill_use(session, args, use);
 	return NFS4_OK;
 }

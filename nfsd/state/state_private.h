@@ -171,6 +171,7 @@ enum slot_state { SLOT_IDLE, SLOT_RUNNING, SLOT_REPLAYING };
 struct slot {
 	uint32_t seqid; /* of the last request; 0 and !used: none yet */
 	bool used, cached;
+	bool told_target; /* the last reply asked for fewer slots */
 	enum slot_state state;
 	uint64_t request_hash;
 	uint32_t reply_len, reply_cap;
@@ -207,8 +208,9 @@ struct session {
 	bool had_back;	      /* a connection has been bound to the back channel */
 	struct list bindings; /* the oldest first */
 	uint32_t nbindings;
-	uint32_t nslots; /* what the client may use now: highest_slotid + 1 */
-	uint32_t target; /* what it is asked to keep to; <= nslots */
+	uint32_t nslots;      /* what the client may use now: highest_slotid + 1 */
+	uint32_t target;      /* what it is asked to keep to; <= nslots */
+	uint64_t squeezed_ns; /* when memory last ran out: `target` was lowered */
 	struct slot *chunks[SLOTS_MAX / SLOTS_PER_CHUNK]; /* NULL until a slot of it is used */
 };
 

@@ -253,6 +253,61 @@ static void test_every_allocation_fails(void **state)
 	assert_int_equal(counts(x.f).opens, 0);
 }
 
+/* ------------------------------------------------- slots when memory is short ---- */
+
+static enum nfsstat4 one_request(struct fixture *f, const struct sessionid *session, uint32_t slot,
+				 uint32_t highest, uint32_t seqid, struct slot_use *use)
+{
+	struct sequence_args args = { .session = *session,
+				      .seqid = seqid,
+				      .slot = slot,
+				      .highest_slot = highest,
+				      .cache_this = true,
+				      .conn_id = 1 };
+	enum nfsstat4 status = state_sequence(f->s, &args, use);
+
+	if (status == NFS4_OK)
+		state_sequence_end(f->s, use, "reply", 5);
+	return status;
+}
+
+static void test_slots_squeezed(void **state)
+{
+	struct fixture *f = *state;
+	struct sessionid session;
+	struct slot_use use;
+
+	client_v41(f, "x", &session); /* with 32 slots */
+	assert_ok(one_request(f, &session, 0, 20, 1, &use));
+	assert_ok(one_request(f, &session, 20, 20, 1, &use));
+	assert_int_equal(counts(f).cached_bytes, 2 * 2048);
+	countdown = 0;
+	assert_status(one_request(f, &session, 3, 20, 1, &use), NFS4ERR_DELAY);
+	countdown = -1;
+	/* The client learns it, but may use what it has until it has learnt it. */
+	assert_ok(one_request(f, &session, 0, 20, 2, &use));
+	assert_int_equal(use.highest_slot, 31);
+	assert_int_equal(use.target_highest_slot, 2);
+	assert_ok(one_request(f, &session, 20, 20, 2, &use));
+	assert_ok(one_request(f, &session, 2, 2, 1, &use)); /* sent before it knew? */
+	assert_int_equal(use.highest_slot, 31);
+	assert_ok(one_request(f, &session, 0, 2, 3, &use)); /* it knows */
+	assert_int_equal(use.highest_slot, 2);
+	assert_int_equal(use.target_highest_slot, 2);
+	assert_int_equal(counts(f).cached_bytes, 2 * 2048);
+	assert_status(one_request(f, &session, 20, 20, 3, &use), NFS4ERR_BADSLOT);
+	assert_status(one_request(f, &session, 0, 20, 4, &use), NFS4ERR_BAD_HIGH_SLOT);
+	/* Memory is back: one more with each request; a retired slot begins anew. */
+	pass_seconds(f, 11);
+	assert_ok(one_request(f, &session, 0, 2, 4, &use));
+	assert_int_equal(use.target_highest_slot, 3);
+	for (uint32_t i = 0; i < 40; i++)
+		assert_ok(one_request(f, &session, 0, 2, 5 + i, &use));
+	assert_int_equal(use.highest_slot, 31);
+	assert_status(one_request(f, &session, 20, 20, 3, &use), NFS4ERR_SEQ_MISORDERED);
+	assert_ok(one_request(f, &session, 20, 20, 1, &use));
+}
+
 /* One open of its own owner and its own file, as a Linux client names them. */
 static void open_one(struct fixture *f, uint64_t client, unsigned n)
 {
@@ -291,6 +346,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_every_allocation_fails),
+		TEST(test_slots_squeezed),
 		TEST(test_bytes_per_open),
 	};
 
