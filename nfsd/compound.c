@@ -194,16 +194,16 @@ enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key)
 	return NFS4_OK;
 }
 
-enum nfsstat4 compound_want_directory(struct compound *c)
+enum nfsstat4 place_want_directory(const struct place *p)
 {
-	switch (c->current.object->type) {
-	case FILE_DIRECTORY:
-		return NFS4_OK;
-	case FILE_SYMLINK:
+	return p->object->type == FILE_DIRECTORY ? NFS4_OK : NFS4ERR_NOTDIR;
+}
+
+enum nfsstat4 compound_want_search(struct compound *c)
+{
+	if (c->current.object->type == FILE_SYMLINK)
 		return NFS4ERR_SYMLINK;
-	default:
-		return NFS4ERR_NOTDIR;
-	}
+	return place_want_directory(&c->current);
 }
 
 enum nfsstat4 compound_want_regular(struct compound *c)

@@ -102,9 +102,12 @@ void place_copy(struct place *to, const struct place *from);
  */
 enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key);
 
-/* 0, or what the operation must answer if the current object is not a directory/regular file. */
-enum nfsstat4 compound_want_directory(struct compound *c); /* NOTDIR, SYMLINK */
-enum nfsstat4 compound_want_regular(struct compound *c);   /* ISDIR, SYMLINK, INVAL, WRONG_TYPE */
+/* 0, or what an operation must answer if it needs a directory: NOTDIR. */
+enum nfsstat4 place_want_directory(const struct place *p);
+/* The same for LOOKUP, LOOKUPP and OPEN, which say SYMLINK to a symbolic link. */
+enum nfsstat4 compound_want_search(struct compound *c);
+/* 0, or what I/O answers on what is no regular file: ISDIR, SYMLINK, INVAL, WRONG_TYPE. */
+enum nfsstat4 compound_want_regular(struct compound *c);
 /* ROFS if the export (or the pseudo file system) is read-only for this client. */
 enum nfsstat4 compound_want_writable(struct compound *c);
 

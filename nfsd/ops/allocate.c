@@ -31,9 +31,9 @@ static enum nfsstat4 run(struct compound *c, struct allocate_args *a, change_spa
 	struct file *file;
 	enum nfsstat4 status = NFS4_OK;
 
-	if (c->current.object->type != FILE_REGULAR)
-		return NFS4ERR_WRONG_TYPE;
-	status = compound_want_writable(c);
+	status = compound_want_regular(c);
+	if (!status)
+		status = compound_want_writable(c);
 	if (!status)
 		status = check_range(a);
 	if (!status && !change)

@@ -70,7 +70,7 @@ static enum nfsstat4 check_type(struct compound *c, const struct create_op_args 
 static enum nfsstat4 check_args(struct compound *c, const struct create_op_args *a,
 				struct create_args *out, const char **name)
 {
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = place_want_directory(&c->current);
 
 	if (!status)
 		status = check_type(c, a, out);

@@ -8,7 +8,7 @@ static bool link_decode(struct xdr_in *x, struct arena *arena, void *args)
 
 static enum nfsstat4 check_args(struct compound *c, const struct name4 *new_name, const char **name)
 {
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = place_want_directory(&c->current);
 
 	if (!status)
 		status = compound_check_name(c, new_name, name);

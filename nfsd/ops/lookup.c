@@ -10,7 +10,7 @@ static enum nfsstat4 lookup_run(struct compound *c, void *args)
 {
 	struct object *dir = c->current.object, *found;
 	const char *name;
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = compound_want_search(c);
 	int err;
 
 	if (!status)

@@ -10,7 +10,7 @@ static enum nfsstat4 lookupp_run(struct compound *c, void *args)
 {
 	struct export *exp = c->current.export;
 	struct object *dir = c->current.object, *found;
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = compound_want_search(c);
 	int err;
 
 	if (status)

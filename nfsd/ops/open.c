@@ -178,6 +178,13 @@ static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
 	enum nfsstat4 status = check_type(c->current.object);
 	int err;
 
+	/*
+	 * By name a special file is SYMLINK, too: clients then look it up, as they must (Linux
+	 * takes WRONG_TYPE for an I/O error). Who opens by handle knows what it is.
+	 */
+	if (status == NFS4ERR_SYMLINK && a->claim != CLAIM_NULL &&
+	    c->current.object->type != FILE_SYMLINK)
+		return NFS4ERR_WRONG_TYPE;
 	if (status != NFS4_OK)
 		return status;
 	err = open_object(c, a->access & OPEN4_SHARE_ACCESS_BOTH, &o->file);
@@ -279,7 +286,7 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 		return status == NFS4_OK ? open_current(c, a, o) : status;
 	}
 	if (status == NFS4_OK)
-		status = compound_want_directory(c);
+		status = compound_want_search(c);
 	if (status == NFS4_OK)
 		status = compound_check_name(c, &a->name, &name);
 	if (status == NFS4_OK)

@@ -261,7 +261,7 @@ static bool emit(void *arg, const struct dir_entry *entry)
 static enum nfsstat4 check_args(struct compound *c, const struct readdir_op_args *a)
 {
 	static const uint8_t zero[NFS4_VERIFIER_SIZE];
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = place_want_directory(&c->current);
 
 	if (status)
 		return status;

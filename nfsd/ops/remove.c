@@ -25,7 +25,7 @@ static enum nfsstat4 remove_run(struct compound *c, void *args)
 	struct object *dir = c->current.object;
 	struct dir_change change;
 	const char *name;
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = place_want_directory(&c->current);
 	int err;
 
 	if (!status)

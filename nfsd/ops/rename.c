@@ -17,19 +17,6 @@ static bool rename_decode(struct xdr_in *x, struct arena *arena, void *args)
 	return xdr_get_name(x, &a->from) && xdr_get_name(x, &a->to);
 }
 
-/* As compound_want_directory(), of the saved filehandle. */
-static enum nfsstat4 want_saved_directory(struct compound *c)
-{
-	switch (c->saved.object->type) {
-	case FILE_DIRECTORY:
-		return NFS4_OK;
-	case FILE_SYMLINK:
-		return c->minor ? NFS4ERR_SYMLINK : NFS4ERR_NOTDIR;
-	default:
-		return NFS4ERR_NOTDIR;
-	}
-}
-
 /*
  * A file onto a directory, or the reverse, is EXIST to the protocol; both parents are known to be
  * directories, so that is what the file system means.
@@ -55,10 +42,10 @@ static bool is_covered(struct compound *c, const struct place *dir, const char *
 static enum nfsstat4 check_args(struct compound *c, const struct rename_args *a, const char **from,
 				const char **to)
 {
-	enum nfsstat4 status = want_saved_directory(c);
+	enum nfsstat4 status = place_want_directory(&c->saved);
 
 	if (!status)
-		status = compound_want_directory(c);
+		status = place_want_directory(&c->current);
 	if (!status)
 		status = compound_check_name(c, &a->from, from);
 	if (!status)

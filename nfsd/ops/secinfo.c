@@ -89,7 +89,7 @@ static enum nfsstat4 secinfo_run(struct compound *c, void *args)
 	struct export *exp = c->current.export, *across;
 	struct object *dir = c->current.object, *found;
 	const char *name;
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = place_want_directory(&c->current);
 	int err;
 
 	if (!status)
@@ -117,7 +117,7 @@ static bool secinfo_no_name_decode(struct xdr_in *x, struct arena *arena, void *
 static enum nfsstat4 find_parent(struct compound *c, struct export **exp)
 {
 	struct object *dir = c->current.object, *found = NULL;
-	enum nfsstat4 status = compound_want_directory(c);
+	enum nfsstat4 status = place_want_directory(&c->current);
 	int err;
 
 	*exp = c->current.export;

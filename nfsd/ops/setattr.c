@@ -25,7 +25,7 @@ static enum nfsstat4 check_size_type(struct compound *c)
 	case FILE_REGULAR:
 		return NFS4_OK;
 	case FILE_DIRECTORY:
-		return NFS4ERR_ISDIR;
+		return c->minor == 0 ? NFS4ERR_ISDIR : NFS4ERR_INVAL;
 	default:
 		return NFS4ERR_INVAL;
 	}
