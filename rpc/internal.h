@@ -45,7 +45,7 @@
 #define MAX_PROGRAMS   8
 #define AUTH_BODY_MAX  400 /* RFC 5531 section 8.2 */
 #define CONN_AUTHS     4
-#define WORKER_CALLS   64 /* calls and buffers that a worker keeps for reuse */
+#define WORKER_CALLS   128 /* calls and buffers that a worker keeps for reuse */
 #define WORKER_BUFFERS 8
 #define SERVER_BIGS    16 /* big buffers that the server keeps for reuse */
 

@@ -35,7 +35,7 @@
 #define DIRECT_LEAST 8192  /* more left of a fragment than that: received in place */
 #define AS_SMALL     4096  /* first size of an assembly buffer */
 #define AS_BIG	     32768 /* bytes arrived from which on the record gets a big one */
-#define BATCH_MOST   128   /* replies of one batch before they are sent without waiting */
+#define BATCH_MOST   64	   /* replies of one batch before they are sent, in one sendmsg() */
 
 /* ---- life ---- */
 

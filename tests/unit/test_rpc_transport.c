@@ -14,7 +14,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* ---- helpers ---- */
@@ -873,6 +875,43 @@ static void unreadable_extent_closes(void **state)
 	fixture_stop(&f);
 }
 
+/* Pages that are not in memory are waited for by a thread without a loop. */
+static void cold_extent_gives_the_loop_away(void **state)
+{
+	char name[] = "cold-XXXXXX";
+	struct iovec iov;
+	struct fixture f;
+	struct bytes r = { 0 }, reply = { 0 };
+	uint8_t byte;
+	int fd, file = mkstemp(name);
+
+	assert_true(file >= 0);
+	unlink(name);
+	fixture_start(&f, 1, NULL);
+	make_file(&f, 3000000);
+	for (off_t at = 0; at < 3000000;)
+		assert_true(sendfile(file, f.file, &at, 3000000) > 0);
+	close(f.file);
+	f.file = file;
+	assert_int_equal(fsync(file), 0);
+	assert_int_equal(posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED), 0);
+	iov = (struct iovec){ &byte, 1 };
+
+	bool cold = preadv2(file, &iov, 1, 2500000, RWF_NOWAIT) < 0 && errno == EAGAIN;
+
+	fd = client_connect(&f);
+	put_read(&r, 1, 2000000, 1000000);
+	assert_true(client_exchange(fd, &r, &reply));
+	check_read(&reply, 1, 2000000, 1000000, 1000000);
+	if (cold)
+		assert_true(fixture_stats(&f).loops_given >= 1);
+	expect_null(fd, 2);
+	close(fd);
+	bytes_free(&r);
+	bytes_free(&reply);
+	fixture_stop(&f);
+}
+
 /* ---- limits ---- */
 
 static void three_connections(struct rpc_limits *l)
@@ -1513,6 +1552,47 @@ static void listening_errors(void **state)
 	fixture_stop(&f);
 }
 
+static enum rpc_verdict just_reply(struct rpc_call *call, void *ctx)
+{
+	return RPC_REPLY;
+}
+
+static void ipv6(void **state)
+{
+	struct rpc_program p = { .number = TEST_PROGRAM,
+				 .min_version = TEST_VERS_LO,
+				 .max_version = TEST_VERS_LO,
+				 .handle = just_reply };
+	struct sockaddr_in6 addr = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+	struct sockaddr_in addr4 = { .sin_family = AF_INET,
+				     .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_storage bound;
+	struct rpc_limits l;
+	struct rpc_server *s;
+	int fd, err;
+
+	rpc_limits_default(&l);
+	assert_int_equal(rpc_server_new(&l, 1, &s), 0);
+	assert_int_equal(rpc_server_add_program(s, &p), 0);
+	err = rpc_server_listen(s, (struct sockaddr *)&addr, sizeof(addr), &bound);
+	if (err) {
+		rpc_server_free(s);
+		skip();
+	}
+	assert_int_equal(rpc_server_start(s), 0);
+	assert_int_equal(rpc_server_add_program(s, &p), -EBUSY);
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&bound, sizeof(addr)), 0);
+	expect_null(fd, 1);
+	close(fd);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	addr4.sin_port = ((struct sockaddr_in6 *)&bound)->sin6_port;
+	assert_int_not_equal(connect(fd, (struct sockaddr *)&addr4, sizeof(addr4)), 0);
+	close(fd);
+	rpc_server_stop(s, 5);
+	rpc_server_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1540,6 +1620,7 @@ int main(void)
 		cmocka_unit_test(slow_reader_gets_everything),
 		cmocka_unit_test(extents_are_released_when_the_peer_goes),
 		cmocka_unit_test(unreadable_extent_closes),
+		cmocka_unit_test(cold_extent_gives_the_loop_away),
 		cmocka_unit_test(connection_limit),
 		cmocka_unit_test(calls_per_connection),
 		cmocka_unit_test(memory_per_connection),
@@ -1556,6 +1637,7 @@ int main(void)
 		cmocka_unit_test(stop_under_load),
 		cmocka_unit_test(never_started),
 		cmocka_unit_test(listening_errors),
+		cmocka_unit_test(ipv6),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
