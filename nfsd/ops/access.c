@@ -35,6 +35,28 @@ static const struct access_meaning of_file[] = {
 	{ 0 },
 };
 
+/* Devices, pipes and sockets are the client's own: writing to them does not write here. */
+static const struct access_meaning of_special[] = {
+	{ ACCESS4_READ, ACCESS_READ, false },
+	{ ACCESS4_MODIFY, ACCESS_WRITE, false },
+	{ ACCESS4_EXTEND, ACCESS_WRITE, false },
+	{ ACCESS4_EXECUTE, ACCESS_EXECUTE, false },
+	{ 0 },
+};
+
+static const struct access_meaning *meanings(enum file_type type)
+{
+	switch (type) {
+	case FILE_DIRECTORY:
+		return of_directory;
+	case FILE_REGULAR:
+	case FILE_SYMLINK:
+		return of_file;
+	default:
+		return of_special;
+	}
+}
+
 static bool access_decode(struct xdr_in *x, struct arena *arena, void *args)
 {
 	struct access_args *a = args;
@@ -46,7 +68,7 @@ static enum nfsstat4 access_run(struct compound *c, void *args)
 {
 	const struct access_args *a = args;
 	struct object *obj = c->current.object;
-	const struct access_meaning *table = obj->type == FILE_DIRECTORY ? of_directory : of_file;
+	const struct access_meaning *table = meanings(obj->type);
 	bool writable = compound_want_writable(c) == NFS4_OK;
 	unsigned needed = 0, have = 0;
 	uint32_t supported = 0, granted = 0;

@@ -104,22 +104,16 @@ static enum nfsstat4 copy(const struct copy_args *a, const struct io_pair *pair,
 	if (backend->clone && backend->clone(pair->source, a->source_offset, pair->target,
 					     a->target_offset, len) == 0)
 		return NFS4_OK;
-	blocking_section();
 	return status_from_errno(
 	    copy_bytes(backend, pair, a->source_offset, a->target_offset, len, copied));
 }
 
-static void put_result(struct compound *c, uint64_t copied)
+static void put_result(struct xdr_out *x, uint64_t copied, const uint8_t *verifier)
 {
-	struct xdr_out *x = reply_of(c);
-	struct backend_export *exp = c->current.export->backend;
-	uint8_t verifier[BACKEND_VERIFIER_LEN];
-
-	exp->backend->write_verifier(exp, verifier);
 	xdr_put_u32(x, 0); /* no callback: it is done */
 	xdr_put_u64(x, copied);
 	xdr_put_u32(x, UNSTABLE4);
-	xdr_put_fixed(x, verifier, sizeof(verifier));
+	xdr_put_fixed(x, verifier, BACKEND_VERIFIER_LEN);
 	xdr_put_bool(x, true); /* consecutive */
 	xdr_put_bool(x, true); /* synchronous */
 }
@@ -127,6 +121,8 @@ static void put_result(struct compound *c, uint64_t copied)
 static enum nfsstat4 copy_run(struct compound *c, void *args)
 {
 	struct copy_args *a = args;
+	struct backend_export *exp = c->current.export->backend;
+	uint8_t verifier[BACKEND_VERIFIER_LEN];
 	struct io_pair pair;
 	uint64_t copied;
 	enum nfsstat4 status;
@@ -136,10 +132,12 @@ static enum nfsstat4 copy_run(struct compound *c, void *args)
 	status = io_pair_open(c, &a->source_id, &a->target_id, &pair);
 	if (status)
 		return status;
+	/* Before the copy: should data be lost from now on, the verifier of COMMIT differs. */
+	exp->backend->write_verifier(exp, verifier);
 	status = copy(a, &pair, &copied);
 	io_pair_close(&pair);
 	if (!status)
-		put_result(c, copied);
+		put_result(reply_of(c), copied, verifier);
 	return status;
 }
 

@@ -11,6 +11,9 @@
 
 #define RPCSEC_GSS 6u
 
+/* What compound_set_current() accepts of enum export_sec. */
+#define SERVED_FLAVORS SEC_SYS
+
 struct no_name_args {
 	uint32_t style; /* enum secinfo_style4 */
 };
@@ -53,15 +56,20 @@ static bool put_flavor(struct xdr_out *x, uint8_t sec)
 	}
 }
 
-/* secinfo4<>, the most preferred flavor first. */
+/*
+ * secinfo4<>, the most preferred flavor first. Of several, those that requests cannot use yet are
+ * left out: a client would try them in vain. Where there are no others it learns what is missing.
+ */
 static void put_flavors(struct xdr_out *x, const struct export_options *options)
 {
 	size_t count_at = x->len;
 	uint32_t count = 0;
+	bool any_served = options->sec_flavors & SERVED_FLAVORS;
 
 	xdr_put_u32(x, 0);
 	for (unsigned i = 0; i < EXPORT_NSEC && options->sec_order[i]; i++)
-		count += put_flavor(x, options->sec_order[i]);
+		if (!any_served || (options->sec_order[i] & SERVED_FLAVORS))
+			count += put_flavor(x, options->sec_order[i]);
 	xdr_patch_u32(x, count_at, count);
 }
 

@@ -506,6 +506,21 @@ void make_file(const char *path, const char *name, const void *data, size_t len)
 	object_unref(dir);
 }
 
+void make_fifo(const char *path, const char *name)
+{
+	struct object *dir = object_at(path), *obj;
+	struct create_args args = {
+		.type = FILE_FIFO,
+		.attrs = { .mask = ATTR_SET_MODE, .mode = 0666 },
+		.mode = CREATE_GUARDED,
+	};
+	struct dir_change change;
+
+	assert_int_equal(dir->backend->create(dir, cred_root(), name, &args, &change, &obj), 0);
+	object_unref(obj);
+	object_unref(dir);
+}
+
 void write_block(const char *path, uint64_t offset, const void *data, uint32_t len)
 {
 	struct exchange *e = begin(0);

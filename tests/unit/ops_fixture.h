@@ -84,6 +84,8 @@ void make_dir(const char *path, const char *name);
 void make_link(const char *path, const char *name, const char *target);
 /* A regular file with that content, made at the backend as `caller`. */
 void make_file(const char *path, const char *name, const void *data, size_t len);
+/* The same for a FIFO: also where the protocol may not, on a read-only export. */
+void make_fifo(const char *path, const char *name);
 /* WRITE with the anonymous stateid. */
 void write_block(const char *path, uint64_t offset, const void *data, uint32_t len);
 uint64_t attr_u64(const char *path, unsigned attr);

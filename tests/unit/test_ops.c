@@ -293,6 +293,9 @@ static void access_bits_by_type(void **state)
 	expect_access("data/file", 0xffffffc0u, 0, 0);
 	expect_access("data/file", 0, 0, 0);
 	expect_access("data/inner/ro", all, dir, ACCESS4_READ | ACCESS4_LOOKUP);
+	/* A pipe is the client's own: the export being read-only does not matter. */
+	make_fifo("data/inner/ro", "fifo");
+	expect_access("data/inner/ro/fifo", all, file, file & ~ACCESS4_EXECUTE);
 }
 
 /* ---- CREATE ---- */
@@ -1047,13 +1050,14 @@ static void expect_range_op(const char *path, uint32_t opnum, uint64_t offset, u
 static void allocate(void **state)
 {
 	make_file("data", "file", "12345", 5);
+	make_fifo("data/inner/ro", "fifo");
 	expect_range_op("data/file", OP_ALLOCATE, 0, 100000, NFS4_OK);
 	assert_int_equal(attr_u64("data/file", FATTR4_SIZE), 100000);
 	expect_range_op("data/file", OP_ALLOCATE, 0, 0, NFS4ERR_INVAL);
 	expect_range_op("data/file", OP_ALLOCATE, INT64_MAX, 1, NFS4ERR_FBIG);
 	expect_range_op("data/file", OP_ALLOCATE, 1, NFS4_UINT64_MAX, NFS4ERR_FBIG);
-	expect_range_op("data", OP_ALLOCATE, 0, 1, NFS4ERR_WRONG_TYPE);
-	expect_range_op("data/inner", OP_DEALLOCATE, 0, 1, NFS4ERR_WRONG_TYPE);
+	expect_range_op("data", OP_ALLOCATE, 0, 1, NFS4ERR_ISDIR);
+	expect_range_op("data/inner/ro/fifo", OP_DEALLOCATE, 0, 1, NFS4ERR_WRONG_TYPE);
 }
 
 static void deallocate(void **state)
