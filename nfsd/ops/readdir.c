@@ -47,6 +47,7 @@ struct listing {
 	size_t end;	   /* xdr_out_total() may not exceed it */
 	uint64_t dircount; /* what is left of it */
 	bool want_attr;	   /* entries come with their attributes */
+	bool junctions;	   /* entries may be covered by other exports, and it matters */
 	bool need_object;  /* attributes of file systems are asked for */
 	unsigned entries;
 	bool full;		     /* an entry did not fit */
@@ -191,7 +192,7 @@ static struct entry_view view_entry(struct listing *l, const struct dir_entry *e
 		v.hidden = true;
 		return v;
 	}
-	if (!here->has_junctions || entry->error)
+	if (!l->junctions || entry->error)
 		return v;
 	v.covering = export_set_cross_handle(c->exports, here, &entry->handle);
 	if (v.covering)
@@ -293,14 +294,20 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 		.need_object = attr_intersects(&wanted, attr_of_file_system()),
 		.src = { .c = c, .export = dir->export, .options = dir->options },
 	};
+	/*
+	 * What is known without a look at the object is the same for a covered directory, so
+	 * handles are not needed to find out; but in the pseudo file system some entries are left
+	 * out.
+	 */
+	l->junctions = dir->export->has_junctions && (l->want_attr || !dir->export->entry);
 	/* The two words behind the entries are counted already. */
 	l->end = xdr_out_total(l->x) + (a->maxcount < room ? a->maxcount : room) - 8;
 
 	*rd = (struct readdir_args){
 		.cookie = a->cookie,
 		.want_attr = l->want_attr,
-		.want_handle = dir->export->has_junctions || l->need_object ||
-			       attr_test(&wanted, FATTR4_FILEHANDLE),
+		.want_handle =
+		    l->junctions || l->need_object || attr_test(&wanted, FATTR4_FILEHANDLE),
 		.emit = emit,
 		.arg = l,
 	};
