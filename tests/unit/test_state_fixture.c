@@ -46,11 +46,13 @@ void fixture_init(struct fixture *f, void (*change)(struct state_config *c))
 	if (change)
 		change(&config);
 	assert_int_equal(state_new(&config, &f->s), 0);
+	f->config = config;
 }
 
 void fixture_end(struct fixture *f)
 {
 	state_free(f->s);
+	state_free(f->twin);
 	assert_int_equal(files_live, 0);
 }
 
@@ -102,12 +104,23 @@ static void note_effect(void *arg, const struct state_effect *e)
 	}
 }
 
+static void run_twin(struct fixture *f, const struct state_command *cmd)
+{
+	struct state_result result;
+
+	memset(&result, 0xa5, sizeof(result));
+	state_apply(f->twin, cmd, &result, NULL);
+	assert_memory_equal(&result, &f->r, sizeof(result));
+}
+
 enum nfsstat4 run(struct fixture *f, const struct state_command *cmd)
 {
 	struct state_effects effects = { note_effect, f };
 
 	memset(&f->r, 0xa5, sizeof(f->r));
 	state_apply(f->s, cmd, &f->r, &effects);
+	if (f->twin)
+		run_twin(f, cmd);
 	return f->r.status;
 }
 

@@ -20,7 +20,10 @@
 
 struct fixture {
 	struct state *s;
+	/* Another node: every command is applied there, too, and must have the same result. */
+	struct state *twin;
 	struct state_result r;
+	struct state_config config;
 	uint64_t now_ns;
 	/* Effects since the last fixture_forget_effects(). */
 	unsigned nfreed, nsessions_gone, nclients_gone;

@@ -287,6 +287,9 @@ static void test_sequence_uncached(void **state)
 	assert_ok(sequence(f, seq(&session, 3, 2, false), &use));
 	state_sequence_end(f->s, &use, "sequence only", 13);
 	assert_replay(f, &session, 3, 2, "sequence only");
+	/* An older reply is not taken for that of an uncached request. */
+	request(f, &session, 3, 3, NULL);
+	assert_status(sequence(f, seq(&session, 3, 3, false), &use), NFS4ERR_RETRY_UNCACHED_REP);
 }
 
 static void test_sequence_in_progress(void **state)
