@@ -186,6 +186,8 @@ void rpc_server_free(struct rpc_server *s)
 	if (!s)
 		return;
 	listeners_close(s);
+	/* Memory that becomes free wakes nobody any more. */
+	atomic_store(&s->starved, false);
 	for (unsigned i = 0; i < s->nloops; i++)
 		loop_free(s->loops[i]);
 	rxbuf_pool_free(s, s->bigs);

@@ -809,7 +809,8 @@ void conn_attend(struct worker *w, struct rpc_conn *c)
 
 void conn_recheck(struct rpc_conn *c)
 {
-	if (atomic_load(&c->paused))
+	if (atomic_load(&c->paused) && !atomic_load(&c->close_asked) && !c->failed &&
+	    !c->loop->draining)
 		unpause(c);
 }
 
