@@ -63,7 +63,9 @@ int vfs_getattr(struct object *base, struct attr *out)
 	out->change = vfs_change(obj->mount->granularity, &out->ctime, before);
 	out->fsid_major = obj->fsid_major;
 	out->fsid_minor = obj->fsid_minor;
-	if (obj->mount->below && (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+	if (obj->covered_fileid)
+		out->mounted_on_fileid = obj->covered_fileid;
+	else if (obj->mount->below && (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT))
 		out->mounted_on_fileid = obj->mount->covered_fileid;
 	if (unlikely(sx.stx_nlink == 0))
 		atomic_store_explicit(&obj->unlinked, true, memory_order_relaxed);
@@ -228,17 +230,23 @@ int vfs_setattr(struct object *base, struct file *file, const struct cred *cred,
 		const struct attr_set *set, uint32_t *done)
 {
 	struct vfs_object *obj = vfs_object(base);
-	int err, settled, write_fd = file ? vfs_file(file)->fd : -1;
+	int err, settled, write_fd = -1;
 
 	*done = 0;
 	if ((set->mask & ATTR_SET_SIZE) && base->type != FILE_REGULAR)
 		return base->type == FILE_DIRECTORY ? -EISDIR : -EINVAL;
 	if ((set->mask & ATTR_SET_MODE) && base->type == FILE_SYMLINK)
 		return -EOPNOTSUPP;
+	if (file && (set->mask & ATTR_SET_SIZE)) {
+		write_fd = vfs_file_get(vfs_file(file));
+		if (write_fd < 0)
+			return write_fd;
+	}
 	err = vfs_assume(cred);
-	if (err)
-		return err;
-	err = vfs_apply(vfs_object_export(obj), obj->fd, write_fd, set, done);
+	if (!err)
+		err = vfs_apply(vfs_object_export(obj), obj->fd, write_fd, set, done);
+	if (write_fd >= 0)
+		vfs_file_put(vfs_file(file));
 	settled = *done ? vfs_settle(obj) : 0;
 	return err ? err : settled;
 }

@@ -88,9 +88,8 @@ static int nowait(const struct vfs_file *f)
  * One byte more than is wanted tells whether the file ends, at no cost when all is in
  * memory.
  */
-static int read_buffer(const struct vfs_file *f, uint64_t offset, struct payload_out *out)
+static int read_buffer(const struct vfs_file *f, int fd, uint64_t offset, struct payload_out *out)
 {
-	int fd = f->fd;
 	uint8_t behind;
 	struct iovec iov[2] = { { out->buf, out->cap }, { &behind, 1 } };
 	ssize_t n = preadv2(fd, iov, 2, (off_t)offset, nowait(f));
@@ -126,32 +125,33 @@ static int read_buffer(const struct vfs_file *f, uint64_t offset, struct payload
 	return 0;
 }
 
-static bool in_memory(const struct vfs_file *f, uint64_t offset)
+static bool in_memory(const struct vfs_file *f, int fd, uint64_t offset)
 {
 	uint8_t byte;
 	struct iovec iov = { &byte, 1 };
 
-	return preadv2(f->fd, &iov, 1, (off_t)offset, nowait(f)) == 1;
+	return preadv2(fd, &iov, 1, (off_t)offset, nowait(f)) == 1;
 }
 
 static void release_file(void *arg)
 {
+	vfs_file_put(vfs_file(arg));
 	file_unref(arg);
 }
 
 /* An extent to be sent from the page cache; false: better read into the buffer. */
-static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out *out)
+static bool read_extent(struct vfs_file *f, int fd, uint64_t offset, struct payload_out *out)
 {
 	uint64_t size, len;
 
-	if (size_of(f->fd, &size) < 0 || offset >= size)
+	if (size_of(fd, &size) < 0 || offset >= size)
 		return false;
 	len = size - offset < out->cap ? size - offset : out->cap;
 	/* Sending must not wait for the disk: a cold extent is read here, where that is announced.
 	 */
-	if (len == 0 || !in_memory(f, offset) || !in_memory(f, offset + len - 1))
+	if (len == 0 || !in_memory(f, fd, offset) || !in_memory(f, fd, offset + len - 1))
 		return false;
-	out->fd = f->fd;
+	out->fd = fd;
 	out->offset = (off_t)offset;
 	out->filled = (size_t)len;
 	out->eof = offset + len >= size;
@@ -163,6 +163,7 @@ static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out 
 int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 {
 	struct vfs_file *f = vfs_file(base);
+	int fd, err;
 
 	if (!(base->access & ACCESS_READ))
 		return -EBADF;
@@ -172,11 +173,14 @@ int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 		out->eof = true;
 		return 0;
 	}
-	if (out->fd_wanted && read_extent(f, offset, out))
-		return 0;
-	if (!out->buf)
-		return -EAGAIN;
-	return read_buffer(f, offset, out);
+	fd = vfs_file_get(f);
+	if (fd < 0)
+		return fd;
+	if (out->fd_wanted && read_extent(f, fd, offset, out))
+		return 0; /* whoever releases the extent puts the descriptor */
+	err = out->buf ? read_buffer(f, fd, offset, out) : -EAGAIN;
+	vfs_file_put(f);
+	return err;
 }
 
 /* ---- the write verifier ---- */
@@ -389,7 +393,7 @@ static int write_stable(int fd, uint64_t offset, const struct payload_in *in, en
 	return 0;
 }
 
-static int write_unstable(struct vfs_file *f, uint64_t offset, const struct payload_in *in,
+static int write_unstable(struct vfs_file *f, int fd, uint64_t offset, const struct payload_in *in,
 			  size_t *written)
 {
 	struct vfs_object *obj = vfs_object(f->base.object);
@@ -400,7 +404,7 @@ static int write_unstable(struct vfs_file *f, uint64_t offset, const struct payl
 		return err;
 	err = vfs_assume(f->cred);
 	if (!err) {
-		n = write_payload(f->fd, offset, in, 0);
+		n = write_payload(fd, offset, in, 0);
 		if (n < 0)
 			err = (int)n;
 		else
@@ -414,7 +418,7 @@ int vfs_write(struct file *base, uint64_t offset, const struct payload_in *in, e
 	      size_t *written)
 {
 	struct vfs_file *f = vfs_file(base);
-	int err;
+	int fd, err;
 
 	if (!(base->access & ACCESS_WRITE))
 		return -EBADF;
@@ -424,45 +428,60 @@ int vfs_write(struct file *base, uint64_t offset, const struct payload_in *in, e
 		*written = 0;
 		return 0;
 	}
-	if (*how == UNSTABLE)
-		return write_unstable(f, offset, in, written);
-	err = vfs_assume(f->cred);
-	return err ? err : write_stable(f->fd, offset, in, *how, written);
+	fd = vfs_file_get(f);
+	if (fd < 0)
+		return fd;
+	if (*how == UNSTABLE) {
+		err = write_unstable(f, fd, offset, in, written);
+	} else {
+		err = vfs_assume(f->cred);
+		if (!err)
+			err = write_stable(fd, offset, in, *how, written);
+	}
+	vfs_file_put(f);
+	return err;
 }
 
 /* ---- the optional operations ---- */
 
-static int lseek_to(int fd, uint64_t offset, int whence, uint64_t *found)
-{
-	off_t at = lseek(fd, (off_t)offset, whence);
-
-	if (at < 0)
-		return -errno;
-	*found = (uint64_t)at;
-	return 0;
-}
-
 int vfs_seek(struct file *base, uint64_t offset, bool hole, uint64_t *found)
 {
+	struct vfs_file *f = vfs_file(base);
+	int fd, err = 0;
+	off_t at;
+
 	if (past_end(offset))
 		return -ENXIO;
-	return lseek_to(vfs_file(base)->fd, offset, hole ? SEEK_HOLE : SEEK_DATA, found);
+	fd = vfs_file_get(f);
+	if (fd < 0)
+		return fd;
+	at = lseek(fd, (off_t)offset, hole ? SEEK_HOLE : SEEK_DATA);
+	if (at < 0)
+		err = -errno;
+	else
+		*found = (uint64_t)at;
+	vfs_file_put(f);
+	return err;
 }
 
 static int change_space(struct file *base, int mode, uint64_t offset, uint64_t len)
 {
 	struct vfs_file *f = vfs_file(base);
-	int err;
+	int fd, err;
 
 	if (offset > INT64_MAX || len > INT64_MAX - offset)
 		return -EFBIG;
+	fd = vfs_file_get(f);
+	if (fd < 0)
+		return fd;
 	err = vfs_assume(f->cred);
-	if (err)
-		return err;
-	blocking_section();
-	if (fallocate(f->fd, mode, (off_t)offset, (off_t)len) < 0)
-		return -errno;
-	return vfs_settle(vfs_object(base->object));
+	if (!err) {
+		blocking_section();
+		if (fallocate(fd, mode, (off_t)offset, (off_t)len) < 0)
+			err = -errno;
+	}
+	vfs_file_put(f);
+	return err ? err : vfs_settle(vfs_object(base->object));
 }
 
 int vfs_allocate(struct file *base, uint64_t offset, uint64_t len)
@@ -506,29 +525,52 @@ static ssize_t copy_range(int from, uint64_t from_offset, int to, uint64_t to_of
 	return -errno;
 }
 
+/* The descriptors of two files for use; -errno and neither. */
+static int get_both(struct file *from, struct file *to, int *from_fd, int *to_fd)
+{
+	*from_fd = vfs_file_get(vfs_file(from));
+	if (*from_fd < 0)
+		return *from_fd;
+	*to_fd = vfs_file_get(vfs_file(to));
+	if (*to_fd < 0)
+		vfs_file_put(vfs_file(from));
+	return *to_fd < 0 ? *to_fd : 0;
+}
+
+static void put_both(struct file *from, struct file *to)
+{
+	vfs_file_put(vfs_file(from));
+	vfs_file_put(vfs_file(to));
+}
+
 int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
 	     uint64_t len, uint64_t *copied)
 {
 	struct vfs_object *obj = vfs_object(to->object);
 	size_t bytes = len < SSIZE_MAX ? (size_t)len : SSIZE_MAX;
+	int from_fd, to_fd, err;
 	ssize_t n;
-	int err;
 
 	if (from_offset > INT64_MAX || to_offset > INT64_MAX || len > INT64_MAX - to_offset)
 		return -EFBIG;
-	err = unstable_begin(obj);
+	err = get_both(from, to, &from_fd, &to_fd);
 	if (err)
 		return err;
+	err = unstable_begin(obj);
+	if (err)
+		goto out;
 	err = vfs_assume(vfs_file(to)->cred);
 	if (!err) {
 		blocking_section();
-		n = copy_range(vfs_file(from)->fd, from_offset, vfs_file(to)->fd, to_offset, bytes);
+		n = copy_range(from_fd, from_offset, to_fd, to_offset, bytes);
 		if (n < 0)
 			err = (int)n;
 		else
 			*copied = (uint64_t)n;
 	}
 	unstable_end(obj);
+out:
+	put_both(from, to);
 	return err;
 }
 
@@ -536,17 +578,21 @@ int vfs_clone(struct file *from, uint64_t from_offset, struct file *to, uint64_t
 	      uint64_t len)
 {
 	struct file_clone_range range = {
-		.src_fd = vfs_file(from)->fd,
 		.src_offset = from_offset,
 		.src_length = len,
 		.dest_offset = to_offset,
 	};
-	int err = vfs_assume(vfs_file(to)->cred);
+	int from_fd, to_fd, err = get_both(from, to, &from_fd, &to_fd);
 
 	if (err)
 		return err;
-	blocking_section();
-	if (ioctl(vfs_file(to)->fd, FICLONERANGE, &range) < 0)
-		return -errno;
-	return vfs_settle(vfs_object(to->object));
+	range.src_fd = from_fd;
+	err = vfs_assume(vfs_file(to)->cred);
+	if (!err) {
+		blocking_section();
+		if (ioctl(to_fd, FICLONERANGE, &range) < 0)
+			err = -errno;
+	}
+	put_both(from, to);
+	return err ? err : vfs_settle(vfs_object(to->object));
 }

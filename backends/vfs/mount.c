@@ -19,6 +19,8 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/btrfs.h>
+#include <linux/btrfs_tree.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <stdio.h>
@@ -107,6 +109,25 @@ void vfs_fsid(const struct vfs_mount *mount, int fd, dev_t dev, uint64_t *major_
 		*minor_out = fsid_value(&st);
 	else
 		*minor_out = dev;
+}
+
+uint64_t vfs_subvolume(const struct vfs_mount *mount, int fd, dev_t dev, uint64_t ino)
+{
+	struct btrfs_ioctl_ino_lookup_args args = { .objectid = BTRFS_FIRST_FREE_OBJECTID };
+	struct vfs_fd_name name = vfs_fd_name(fd);
+	uint64_t id = 0;
+	int dir;
+
+	if (likely(dev == mount->dev) || mount->fs_type != BTRFS_SUPER_MAGIC ||
+	    ino != BTRFS_FIRST_FREE_OBJECTID || vfs_assume_privileged() < 0)
+		return 0;
+	dir = openat(vfs_proc_fd(), name.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return 0;
+	if (ioctl(dir, BTRFS_IOC_INO_LOOKUP, &args) == 0)
+		id = args.treeid;
+	close(dir);
+	return id;
 }
 
 static void mount_free(struct vfs_mount *m)

@@ -254,7 +254,9 @@ bool vfs_shed(struct vfs_export *exp)
 	}
 	if (n > 0)
 		return true;
-	/* Only objects with unstable writes are left. */
+	/* Only objects in use, and those with unstable writes, are left. */
+	if (vfs_files_park(exp, 16) > 0)
+		return true;
 	return export_commit_idle(exp, 1) > 0 && export_evict(exp, 4, false, false) > 0;
 }
 
@@ -281,6 +283,13 @@ static void keep_bounds(struct vfs_export *exp, const struct vfs_shard *s)
 		mutex_unlock(&t->lock);
 	}
 	destroy_all(&evicted);
+}
+
+void vfs_trim(struct vfs_export *exp)
+{
+	export_commit_idle(exp, UINT32_MAX);
+	export_evict(exp, UINT32_MAX, true, false);
+	vfs_mounts_trim(exp);
 }
 
 static void *trim(void *unused)
@@ -522,7 +531,7 @@ static int object_new(struct vfs_export *exp, int fd, struct vfs_mount *m,
 	struct vfs_object *obj;
 	struct statx sx;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_NLINK, &sx) < 0)
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE | STATX_NLINK | STATX_INO, &sx) < 0)
 		return -errno;
 	obj = calloc(1, sizeof(*obj));
 	if (!obj)
@@ -542,6 +551,7 @@ static int object_new(struct vfs_export *exp, int fd, struct vfs_mount *m,
 	mutex_init(&obj->commit_lock);
 	list_init(&obj->link);
 	obj->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	obj->covered_fileid = vfs_subvolume(m, fd, obj->dev, sx.stx_ino);
 	vfs_fsid(m, fd, obj->dev, &obj->fsid_major, &obj->fsid_minor);
 	*out = obj;
 	return 0;
@@ -653,9 +663,11 @@ static int open_handle(struct vfs_export *exp, const struct vfs_mount *m, const 
 
 		if (fd >= 0)
 			return fd;
-		/* What the kernel says of an inode that is going just now. */
-		if (errno == ENOMEM && attempt < 8)
+		/* The kernel says so also while the inode number is being used for a new file. */
+		if (errno == ENOMEM && attempt < 8) {
+			nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
 			continue;
+		}
 		if (errno == ENOENT)
 			return -ESTALE;
 		if (errno == EINVAL)

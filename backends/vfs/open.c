@@ -34,6 +34,7 @@ static int open_flags(unsigned access)
 static int file_new(struct vfs_object *obj, int fd, const struct cred *cred, unsigned access,
 		    struct file **out)
 {
+	struct vfs_export *exp = vfs_object_export(obj);
 	struct vfs_file *f = malloc(sizeof(*f));
 
 	if (!f)
@@ -41,20 +42,108 @@ static int file_new(struct vfs_object *obj, int fd, const struct cred *cred, uns
 	f->base.object = object_ref(&obj->base);
 	f->base.access = access & (ACCESS_READ | ACCESS_WRITE);
 	f->base.refs = 1;
-	f->fd = fd;
 	f->cred = cred_ref(cred);
+	f->users = 0;
+	f->fd = fd;
+	mutex_init(&f->lock);
+	mutex_lock(&exp->files_lock);
+	list_push_back(&exp->files, &f->link);
+	mutex_unlock(&exp->files_lock);
 	*out = &f->base;
 	return 0;
 }
 
 void vfs_file_free(struct file *base)
 {
+	struct vfs_export *exp = vfs_export(base->object->export);
 	struct vfs_file *f = vfs_file(base);
 
-	close(f->fd);
+	mutex_lock(&exp->files_lock);
+	list_remove(&f->link);
+	mutex_unlock(&exp->files_lock);
+	if (f->fd >= 0)
+		close(f->fd);
+	mutex_destroy(&f->lock);
 	cred_unref(f->cred);
 	object_unref(base->object);
 	free(f);
+}
+
+/* Opens a parked file's descriptor again. */
+static int unpark(struct vfs_file *f)
+{
+	struct vfs_object *obj = vfs_object(f->base.object);
+	int fd, err;
+
+	mutex_lock(&f->lock);
+	if (atomic_load(&f->users) & VFS_PARKED) {
+		err = vfs_assume_privileged();
+		fd = err ? err
+			 : vfs_reopen(vfs_object_export(obj), obj->fd, open_flags(f->base.access));
+		if (fd < 0) {
+			atomic_fetch_sub(&f->users, 1);
+			mutex_unlock(&f->lock);
+			return fd;
+		}
+		f->fd = fd;
+		atomic_fetch_and(&f->users, ~VFS_PARKED);
+	}
+	mutex_unlock(&f->lock);
+	return f->fd;
+}
+
+int vfs_file_get(struct vfs_file *f)
+{
+	if (unlikely(atomic_fetch_add(&f->users, 1) & VFS_PARKED))
+		return unpark(f);
+	return f->fd;
+}
+
+void vfs_file_put(struct vfs_file *f)
+{
+	atomic_fetch_sub(&f->users, 1);
+}
+
+static bool park(struct vfs_file *f)
+{
+	uint32_t unused = 0;
+	bool parked;
+
+	/* Somebody else, maybe the caller, is about to open it again: not the one to take. */
+	if (!mutex_trylock(&f->lock))
+		return false;
+	parked = atomic_compare_exchange_strong(&f->users, &unused, VFS_PARKED);
+	if (parked) {
+		close(f->fd);
+		f->fd = -1;
+	}
+	mutex_unlock(&f->lock);
+	return parked;
+}
+
+unsigned vfs_files_park(struct vfs_export *exp, unsigned max)
+{
+	struct vfs_file *f, *tmp;
+	struct list tried;
+	unsigned n = 0;
+
+	list_init(&tried);
+	mutex_lock(&exp->files_lock);
+	list_for_each_safe (f, tmp, &exp->files, link) {
+		if (n == max)
+			break;
+		/* The next round begins with others. */
+		list_remove(&f->link);
+		list_push_back(&tried, &f->link);
+		if (park(f))
+			n++;
+	}
+	while ((f = list_first(&tried, struct vfs_file, link))) {
+		list_remove(&f->link);
+		list_push_back(&exp->files, &f->link);
+	}
+	mutex_unlock(&exp->files_lock);
+	return n;
 }
 
 static int not_regular(const struct object *obj)

@@ -43,6 +43,8 @@ static int export_new(const struct export_params *params, struct vfs_export **ou
 	exp->sync = !params->async;
 	exp->verifier = random_u64();
 	list_init(&exp->registered);
+	list_init(&exp->files);
+	mutex_init(&exp->files_lock);
 	*out = exp;
 	return 0;
 }

@@ -84,6 +84,9 @@ struct vfs_export {
 	int mountinfo;	    /* polled to learn that mounts have changed; -1: unused */
 	bool rescan;	    /* under mounts_lock: a mount that exists may be missing here */
 
+	struct mutex files_lock;
+	struct list files; /* under files_lock: open files, those opened last at the end */
+
 	struct vfs_shard shards[VFS_SHARDS];
 	_Atomic uint32_t cached; /* objects in the table */
 
@@ -99,6 +102,7 @@ struct vfs_object {
 	struct vfs_mount *mount; /* a reference */
 	int fd;			 /* O_PATH */
 	dev_t dev;
+	uint64_t covered_fileid; /* of a btrfs subvolume's root, its number in the parent; else 0 */
 	uint64_t fsid_major, fsid_minor;
 	uint64_t hash;
 	struct backend_handle handle;
@@ -119,11 +123,25 @@ struct vfs_object {
 	int sync_fd; /* under lock; closed under commit_lock as well; -1: none */
 };
 
+/*
+ * An open file. Its descriptor may be closed while nobody uses it, if descriptors run out, and is
+ * opened again without asking for permission: the OPEN was the permission. The object's own
+ * descriptor keeps the file, even one without a name, so what is opened again is the same file.
+ *
+ * `users` counts those who use fd; VFS_PARKED in it says that fd is closed. It goes from 0 to
+ * VFS_PARKED and back only under `lock`.
+ */
+#define VFS_PARKED (1u << 31)
+
 struct vfs_file {
 	struct file base;
 	/* immutable */
-	int fd;
 	const struct cred *cred; /* the opener, a reference */
+
+	_Atomic uint32_t users;
+	int fd; /* constant while users has no VFS_PARKED */
+	struct mutex lock;
+	struct list link; /* vfs_export.files */
 };
 
 static inline struct vfs_object *vfs_object(struct object *obj)
@@ -183,6 +201,9 @@ void vfs_mounts_trim(struct vfs_export *exp);
 /* The fsid of what `fd` is on: the mount's, or within it (btrfs) a subvolume's own. */
 void vfs_fsid(const struct vfs_mount *mount, int fd, dev_t dev, uint64_t *major, uint64_t *minor);
 
+/* The number that a btrfs subvolume with `fd` as its root has in its parent directory; else 0. */
+uint64_t vfs_subvolume(const struct vfs_mount *mount, int fd, dev_t dev, uint64_t ino);
+
 /* ---- object.c ---- */
 
 int vfs_table_init(struct vfs_export *exp, unsigned max_cached);
@@ -198,6 +219,11 @@ int vfs_object_from_fd(struct vfs_export *exp, int fd, struct vfs_object **out);
 int vfs_object_at(struct vfs_export *exp, int dir_fd, const char *name, struct vfs_object **out);
 /* The handle of `name` in `dir_fd`, with the thread's identity, without making an object. */
 int vfs_handle_at(struct vfs_export *exp, int dir_fd, const char *name, struct backend_handle *out);
+/*
+ * What the trimming thread does from time to time: evicts what nobody has asked for since the last
+ * time, and mounts that nothing is left of.
+ */
+void vfs_trim(struct vfs_export *exp);
 /* Closes idle objects because descriptors have run out; false when there are none. */
 bool vfs_shed(struct vfs_export *exp);
 /* The object lost a name: if it was the last, it is not to be cached any longer. */
@@ -272,6 +298,11 @@ int vfs_open_create(struct object *dir, const struct cred *cred, const char *nam
 		    const struct create_args *args, struct dir_change *change, bool *created,
 		    struct object **out_obj, struct file **out_file);
 void vfs_file_free(struct file *file);
+/* The file's descriptor, for use until vfs_file_put(); -errno. */
+int vfs_file_get(struct vfs_file *file);
+void vfs_file_put(struct vfs_file *file);
+/* Closes the descriptors of up to `max` files that nobody uses just now; how many. */
+unsigned vfs_files_park(struct vfs_export *exp, unsigned max);
 
 /* ---- file.c ---- */
 
