@@ -1296,6 +1296,15 @@ bool status_is_valid(uint32_t minor, uint32_t op, uint32_t status)
 	/* Section 18.35.4, case 9 of RFC 8881; the table has forgotten it. */
 	if (op == OP_EXCHANGE_ID && status == NFS4ERR_PERM)
 		return true;
+	/*
+	 * Sticky directories and links to others' files: what a local file system answers with
+	 * EPERM has no place in the tables, but every client knows what to do with it.
+	 */
+	if ((op == OP_REMOVE || op == OP_RENAME || op == OP_LINK) && status == NFS4ERR_PERM)
+		return true;
+	/* OPEN's claims of delegations, from a server that grants none (as RFC 7530 has it). */
+	if (op == OP_OPEN && status == NFS4ERR_NOTSUPP)
+		return true;
 	/* RFC 7862's operations are all optional; RFC 8276 has no table. */
 	if (minor > 1 && op >= OP_ALLOCATE && status == NFS4ERR_NOTSUPP)
 		return true;
