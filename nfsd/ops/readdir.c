@@ -342,6 +342,8 @@ static enum nfsstat4 readdir_run(struct compound *c, void *args)
 	prepare(l, c, a, room, &rd);
 	xdr_put_fixed(x, our_verifier, NFS4_VERIFIER_SIZE);
 	err = dir->backend->readdir(dir, c->current.cred, &rd);
+	if (err == -EINVAL && a->cookie)
+		return NFS4ERR_BAD_COOKIE; /* the file system cannot go to where it says */
 	if (err || l->status)
 		return err ? status_from_errno(err) : l->status;
 	if (l->full && l->entries == 0)
