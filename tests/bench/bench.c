@@ -471,6 +471,10 @@ static void run_row(struct row *row)
 			of[i]->known = false;
 		if (of[i]->error[0])
 			failures = true;
+		/* The next row is not to fail because this one left wrong data: they are written
+		 * anew. */
+		if (i < SIDES && sides[i].there && of[i]->error[0])
+			sides[i].tree->data_files = 0;
 	}
 	row->floor = floor_of(row);
 	set_goals(row);
