@@ -38,14 +38,24 @@ void *test_alloc(size_t len)
 	return b->data;
 }
 
-void test_memory_free(void)
+const void *test_mark(void)
 {
-	while (blocks) {
+	return blocks;
+}
+
+void test_release(const void *mark)
+{
+	while (blocks != mark) {
 		struct block *b = blocks;
 
 		blocks = b->next;
 		free(b);
 	}
+}
+
+void test_memory_free(void)
+{
+	test_release(NULL);
 }
 
 /* ---- connections ---- */

@@ -38,6 +38,9 @@
 
 /* Zeroed; freed when the test ends. Never NULL. */
 void *test_alloc(size_t len);
+/* What was allocated since the mark is freed: for tests that receive much. */
+const void *test_mark(void);
+void test_release(const void *mark);
 
 /* ---- connections and RPC (RFC 5531) ---- */
 

@@ -1305,6 +1305,9 @@ bool status_is_valid(uint32_t minor, uint32_t op, uint32_t status)
 	/* OPEN's claims of delegations, from a server that grants none (as RFC 7530 has it). */
 	if (op == OP_OPEN && status == NFS4ERR_NOTSUPP)
 		return true;
+	/* Section 15.11.3 of RFC 7862, likewise. */
+	if (op == OP_SEEK && status == NFS4ERR_NXIO)
+		return true;
 	/* RFC 7862's operations are all optional; RFC 8276 has no table. */
 	if (minor > 1 && op >= OP_ALLOCATE && status == NFS4ERR_NOTSUPP)
 		return true;
