@@ -122,7 +122,7 @@ static void churn_once(const char *path, struct stream *s)
 
 static void churn(const char *path, int64_t seconds)
 {
-	struct stream s = {42};
+	struct stream s = { 42 };
 	time_t end = time(NULL) + seconds;
 
 	while (time(NULL) < end)

@@ -16,7 +16,7 @@
 
 static struct flock range(const char *type, int64_t start, int64_t length)
 {
-	struct flock l = {.l_whence = SEEK_SET, .l_start = start, .l_len = length};
+	struct flock l = { .l_whence = SEEK_SET, .l_start = start, .l_len = length };
 
 	l.l_type = *type == 'r' ? F_RDLCK : *type == 'w' ? F_WRLCK : F_UNLCK;
 	return l;

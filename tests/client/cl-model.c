@@ -49,7 +49,7 @@ __attribute__((format(printf, 2, 3), noreturn)) static void wrong(struct model *
 /* Some range: mostly within the file, of sizes around what a page and an rsize are. */
 static void some_range(struct model *m, int64_t *at, int64_t *length)
 {
-	static const int64_t sizes[] = {1, 10, 511, 4096, 4097, 40000, 200000};
+	static const int64_t sizes[] = { 1, 10, 511, 4096, 4097, 40000, 200000 };
 
 	*length = 1 + (int64_t)below(&m->random,
 				     sizes[below(&m->random, sizeof(sizes) / sizeof(*sizes))]);
@@ -279,9 +279,9 @@ static void whole(struct model *m)
 int main(int argc, char **argv)
 {
 	typedef void operation(struct model * m);
-	static operation *const ops[] = {op_read,     op_read,	 op_write, op_write,  op_truncate,
-					 op_map,      op_append, op_stat,  op_reopen, op_punch,
-					 op_allocate, op_seek,	 op_copy};
+	static operation *const ops[] = { op_read,     op_read,	  op_write, op_write,  op_truncate,
+					  op_map,      op_append, op_stat,  op_reopen, op_punch,
+					  op_allocate, op_seek,	  op_copy };
 	enum { V42 = 9 }; /* from here on NFSv4.2 */
 	static struct model m;
 	bool v42 = argc == 5 && !strcmp(argv[4], "v42");

@@ -5,6 +5,8 @@
  *   cl-pattern check FILE SEED OFFSET LENGTH [bs=N] [direct] [mmap] [size=N]
  *   cl-pattern zero  FILE OFFSET LENGTH           the range reads as zeros
  *
+ * check takes "-" for the file that is open as standard input.
+ *
  * The byte at offset o is a function of the seed and o alone: ranges may be written in any order
  * and by several writers, and a block that lands in the wrong place is noticed.
  */
@@ -22,7 +24,7 @@ struct options {
 
 static struct options parse_options(char **arg)
 {
-	struct options o = {.block = 256 << 10, .size = -1};
+	struct options o = { .block = 256 << 10, .size = -1 };
 
 	for (; *arg; arg++) {
 		if (!strncmp(*arg, "bs=", 3))
@@ -171,7 +173,7 @@ static int do_write(const char *name, uint64_t seed, int64_t offset, int64_t len
 static int do_check(const char *name, uint64_t seed, int64_t offset, int64_t length,
 		    struct options o)
 {
-	int fd = open(name, O_RDONLY | (o.direct ? O_DIRECT : 0));
+	int fd = strcmp(name, "-") ? open(name, O_RDONLY | (o.direct ? O_DIRECT : 0)) : dup(0);
 	unsigned char *want = buffer(o.block), *got = buffer(o.block);
 	unsigned char *mapped = NULL;
 	struct stat st;

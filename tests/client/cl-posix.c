@@ -86,24 +86,24 @@ static struct stat status(const char *name)
 
 static void names(void)
 {
-	static const char *const odd[] = {"...",
-					  " ",
-					  "a b",
-					  "back\\slash",
-					  "colon:",
-					  "new\nline",
-					  "*?[x]",
-					  "-rf",
-					  "\xc3\xa4\xc3\xb6",
-					  "\xe6\x97\xa5\xe6\x9c\xac",
-					  "\xf0\x9f\x90\xa2",
-					  "A",
-					  "a",
-					  "\x01\x7f",
-					  "%s%n",
-					  ".nfs-is-fine",
-					  "e\xcc\x81",
-					  "\xc3\xa9"};
+	static const char *const odd[] = { "...",
+					   " ",
+					   "a b",
+					   "back\\slash",
+					   "colon:",
+					   "new\nline",
+					   "*?[x]",
+					   "-rf",
+					   "\xc3\xa4\xc3\xb6",
+					   "\xe6\x97\xa5\xe6\x9c\xac",
+					   "\xf0\x9f\x90\xa2",
+					   "A",
+					   "a",
+					   "\x01\x7f",
+					   "%s%n",
+					   ".nfs-is-fine",
+					   "e\xcc\x81",
+					   "\xc3\xa9" };
 	char name[300];
 	size_t n = sizeof(odd) / sizeof(*odd), found = 0;
 	DIR *dir;
@@ -326,7 +326,7 @@ static void links(void)
 
 static void special(void)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "socket"};
+	struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "socket" };
 	int fd, peer;
 	char c;
 	pid_t pid;
@@ -417,7 +417,8 @@ static void append(void)
 static void vectors(void)
 {
 	char a[10], b[20];
-	struct iovec out[3] = {{"one", 3}, {"", 0}, {"three", 5}}, in[2] = {{a, 4}, {b, 20}};
+	struct iovec out[3] = { { "one", 3 }, { "", 0 }, { "three", 5 } },
+		     in[2] = { { a, 4 }, { b, 20 } };
 	int fd = must(open("f", O_RDWR | O_CREAT, 0644));
 
 	check_eq(pwritev(fd, out, 3, 4094), 8); /* over the end of a page */
@@ -438,16 +439,16 @@ static bool before(struct timespec a, struct timespec b)
 
 static void times(void)
 {
-	static const time_t some[] = {0,	  1,	      1000000000, 2147483648,
-				      4102444800, 4294967296, -1000000000};
-	struct timespec t[2], now[2] = {{.tv_nsec = UTIME_NOW}, {.tv_nsec = UTIME_NOW}};
+	static const time_t some[] = { 0,	   1,	       1000000000, 2147483648,
+				       4102444800, 4294967296, -1000000000 };
+	struct timespec t[2], now[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_NOW } };
 	struct stat a, b;
 	int fd;
 
 	put("f", "x");
 	for (size_t i = 0; i < sizeof(some) / sizeof(*some); i++) {
-		t[0] = (struct timespec){some[i], 123456789};
-		t[1] = (struct timespec){some[i] + 5, 987654321};
+		t[0] = (struct timespec){ some[i], 123456789 };
+		t[1] = (struct timespec){ some[i] + 5, 987654321 };
 		must(utimensat(AT_FDCWD, "f", t, 0));
 		a = status("f");
 		check_eq(a.st_atim.tv_sec, some[i]);
@@ -456,14 +457,14 @@ static void times(void)
 		check_eq(a.st_mtim.tv_nsec, 987654321);
 	}
 	t[0].tv_nsec = UTIME_OMIT;
-	t[1] = (struct timespec){77, 7};
+	t[1] = (struct timespec){ 77, 7 };
 	must(utimensat(AT_FDCWD, "f", t, 0));
 	check_eq(status("f").st_atim.tv_sec, some[6]);
 	check_eq(status("f").st_mtim.tv_sec, 77);
 	must(utimensat(AT_FDCWD, "f", now, 0));
 	check(llabs((long long)status("f").st_mtim.tv_sec - time(NULL)) < 30);
 	must(symlink("f", "s"));
-	t[0] = t[1] = (struct timespec){1234, 0};
+	t[0] = t[1] = (struct timespec){ 1234, 0 };
 	must(utimensat(AT_FDCWD, "s", t, AT_SYMLINK_NOFOLLOW));
 	check_eq(status("s").st_mtim.tv_sec, 1234);
 	check(status("f").st_mtim.tv_sec != 1234);
@@ -631,17 +632,17 @@ struct user {
 enum { OWNER = 1001, OTHER = 1002, GROUP = 2001, FOREIGN = 3000 };
 
 static const struct user users[] = {
-    {"owner", OWNER, FOREIGN, 0, {0}},
-    {"owner in the group", OWNER, GROUP, 0, {0}},
-    {"group", OTHER, GROUP, 0, {0}},
-    {"supplementary group", OTHER, FOREIGN, 2, {3001, GROUP}},
-    {"last of 16 groups",
-     OTHER,
-     FOREIGN,
-     16,
-     {4001, 4002, 4003, 4004, 4005, 4006, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4014, 4015,
-      GROUP}},
-    {"other", OTHER, FOREIGN, 2, {3001, 3002}},
+	{ "owner", OWNER, FOREIGN, 0, { 0 } },
+	{ "owner in the group", OWNER, GROUP, 0, { 0 } },
+	{ "group", OTHER, GROUP, 0, { 0 } },
+	{ "supplementary group", OTHER, FOREIGN, 2, { 3001, GROUP } },
+	{ "last of 16 groups",
+	  OTHER,
+	  FOREIGN,
+	  16,
+	  { 4001, 4002, 4003, 4004, 4005, 4006, 4007, 4008, 4009, 4010, 4011, 4012, 4013, 4014,
+	    4015, GROUP } },
+	{ "other", OTHER, FOREIGN, 2, { 3001, 3002 } },
 };
 
 /* Runs f(argument) as a user, in a process of its own. */
@@ -695,8 +696,8 @@ static void try_open(const char *name, int flags, bool allowed)
 		close(fd);
 }
 
-static const mode_t modes[] = {0,    0400, 0200, 0100, 040,  020,  010,	 04,   02,   01,
-			       0600, 0060, 0006, 0777, 0077, 0707, 0770, 0644, 0750, 0711};
+static const mode_t modes[] = { 0,    0400, 0200, 0100, 040,  020,  010,  04,	02,   01,
+				0600, 0060, 0006, 0777, 0077, 0707, 0770, 0644, 0750, 0711 };
 
 static void try_files(const void *argument)
 {
@@ -793,7 +794,7 @@ static void denied(int result, const char *what)
 
 static void others_deeds(const void *unused)
 {
-	struct timespec t[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
+	struct timespec t[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
 
 	denied(chmod("f", 0777), "chmod of another's file");
 	denied(chown("f", OTHER, (gid_t)-1), "chown of another's file");
@@ -839,7 +840,7 @@ static void writes_to_suid(const void *unused)
 
 static void ownership(void)
 {
-	const struct user owner = {"owner", OWNER, FOREIGN, 1, {GROUP}};
+	const struct user owner = { "owner", OWNER, FOREIGN, 1, { GROUP } };
 
 	must(chmod(".", 0755));
 	put("f", "x");
@@ -913,12 +914,14 @@ static void flocks(void)
 static const struct {
 	const char *name;
 	void (*run)(void);
-} subjects[] = {{"names", names},	  {"create", create},	      {"silly", silly},
-		{"renames", renames},	  {"links", links},	      {"special", special},
-		{"truncates", truncates}, {"append", append},	      {"vectors", vectors},
-		{"times", times},	  {"attributes", attributes}, {"deep", deep},
-		{"statfs", statfs_},	  {"mapping", mapping},	      {"permissions", permissions},
-		{"ownership", ownership}, {"revoked", revoked},	      {"flocks", flocks}};
+} subjects[] = {
+	{ "names", names },	    { "create", create },	  { "silly", silly },
+	{ "renames", renames },	    { "links", links },		  { "special", special },
+	{ "truncates", truncates }, { "append", append },	  { "vectors", vectors },
+	{ "times", times },	    { "attributes", attributes }, { "deep", deep },
+	{ "statfs", statfs_ },	    { "mapping", mapping },	  { "permissions", permissions },
+	{ "ownership", ownership }, { "revoked", revoked },	  { "flocks", flocks }
+};
 
 int main(int argc, char **argv)
 {

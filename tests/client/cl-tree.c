@@ -34,7 +34,7 @@ static void some_path(struct stream *s, char *out)
 
 	*out = 0;
 	for (int i = 0; i < depth; i++) {
-		char part[4] = {'/', names[below(s, sizeof(names) - 1)], 0};
+		char part[4] = { '/', names[below(s, sizeof(names) - 1)], 0 };
 
 		strcat(out, part);
 	}
@@ -42,14 +42,14 @@ static void some_path(struct stream *s, char *out)
 
 static int op_open(int dir, const struct choice *c, struct result *r)
 {
-	static const int flags[] = {O_RDONLY,
-				    O_WRONLY | O_CREAT,
-				    O_RDWR | O_CREAT | O_EXCL,
-				    O_WRONLY | O_CREAT | O_TRUNC,
-				    O_WRONLY | O_TRUNC,
-				    O_RDONLY | O_DIRECTORY,
-				    O_WRONLY | O_CREAT | O_APPEND,
-				    O_RDONLY | O_CREAT | O_NOFOLLOW};
+	static const int flags[] = { O_RDONLY,
+				     O_WRONLY | O_CREAT,
+				     O_RDWR | O_CREAT | O_EXCL,
+				     O_WRONLY | O_CREAT | O_TRUNC,
+				     O_WRONLY | O_TRUNC,
+				     O_RDONLY | O_DIRECTORY,
+				     O_WRONLY | O_CREAT | O_APPEND,
+				     O_RDONLY | O_CREAT | O_NOFOLLOW };
 	int flag = flags[c->flags % (sizeof(flags) / sizeof(*flags))];
 	int fd = openat(dir, c->a + 1, flag | O_NONBLOCK, 0600 | c->mode);
 	ssize_t n = 0;
@@ -97,8 +97,8 @@ static int op_stat(int dir, const struct choice *c, struct result *r)
 
 static int op_times(int dir, const struct choice *c, struct result *r)
 {
-	struct timespec t[2] = {{.tv_sec = c->number % 2000000000},
-				{.tv_sec = (c->number * 7) % 2000000000}};
+	struct timespec t[2] = { { .tv_sec = c->number % 2000000000 },
+				 { .tv_sec = (c->number * 7) % 2000000000 } };
 	struct stat st;
 
 	if (utimensat(dir, c->a + 1, t, AT_SYMLINK_NOFOLLOW) ||
@@ -190,10 +190,10 @@ static int run_one(int dir, const struct choice *c, struct result *r)
 	}
 }
 
-static const char *const op_names[] = {"open",	  "open",  "open",   "mkdir",  "mkdir",
-				       "unlink",  "rmdir", "rename", "rename", "link",
-				       "symlink", "mknod", "chmod",  "utimes", "readlink",
-				       "list",	  "read",  "chown",  "stat",   "stat"};
+static const char *const op_names[] = { "open",	   "open",  "open",   "mkdir",	"mkdir",
+					"unlink",  "rmdir", "rename", "rename", "link",
+					"symlink", "mknod", "chmod",  "utimes", "readlink",
+					"list",	   "read",  "chown",  "stat",	"stat" };
 
 static void step(int dir, const struct choice *c, struct result *r)
 {
@@ -215,8 +215,8 @@ static void walk(int dir, const char *path, char ***lines, size_t *count)
 	if (!d)
 		die_errno("opendir", path);
 	while ((e = readdir(d))) {
-		struct choice c = {.flags = 1};
-		struct result r = {0};
+		struct choice c = { .flags = 1 };
+		struct result r = { 0 };
 		char sub[PATH_MAX], *line;
 
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
@@ -269,10 +269,10 @@ int main(int argc, char **argv)
 		die_errno("open", one < 0 ? argv[1] : argv[2]);
 	s.at = (uint64_t)number(argv[3]);
 	for (int64_t i = 0, n = number(argv[4]); i < n; i++) {
-		struct choice c = {.op = (unsigned)below(&s, 20),
-				   .mode = (unsigned)below(&s, 01000),
-				   .flags = (unsigned)below(&s, 64),
-				   .number = (int64_t)below(&s, INT64_MAX)};
+		struct choice c = { .op = (unsigned)below(&s, 20),
+				    .mode = (unsigned)below(&s, 01000),
+				    .flags = (unsigned)below(&s, 64),
+				    .number = (int64_t)below(&s, INT64_MAX) };
 		struct result r1, r2;
 
 		some_path(&s, c.a);

@@ -42,7 +42,11 @@ diag() { sed 's/^/# /'; }
 ok() { printf 'ok %d - %s\n' $((++cl_count)) "$1"; }
 skip() { printf 'ok %d - %s # SKIP %s\n' $((++cl_count)) "$1" "$2"; }
 not_ok() { printf 'not ok %d - %s\n' $((++cl_count)) "$1"; ((++cl_failed)); }
-bail() { echo "Bail out! $*"; exit 1; }
+bail() {
+	[[ ${cl_server_pid:-} ]] && server_stacks "$cl_server_pid"
+	echo "Bail out! $*"
+	exit 1
+}
 skip_all() { echo "1..0 # SKIP $*"; exit 0; }
 
 # report NAME STATUS OUTPUT: a case's result. Status 77 means skipped; the last line of the output says why.
@@ -63,8 +67,28 @@ check() {
 	"$@" >/mnt/log/check.out 2>&1 </dev/null
 	rc=$?
 	report "$name" $rc "$(</mnt/log/check.out)"
+	((rc != 124)) || bail "a guest is stuck"
 }
-test_case() { ! wanted "$1" || check "$@"; }
+test_case() {
+	local start=$EPOCHREALTIME
+	if wanted "$1"; then
+		check "$@"
+		seconds_since "$start"
+		server_alive || { tail -n 60 $server_log | diag; bail "the server is gone"; }
+	fi
+}
+
+# strict FUNCTION: runs it in a subshell that ends at the first command that fails, and says which that was.
+strict() {
+	(
+		set -eE
+		trap 'echo "failed: line $LINENO of ${BASH_SOURCE[0]##*/}: $BASH_COMMAND"' ERR
+		"$@"
+	)
+}
+
+fail() { echo "$*"; return 1; }
+eq() { [[ $1 == "$2" ]] || fail "line ${BASH_LINENO[0]}: got \"$1\", expected \"$2\""; }
 
 # --- the world -----------------------------------------------------------------------------------------------------
 
@@ -122,7 +146,7 @@ tcpdump_start() {
 }
 
 # Ends one of our processes without bash having a word to say about it.
-end_now() { { kill -KILL "$1" && wait "$1"; } 2>/dev/null; }
+end_now() { { kill -KILL $1 && wait $1; } 2>/dev/null; }
 
 cl_guests=() cl_server_pid='' cl_capture=''
 cl_end() {
@@ -218,6 +242,12 @@ ganesha_start() {
 	wait_line $server_log 'NFS SERVER INITIALIZED' 30 $cl_server_pid || bail "ganesha does not get ready"
 }
 
+# Where the server's threads are: kept with the logs when something hangs.
+server_stacks() {
+	command -v gdb >/dev/null && kill -0 "$1" 2>/dev/null || return 0
+	timeout 60 gdb -p "$1" -batch -ex 'thread apply all bt 20' >>/mnt/log/server-stacks 2>/dev/null </dev/null
+}
+
 server_alive() { kill -0 "$cl_server_pid" 2>/dev/null; }
 
 # Ends the server as an administrator would; it has 20 seconds and must exit with status 0.
@@ -227,8 +257,7 @@ server_stop() {
 	kill -TERM "$pid" 2>/dev/null || { echo "the server is gone"; return 1; }
 	timeout 20 tail -f -s 0.05 --pid="$pid" /dev/null || {
 		echo "the server does not end"
-		command -v gdb >/dev/null && timeout 60 gdb -p "$pid" -batch -ex 'thread apply all bt 12' \
-			>/mnt/log/server-stacks 2>/dev/null </dev/null
+		server_stacks "$pid"
 		kill -KILL "$pid"
 	}
 	wait "$pid"
@@ -236,15 +265,15 @@ server_stop() {
 	((status == 0)) || { echo "the server ended with status $status"; tail -n 40 $server_log; return 1; }
 }
 
-# Messages that a server must not have had reason to write.
+# server_log_clean [EXPECTED]: there are no messages that a server must not have reason to write, but for EXPECTED.
 server_log_clean() {
 	local bad='Sanitizer|runtime error:|assert|invariant|corrupt|leak|(client|session|state|lease|stateid).*(error|expired|lost)'
-	! grep -E -i "$bad" $server_log
+	! grep -v -E -e "${1:-^\$}" $server_log | grep -E -i "$bad"
 }
 
 # --- guests --------------------------------------------------------------------------------------------------------
 
-declare -A guest_pid guest_seq guest_in guest_out
+declare -A guest_pid guest_in guest_out
 
 guest_addr() { echo $CL_NET.$((10 + $1)); }
 
@@ -268,15 +297,16 @@ guest_spawn() {
 	rm -f $box/in $box/out
 	mkfifo $box/in $box/out
 	exec {in}<>$box/in {out}<>$box/out
-	guest_in[$id]=$in guest_out[$id]=$out guest_seq[$id]=0
+	guest_in[$id]=$in guest_out[$id]=$out
 	ip tuntap add dev tap$id mode tap 2>/dev/null
 	ip link set tap$id master nfsbr0 up || bail "cannot make a tap"
-	linux.uml mem=${CL_MEM:-768M} quiet umid=uml uml_dir=$box/ rootfstype=hostfs rootflags=/ ro \
+	# in a process namespace of its own, so that its end is the end of all its processes
+	unshare --pid --fork --kill-child linux.uml mem=${CL_MEM:-768M} quiet umid=uml uml_dir=$box/ rootfstype=hostfs rootflags=/ ro \
 		init=/mnt/bin/guest-init cl_id=$id cl_addr=$(guest_addr $id)/24 cl_host=$CL_HOST \
 		vec0:transport=tap,ifname=tap$id,depth=64,gro=1,mac=02:00:00:00:00:$(printf %02x $id) \
 		con=null con0=null,fd:1 ssl=null ssl0=fd:$in,fd:$out </dev/null >>$box/console 2>&1 &
 	guest_pid[$id]=$!
-	cl_guests+=($id)
+	[[ " ${cl_guests[*]} " == *" $id "* ]] || cl_guests+=($id)
 }
 
 # Reads the next line from a guest into guest_answer.
@@ -285,16 +315,18 @@ guest_reply() {
 	IFS= read -r -t "$2" -u ${guest_out[$1]} guest_answer
 }
 
-# on_start ID COMMAND [SECONDS]: starts a command in a guest; on_wait gets its output and exit status. A guest runs
-# one such command at a time; what it leaves in the background goes on.
+# on_start ID COMMAND: starts a command in a guest; on_wait ID [SECONDS] gets its output and exit status. A guest runs
+# one such command at a time; what that leaves in the background goes on.
 on_start() {
-	local id=$1 seq=$((++guest_seq[$1]))
+	local id=$1 seq=${EPOCHREALTIME/./}
 	printf '%s\n' "$2" >/mnt/g$id/$seq.sh
+	echo $seq >/mnt/g$id/running
 	echo $seq >&${guest_in[$id]}
 }
 
 on_wait() {
-	local id=$1 limit=${2:-60} seq=${guest_seq[$1]} status
+	local id=$1 limit=${2:-60} seq status
+	seq=$(</mnt/g$id/running)
 	guest_reply $id "$limit" || {
 		cat /mnt/g$id/$seq.out
 		echo "guest $id does not answer within $limit s"
@@ -305,7 +337,7 @@ on_wait() {
 	cat /mnt/g$id/$seq.out
 	status=${guest_answer#"$seq "}
 	[[ $status =~ ^[0-9]+$ ]] || { echo "guest $id answers \"$guest_answer\""; return 125; }
-	rm -f /mnt/g$id/$seq.sh
+	rm -f /mnt/g$id/$seq.sh /mnt/g$id/$seq.out
 	return "$status"
 }
 
@@ -323,10 +355,12 @@ guest_stop() {
 	guest_log_clean $id
 }
 
-# A power failure: the guest is gone without a word.
+# A power failure: the guest is gone without a word. Its process namespace is emptied before this returns.
 guest_kill() {
-	end_now "${guest_pid[$1]}"
-	return 0
+	local pid=${guest_pid[$1]}
+	end_now "$(</proc/$pid/task/$pid/children)"
+	wait "$pid" 2>/dev/null
+	ip link del tap$1
 }
 
 # What a client's kernel says when a server treats it wrongly.
@@ -335,6 +369,16 @@ guest_log_clean() {
 	bad+='|Error -?[0-9]+|bad sequence|\<BUG\>|WARNING|Oops|call trace|general protection|hung|blocked for more'
 	bad+='|RPC: .*(invalid|fail|error)|server.*(not responding|timed out)|readdir loop|fileid changed|cookie'
 	! grep -E -i "$bad" /mnt/g$1/dmesg
+}
+
+# both COMMAND [SECONDS]: on guests 1 and 2 at the same time; fails if it fails on one.
+both() {
+	local status=0
+	on_start 1 "$1"
+	on_start 2 "$1"
+	on_wait 1 "${2:-60}" || status=$?
+	on_wait 2 "${2:-60}" || status=$?
+	return $status
 }
 
 # nfs_mount ID DIR [OPTIONS] [PATH]: mounts the server in a guest.
