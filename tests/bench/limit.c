@@ -257,15 +257,6 @@ const struct stream_way stream_ways[STREAM_WAYS_MAX] = {
 };
 const unsigned stream_ways_count = STREAM_WAYS_MAX;
 
-const struct stream_way *stream_way(const char *name)
-{
-	for (unsigned i = 0; i < stream_ways_count; i++) {
-		if (strcmp(stream_ways[i].name, name) == 0)
-			return &stream_ways[i];
-	}
-	return NULL;
-}
-
 static void stream_sendfile(int fd, int file)
 {
 	for (;;) {

@@ -40,8 +40,6 @@ struct stream_way {
 extern const struct stream_way stream_ways[STREAM_WAYS_MAX];
 extern const unsigned stream_ways_count;
 
-const struct stream_way *stream_way(const char *name);
-
 /* `conns` streams at once for so long; units are MiB. */
 int stream_run(const struct server *to, const struct stream_way *way, unsigned conns,
 	       double seconds, struct load_result *r, char error[200]);

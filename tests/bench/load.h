@@ -25,7 +25,7 @@ struct workload {
 	unsigned parts;	    /* of the tree that it needs */
 	bool raw;	    /* no RPC: records that begin with the xid */
 	bool anyone;	    /* does not depend on who asks: not run again as an ordinary user */
-	const char *limit;  /* what bounds it: "echo", or a stream of limit.h */
+	const char *limit;  /* what bounds it: "echo", or streams of limit.h */
 	const char *floor;  /* raw system calls that a unit cannot avoid, see raw.h */
 	double goal[3];	    /* rate over the peer's, at 1x1, 1x16, 4x8 */
 	double goal_cpu;    /* server's CPU per unit, us, plus ... */
