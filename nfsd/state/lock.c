@@ -47,13 +47,17 @@ static enum nfsstat4 find_held(struct work *w, enum held_kind kind, struct held 
  */
 static enum nfsstat4 check_new_owner(struct work *w, const struct locking *l)
 {
+	uint32_t seqid = w->cmd->lock.lock_seqid;
 	const struct owner *o = l->owner;
 
 	if (w->cmd->minor > 0)
 		return NFS4_OK;
-	if (l->st || (o->has_seqid && !owner_seqid_is_next(o, w->cmd->lock.lock_seqid)))
+	if (l->st)
 		return NFS4ERR_BAD_SEQID;
-	return NFS4_OK;
+	if (!o->has_seqid || owner_seqid_is_next(o, seqid))
+		return NFS4_OK;
+	/* Denied, and submitted again now that the client in the way has expired. */
+	return o->denied && seqid == o->seqid ? NFS4_OK : NFS4ERR_BAD_SEQID;
 }
 
 /* Minor version 0 names the lock-owner's client, which must be the open's. */
@@ -203,6 +207,7 @@ static void advance_lock_owner(struct work *w, struct locking *l, enum nfsstat4 
 		return;
 	l->owner->seqid = w->cmd->lock.lock_seqid;
 	l->owner->has_seqid = true;
+	l->owner->denied = status == NFS4ERR_DENIED;
 	free(l->owner->reply);
 	l->owner->reply = NULL;
 }

@@ -214,6 +214,7 @@ static void owner_record(struct state *s, struct client *c, struct owner *o, uin
 	o->reply = reply;
 	o->seqid = seqid;
 	o->has_seqid = true;
+	o->denied = false;
 	/* A request after the CLOSE has been sequenced: no retry of that will come. */
 	if (o->closed_now)
 		o->closed_now = false;

@@ -255,6 +255,7 @@ struct owner {
 	bool confirmed;	     /* always, but for open-owners of minor version 0 */
 	bool has_seqid;	     /* seqid and reply are those of the last request */
 	bool held;	     /* by an owner_hold */
+	bool denied;	     /* its last request was a first LOCK, denied: may be submitted again */
 	bool closed_now;     /* the last request was the CLOSE that made `closed` */
 	struct open *closed; /* what it closed last: a retried CLOSE must find its owner */
 	struct owner_reply *reply;

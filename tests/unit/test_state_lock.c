@@ -352,6 +352,29 @@ static void test_v40_denied_keeps_nothing(void **state)
 	assert_ok(lock_new(f, 0, b, open_b, "lo", "file", WRITE_LT, 8, 8));
 }
 
+/* A LOCK that is denied because of a client that then expires is submitted again as it is. */
+static void test_v40_submitted_again(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = client_v40(f, "a"), b = client_v40(f, "b");
+	struct stateid one = open_v40(f, a, "o", "one", RW, 0);
+	struct stateid two = open_v40(f, a, "o", "two", RW, 0);
+	struct stateid open_b = open_v40(f, b, "o", "two", RW, 0);
+
+	assert_ok(lock_new(f, 0, b, open_b, "lo", "two", WRITE_LT, 0, 8));
+	f->lock_seqid = 5;
+	assert_ok(lock_new(f, 0, a, one, "lo", "one", WRITE_LT, 0, 8));
+	f->lock_seqid = 6;
+	assert_status(lock_new(f, 0, a, two, "lo", "two", WRITE_LT, 0, 8), NFS4ERR_DENIED);
+	assert_ok(on_client(f, CMD_EXPIRE_CLIENT, b));
+	assert_ok(lock_new(f, 0, a, two, "lo", "two", WRITE_LT, 0, 8));
+	assert_ok(on_open(f, CMD_CLOSE, 0, 0, two, "two", 0, 0));
+	two = open_v40(f, a, "o", "two", RW, 0);
+	assert_status(lock_new(f, 0, a, two, "lo", "two", WRITE_LT, 0, 8), NFS4ERR_BAD_SEQID);
+	f->lock_seqid = 7;
+	assert_ok(lock_new(f, 0, a, two, "lo", "two", WRITE_LT, 0, 8));
+}
+
 static void test_release_lockowner(void **state)
 {
 	struct fixture *f = *state;
@@ -424,6 +447,7 @@ int main(void)
 		TEST(test_expiry_frees),
 		TEST(test_v40_lock_owners),
 		TEST(test_v40_denied_keeps_nothing),
+		TEST(test_v40_submitted_again),
 		TEST(test_release_lockowner),
 		cmocka_unit_test(test_limits),
 	};
