@@ -332,8 +332,8 @@ static void quota_of(const struct vfs_object *obj, const struct cred *cred, stru
 	struct if_dqblk dq = { 0 };
 	uint64_t used, soft, hard;
 
-	if (vfs_assume_privileged() < 0 || syscall(SYS_quotactl_fd, obj->mount->fd,
-						   QCMD(Q_GETQUOTA, USRQUOTA), cred->uid, &dq) < 0)
+	if (vfs_assume_privileged() < 0 ||
+	    syscall(SYS_quotactl_fd, obj->mount->fd, GET_USER_QUOTA, cred->uid, &dq) < 0)
 		return;
 	used = dq.dqb_curspace;
 	soft = dq.dqb_bsoftlimit * QIF_DQBLKSIZE;

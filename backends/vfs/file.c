@@ -294,6 +294,17 @@ int vfs_commit(struct object *base, uint64_t offset, uint64_t len)
 	return err;
 }
 
+bool vfs_try_commit(struct vfs_object *obj)
+{
+	int err;
+
+	if (!mutex_trylock(&obj->commit_lock))
+		return false;
+	err = commit_locked(obj);
+	mutex_unlock(&obj->commit_lock);
+	return !err && !atomic_load(&obj->unstable);
+}
+
 void vfs_sync_release(struct vfs_object *obj)
 {
 	if (obj->sync_fd >= 0)

@@ -207,8 +207,24 @@ static unsigned export_evict(struct vfs_export *exp, unsigned max, bool second_c
 	return n;
 }
 
-/* Commits the unstable writes of up to `max` idle objects of each shard, so that they can go. */
-static unsigned export_commit_idle(struct vfs_export *exp, unsigned max)
+static struct vfs_object *find_unstable(struct vfs_shard *s, bool in_use) REQUIRES(&s->lock)
+{
+	struct vfs_object *obj;
+
+	list_for_each (obj, &s->objects, link) {
+		if (atomic_load(&obj->unstable) && (in_use || atomic_load(&obj->base.refs) == 0)) {
+			object_ref(&obj->base);
+			return obj;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * Commits up to `max` unstable objects of each shard, idle ones or all, upon which they have no
+ * sync_fd and can be evicted; how many.
+ */
+static unsigned export_commit(struct vfs_export *exp, unsigned max, bool in_use)
 {
 	unsigned n = 0;
 
@@ -216,23 +232,17 @@ static unsigned export_commit_idle(struct vfs_export *exp, unsigned max)
 		struct vfs_shard *s = &exp->shards[i];
 
 		for (unsigned done = 0; done < max; done++) {
-			struct vfs_object *obj, *found = NULL;
-			int err;
+			struct vfs_object *obj;
+			bool stable;
 
 			mutex_lock(&s->lock);
-			list_for_each (obj, &s->objects, link) {
-				if (atomic_load(&obj->base.refs) == 0 && obj->unstable) {
-					found = obj;
-					object_ref(&obj->base);
-					break;
-				}
-			}
+			obj = find_unstable(s, in_use);
 			mutex_unlock(&s->lock);
-			if (!found)
+			if (!obj)
 				break;
-			err = vfs_commit(&found->base, 0, 0);
-			object_unref(&found->base);
-			if (err)
+			stable = vfs_try_commit(obj);
+			object_unref(&obj->base);
+			if (!stable)
 				break;
 			n++;
 		}
@@ -240,6 +250,10 @@ static unsigned export_commit_idle(struct vfs_export *exp, unsigned max)
 	return n;
 }
 
+/*
+ * From the cheapest to what hurts: idle objects, here and in other exports; the descriptors of
+ * open files that are not being used; unstable writes, which have to be committed first.
+ */
 bool vfs_shed(struct vfs_export *exp)
 {
 	struct vfs_export *e;
@@ -252,12 +266,11 @@ bool vfs_shed(struct vfs_export *exp)
 			n += export_evict(e, 4, false, false);
 		mutex_unlock(&registry_lock);
 	}
-	if (n > 0)
+	if (n > 0 || vfs_files_park(exp, 16) > 0)
 		return true;
-	/* Only objects in use, and those with unstable writes, are left. */
-	if (vfs_files_park(exp, 16) > 0)
+	if (export_commit(exp, 1, false) > 0 && export_evict(exp, 4, false, false) > 0)
 		return true;
-	return export_commit_idle(exp, 1) > 0 && export_evict(exp, 4, false, false) > 0;
+	return export_commit(exp, 1, true) > 0;
 }
 
 /*
@@ -287,7 +300,7 @@ static void keep_bounds(struct vfs_export *exp, const struct vfs_shard *s)
 
 void vfs_trim(struct vfs_export *exp)
 {
-	export_commit_idle(exp, UINT32_MAX);
+	export_commit(exp, UINT32_MAX, false);
 	export_evict(exp, UINT32_MAX, true, false);
 	vfs_mounts_trim(exp);
 }
@@ -302,11 +315,8 @@ static void *trim(void *unused)
 				clock_mono_ns() + TRIM_SECONDS * NS_PER_SEC);
 		if (trimmer_stop)
 			break;
-		list_for_each (e, &registry, registered) {
-			export_commit_idle(e, UINT32_MAX);
-			export_evict(e, UINT32_MAX, true, false);
-			vfs_mounts_trim(e);
-		}
+		list_for_each (e, &registry, registered)
+			vfs_trim(e);
 	}
 	mutex_unlock(&registry_lock);
 	return NULL;

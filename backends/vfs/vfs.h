@@ -310,6 +310,8 @@ int vfs_read(struct file *file, uint64_t offset, struct payload_out *out);
 int vfs_write(struct file *file, uint64_t offset, const struct payload_in *in, enum stability *how,
 	      size_t *written);
 int vfs_commit(struct object *obj, uint64_t offset, uint64_t len);
+/* Commits unless another commit is running; true if no unstable write is left. */
+bool vfs_try_commit(struct vfs_object *obj);
 /* The object is being freed. */
 void vfs_sync_release(struct vfs_object *obj);
 void vfs_write_verifier(struct backend_export *exp, uint8_t out[BACKEND_VERIFIER_LEN]);

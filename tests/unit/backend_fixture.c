@@ -70,18 +70,27 @@ bool run(const char *const argv[])
 
 void make_dir(const char *path, mode_t mode)
 {
+	backend_restore_identity();
 	if (mkdir(path, 0755) < 0 && errno != EEXIST)
 		fail_msg("mkdir %s: %s", path, strerror(errno));
 	assert_int_equal(chmod(path, mode), 0);
 }
 
+static unsigned images;
+
+const char *last_image(void)
+{
+	return place_path("image.%u", images);
+}
+
 bool mount_image(const char *fs, unsigned megabytes, const char *at)
 {
-	static unsigned number;
-	const char *image = place_path("image.%u", number++);
+	const char *image = place_path("image.%u", ++images);
 	char mkfs[32];
-	int fd = open(image, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	int fd;
 
+	backend_restore_identity();
+	fd = open(image, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)megabytes << 20) < 0)
 		fail_msg("%s: %s", image, strerror(errno));
 	close(fd);

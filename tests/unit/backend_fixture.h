@@ -65,6 +65,8 @@ bool run(const char *const argv[]);
  * mounts it at `at`. False if that is not to be had here.
  */
 bool mount_image(const char *fs, unsigned megabytes, const char *at);
+/* The image made last. */
+const char *last_image(void);
 void make_dir(const char *path, mode_t mode);
 
 /* ---- fixtures ---- */

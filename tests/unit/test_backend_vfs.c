@@ -1,0 +1,1149 @@
+/*
+ * What is vfs's own: mounts below an export, identities of file systems and threads, descriptors
+ * that run out, storage that fails.
+ */
+#include "backend_fixture.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "backends/vfs/vfs.h"
+#include "base/clock.h"
+
+static struct fixture open_export(const char *path, bool crossmnt)
+{
+	struct fixture fx = { .persistent = true, .params.crossmnt = crossmnt };
+
+	fixture_open(&fx, "vfs", path);
+	return fx;
+}
+
+static uint64_t ino_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(path, &st), 0);
+	return st.st_ino;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void mount_tmpfs(const char *at, const char *options)
+{
+	make_dir(at, 0755);
+	if (mount("atoll-test", at, "tmpfs", 0, options) < 0)
+		fail_msg("tmpfs at %s: %s", at, strerror(errno));
+}
+
+/* Messages that a test provokes go nowhere. */
+static int real_stderr = -1;
+
+static void quiet_begin(void)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	real_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	dup2(null, STDERR_FILENO);
+	close(null);
+}
+
+static void quiet_end(void)
+{
+	dup2(real_stderr, STDERR_FILENO);
+	close(real_stderr);
+}
+
+/* ---- mounts below an export ---- */
+
+/* top/ m1/ (a tmpfs) sub/m2/ (another), with a file in each; and top/plain. */
+struct layout {
+	const char *top, *m1, *m2;
+	uint64_t m1_covered, m2_covered;
+};
+
+static struct layout lay_out(const char *name)
+{
+	struct layout l = { .top = place_path("%s", name) };
+
+	make_dir(l.top, 0755);
+	l.m1 = place_path("%s/m1", name);
+	make_dir(l.m1, 0755);
+	/* Numbers on the covering and the covered side are to differ. */
+	write_file(place_path("%s/plain", name), "plain");
+	make_dir(place_path("%s/later", name), 0755);
+	l.m1_covered = ino_of(l.m1);
+	mount_tmpfs(l.m1, NULL);
+	make_dir(place_path("%s/m1/sub", name), 0755);
+	l.m2 = place_path("%s/m1/sub/m2", name);
+	make_dir(l.m2, 0755);
+	l.m2_covered = ino_of(l.m2);
+	mount_tmpfs(l.m2, NULL);
+	write_file(place_path("%s/m1/one", name), "1");
+	write_file(place_path("%s/m1/sub/m2/two", name), "2");
+	return l;
+}
+
+static void take_down(const struct layout *l)
+{
+	backend_restore_identity();
+	umount2(l->m2, MNT_DETACH);
+	umount2(l->m1, MNT_DETACH);
+}
+
+static struct object *look_path(struct fixture *fx, const char *path)
+{
+	struct object *at = object_ref(fx->root), *next;
+	char text[256], *save, *name;
+
+	snprintf(text, sizeof(text), "%s", path);
+	for (name = strtok_r(text, "/", &save); name; name = strtok_r(NULL, "/", &save)) {
+		next = look(fx, at, name);
+		object_unref(at);
+		at = next;
+	}
+	return at;
+}
+
+struct wanted_entry {
+	const char *name;
+	struct dir_entry found;
+	bool seen;
+};
+
+static bool keep_entry(void *arg, const struct dir_entry *entry)
+{
+	struct wanted_entry *w = arg;
+
+	if (strcmp(entry->name, w->name) == 0) {
+		w->found = *entry;
+		w->seen = true;
+	}
+	return true;
+}
+
+static struct dir_entry entry_of(struct fixture *fx, struct object *dir, const char *name)
+{
+	struct wanted_entry w = { .name = name };
+	struct readdir_args args = {
+		.want_attr = true, .want_handle = true, .emit = keep_entry, .arg = &w
+	};
+
+	assert_ok(fx->b->readdir(dir, fx->super, &args));
+	assert_true(w.seen);
+	return w.found;
+}
+
+static void assert_parent(struct fixture *fx, struct object *dir, struct object *parent)
+{
+	struct object *up;
+
+	assert_ok(fx->b->lookup_parent(dir, fx->super, &up));
+	assert_ptr_equal(up, parent);
+	object_unref(up);
+}
+
+static void crossmnt_follows_mounts(void **state)
+{
+	struct layout l = lay_out("cross");
+	struct fixture fx = open_export(l.top, true);
+	struct object *m1 = look_path(&fx, "m1"), *sub = look_path(&fx, "m1/sub");
+	struct object *m2 = look_path(&fx, "m1/sub/m2"), *two = look_path(&fx, "m1/sub/m2/two");
+	struct attr root = get_attr(fx.root), a1 = get_attr(m1), a2 = get_attr(m2);
+	struct dir_entry e;
+
+	assert_int_equal(a1.fileid, ino_of(l.m1));
+	assert_int_equal(a1.mounted_on_fileid, l.m1_covered);
+	assert_int_equal(a2.fileid, ino_of(l.m2));
+	assert_int_equal(a2.mounted_on_fileid, l.m2_covered);
+	assert_true(root.fsid_major != a1.fsid_major);
+	assert_true(root.fsid_major != a2.fsid_major);
+	assert_true(a1.fsid_major != a2.fsid_major);
+	assert_int_equal(get_attr(two).fsid_major, a2.fsid_major);
+	assert_int_equal(get_attr(two).mounted_on_fileid, get_attr(two).fileid);
+	e = entry_of(&fx, fx.root, "m1");
+	assert_int_equal(e.error, 0);
+	assert_int_equal(e.fileid, l.m1_covered);
+	assert_int_equal(e.attr.mounted_on_fileid, l.m1_covered);
+	assert_int_equal(e.attr.fileid, a1.fileid);
+	assert_int_equal(e.attr.fsid_major, a1.fsid_major);
+	e = entry_of(&fx, sub, "m2");
+	assert_int_equal(e.attr.mounted_on_fileid, l.m2_covered);
+	assert_int_equal(e.attr.fsid_major, a2.fsid_major);
+	assert_parent(&fx, m2, sub);
+	assert_parent(&fx, sub, m1);
+	assert_parent(&fx, m1, fx.root);
+	assert_err(try_rename(&fx, m2, "two", m1, "two", fx.super), -EXDEV);
+	assert_err(try_link(&fx, two, m1, "two", fx.super), -EXDEV);
+	assert_err(try_remove(&fx, fx.root, "m1", fx.super), -EBUSY);
+	object_unref(two);
+	object_unref(m2);
+	object_unref(sub);
+	object_unref(m1);
+	fixture_close(&fx);
+	take_down(&l);
+}
+
+/* After a restart a handle is all there is: nobody has walked there. */
+static void crossmnt_handles_survive_restart(void **state)
+{
+	struct layout l = lay_out("restart");
+	struct fixture fx = open_export(l.top, true);
+	struct object *m2 = look_path(&fx, "m1/sub/m2"), *two = look_path(&fx, "m1/sub/m2/two"),
+		      *up;
+	struct backend_handle hm, ht;
+	uint64_t fsid = get_attr(two).fsid_major, fileid = get_attr(two).fileid;
+
+	assert_ok(fx.b->to_handle(m2, &hm));
+	assert_ok(fx.b->to_handle(two, &ht));
+	object_unref(two);
+	object_unref(m2);
+	fixture_restart(&fx);
+	assert_ok(fx.b->from_handle(fx.exp, ht.bytes, ht.len, &two));
+	assert_int_equal(get_attr(two).fsid_major, fsid);
+	assert_int_equal(get_attr(two).fileid, fileid);
+	assert_ok(fx.b->from_handle(fx.exp, hm.bytes, hm.len, &m2));
+	assert_int_equal(get_attr(m2).mounted_on_fileid, l.m2_covered);
+	/* Up over a mount that is not known yet. */
+	assert_ok(fx.b->lookup_parent(m2, fx.super, &up));
+	assert_int_equal(get_attr(up).fileid, ino_of(place_path("restart/m1/sub")));
+	object_unref(up);
+	object_unref(m2);
+	object_unref(two);
+	fixture_close(&fx);
+	take_down(&l);
+}
+
+static void crossmnt_mounts_come_and_go(void **state)
+{
+	struct layout l = lay_out("come");
+	struct fixture fx = open_export(l.top, true);
+	const char *later = place_path("come/later");
+	struct object *dir = look_path(&fx, "later"), *mounted, *file;
+	struct backend_handle h;
+
+	backend_restore_identity();
+	mount_tmpfs(later, NULL);
+	write_file(place_path("come/later/new"), "n");
+	mounted = look_path(&fx, "later");
+	assert_ptr_not_equal(mounted, dir);
+	file = look(&fx, mounted, "new");
+	assert_ok(fx.b->to_handle(file, &h));
+	assert_true(get_attr(file).fsid_major != get_attr(dir).fsid_major);
+	object_unref(file);
+	object_unref(mounted);
+	/* When nobody has used it for two rounds it can be unmounted. */
+	vfs_trim(vfs_export(fx.exp));
+	vfs_trim(vfs_export(fx.exp));
+	backend_restore_identity();
+	assert_int_equal(umount(later), 0);
+	assert_err(fx.b->from_handle(fx.exp, h.bytes, h.len, &file), -ESTALE);
+	mounted = look_path(&fx, "later");
+	assert_ptr_equal(mounted, dir);
+	object_unref(mounted);
+	object_unref(dir);
+	fixture_close(&fx);
+	take_down(&l);
+}
+
+static void without_crossmnt_what_is_beneath_shows(void **state)
+{
+	struct layout l = lay_out("nocross");
+	struct fixture fx = open_export(l.top, false), cross = open_export(l.top, true);
+	struct object *m1 = look_path(&fx, "m1"), *one = look_path(&cross, "m1/one"), *obj;
+	struct backend_handle h;
+	struct dir_entry e;
+
+	assert_string_equal(list(&fx, m1), "");
+	assert_int_equal(get_attr(m1).fileid, l.m1_covered);
+	assert_int_equal(get_attr(m1).mounted_on_fileid, l.m1_covered);
+	assert_int_equal(get_attr(m1).fsid_major, get_attr(fx.root).fsid_major);
+	e = entry_of(&fx, fx.root, "m1");
+	assert_int_equal(e.attr.fileid, l.m1_covered);
+	assert_parent(&fx, m1, fx.root);
+	/* What is mounted there is not in this export, by handle neither. */
+	assert_ok(cross.b->to_handle(one, &h));
+	assert_err(fx.b->from_handle(fx.exp, h.bytes, h.len, &obj), -ESTALE);
+	/* Nor can what is mounted be pulled off by removing what is beneath. */
+	assert_err(try_remove(&fx, fx.root, "m1", fx.super), -EBUSY);
+	assert_int_equal(access(place_path("nocross/m1/one"), F_OK), 0);
+	object_unref(one);
+	object_unref(m1);
+	fixture_close(&cross);
+	fixture_close(&fx);
+	take_down(&l);
+}
+
+/* A directory moved out of the export by somebody local is no way up. */
+static void escape(bool crossmnt)
+{
+	const char *name = crossmnt ? "escape-cross" : "escape";
+	struct object *inner, *outer, *up;
+	struct fixture fx;
+
+	make_dir(place_path("%s", name), 0755);
+	make_dir(place_path("%s/export", name), 0755);
+	make_dir(place_path("%s/export/d", name), 0755);
+	make_dir(place_path("%s/export/d/e", name), 0755);
+	fx = open_export(place_path("%s/export", name), crossmnt);
+	outer = look_path(&fx, "d");
+	inner = look_path(&fx, "d/e");
+	backend_restore_identity();
+	assert_int_equal(rename(place_path("%s/export/d", name), place_path("%s/d", name)), 0);
+	assert_err(fx.b->lookup_parent(outer, fx.super, &up), -ENOENT);
+	assert_err(fx.b->lookup_parent(inner, fx.super, &up), -ENOENT);
+	assert_err(fx.b->lookup_parent(fx.root, fx.super, &up), -ENOENT);
+	backend_restore_identity();
+	assert_int_equal(rename(place_path("%s/d", name), place_path("%s/export/d", name)), 0);
+	assert_parent(&fx, inner, outer);
+	assert_parent(&fx, outer, fx.root);
+	object_unref(inner);
+	object_unref(outer);
+	fixture_close(&fx);
+}
+
+static void no_way_above_the_root(void **state)
+{
+	escape(false);
+	escape(true);
+}
+
+static void read_only_mounts(void **state)
+{
+	const char *at = place_path("readonly");
+	struct fixture fx;
+
+	mount_tmpfs(at, NULL);
+	write_file(place_path("readonly/f"), "f");
+	assert_int_equal(mount(NULL, at, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+	fx = open_export(at, false);
+	assert_err(try_make(&fx, fx.root, "d", FILE_DIRECTORY, 0755, fx.super), -EROFS);
+	assert_err(try_remove(&fx, fx.root, "f", fx.super), -EROFS);
+	fx.dir = look(&fx, fx.root, "f");
+	assert_int_equal(granted(&fx, fx.dir, fx.super, ACCESS_READ | ACCESS_WRITE), ACCESS_READ);
+	assert_err(try_open(&fx, fx.dir, ACCESS_WRITE, fx.super), -EROFS);
+	assert_ok(try_open(&fx, fx.dir, ACCESS_READ, fx.super));
+	fixture_drop_dir(&fx);
+	fixture_close(&fx);
+	umount(at);
+}
+
+/* ---- what cannot be exported ---- */
+
+static void exports_refused(void **state)
+{
+	const struct backend *b = backend_find("vfs");
+	struct export_params params = { .path = "/proc" };
+	struct backend_export *exp;
+
+	quiet_begin();
+	assert_err(b->export_open(&params, &exp), -EOPNOTSUPP);
+	params.path = place_path("nothing/here");
+	assert_err(b->export_open(&params, &exp), -ENOENT);
+	write_file(place_path("a-file"), "");
+	params.path = place_path("a-file");
+	assert_err(b->export_open(&params, &exp), -ENOTDIR);
+	params.path = place_path("a-file/below");
+	assert_err(b->export_open(&params, &exp), -ENOTDIR);
+	quiet_end();
+}
+
+/* ---- identities of file systems ---- */
+
+static struct backend_handle handle_of_file(struct fixture *fx, const char *name)
+{
+	struct backend_handle h = { 0 };
+	struct object *obj = look(fx, fx->root, name);
+
+	assert_ok(fx->b->to_handle(obj, &h));
+	object_unref(obj);
+	return h;
+}
+
+/* The device number may change with every boot; handles may not. */
+static void handles_survive_another_device(const char *fs, unsigned megabytes)
+{
+	const char *at = place_path("moved-%s", fs);
+	char image[64], loop[64];
+	struct backend_handle h;
+	struct fixture fx;
+	struct object *obj;
+	struct stat before, after;
+
+	if (!mount_image(fs, megabytes, at))
+		return;
+	assert_int_equal(stat(at, &before), 0);
+	snprintf(image, sizeof(image), "%s", last_image());
+	fx = open_export(at, false);
+	touch(&fx, fx.root, "f", 0600, fx.super);
+	h = handle_of_file(&fx, "f");
+	fixture_close(&fx);
+	assert_int_equal(umount(at), 0);
+	/* Takes the loop device that was free, so that ours gets another. */
+	snprintf(loop, sizeof(loop), "%s", place_path("other-%s", fs));
+	assert_true(mount_image("ext4", 8, loop));
+	assert_true(RUN("mount", "-o", "loop", "-t", fs, image, at));
+	assert_int_equal(stat(at, &after), 0);
+	if (strcmp(fs, "btrfs") != 0) /* which numbers by itself */
+		assert_int_not_equal(before.st_dev, after.st_dev);
+	fx = open_export(at, false);
+	assert_ok(fx.b->from_handle(fx.exp, h.bytes, h.len, &obj));
+	object_unref(obj);
+	fixture_close(&fx);
+	umount(at);
+	umount(loop);
+}
+
+static void identity_is_not_the_device(void **state)
+{
+	handles_survive_another_device("ext4", 16);
+	handles_survive_another_device("xfs", 320);
+	handles_survive_another_device("btrfs", 128);
+}
+
+static void administrators_fsid_counts(void **state)
+{
+	const char *at = place_path("fsid");
+	struct fixture fx = { .persistent = true, .params.fsid = "17" };
+	struct backend_handle h;
+	struct object *obj;
+	uint64_t fsid;
+
+	make_dir(at, 0755);
+	write_file(place_path("fsid/f"), "f");
+	fixture_open(&fx, "vfs", at);
+	h = handle_of_file(&fx, "f");
+	fsid = get_attr(fx.root).fsid_major;
+	fixture_restart(&fx);
+	assert_int_equal(get_attr(fx.root).fsid_major, fsid);
+	assert_ok(fx.b->from_handle(fx.exp, h.bytes, h.len, &obj));
+	object_unref(obj);
+	fx.params.fsid = "18";
+	fixture_restart(&fx);
+	assert_true(get_attr(fx.root).fsid_major != fsid);
+	assert_err(fx.b->from_handle(fx.exp, h.bytes, h.len, &obj), -ESTALE);
+	fixture_close(&fx);
+}
+
+/* Two file systems with one UUID, as a snapshot mounted beside its origin. */
+static void copies_are_told_apart(void **state)
+{
+	const char *top = place_path("copies"), *one = place_path("copies/one"),
+		   *two = place_path("copies/two");
+	char image[64], copy[64];
+	struct fixture fx;
+	struct object *a, *b;
+
+	make_dir(top, 0755);
+	if (!mount_image("ext4", 8, one))
+		skip();
+	snprintf(image, sizeof(image), "%s", last_image());
+	snprintf(copy, sizeof(copy), "%s", place_path("copy"));
+	write_file(place_path("copies/one/f"), "one");
+	umount(one);
+	assert_true(RUN("cp", image, copy));
+	make_dir(two, 0755);
+	assert_true(RUN("mount", "-o", "loop", image, one));
+	assert_true(RUN("mount", "-o", "loop", copy, two));
+	quiet_begin();
+	fx = open_export(top, true);
+	a = look_path(&fx, "one/f");
+	b = look_path(&fx, "two/f");
+	assert_ptr_not_equal(a, b);
+	assert_true(get_attr(a).fsid_major != get_attr(b).fsid_major);
+	object_unref(a);
+	object_unref(b);
+	fixture_close(&fx);
+	quiet_end();
+	umount(one);
+	umount(two);
+}
+
+static void btrfs_subvolumes(void **state)
+{
+	const char *at = place_path("subvolumes");
+	struct object *sub, *file;
+	struct backend_handle h;
+	struct dir_entry e;
+	struct fixture fx;
+	uint64_t minor;
+
+	if (!mount_image("btrfs", 128, at) ||
+	    !RUN("btrfs", "subvolume", "create", place_path("subvolumes/first")) ||
+	    !RUN("btrfs", "subvolume", "create", place_path("subvolumes/s")))
+		skip();
+	write_file(place_path("subvolumes/s/f"), "f");
+	fx = open_export(at, false);
+	sub = look_path(&fx, "s");
+	file = look_path(&fx, "s/f");
+	minor = get_attr(sub).fsid_minor;
+	/* File numbers are a subvolume's own, so it has to have an fsid of its own. */
+	assert_true(minor != get_attr(fx.root).fsid_minor);
+	assert_int_equal(get_attr(file).fsid_minor, minor);
+	assert_true(get_attr(sub).mounted_on_fileid != get_attr(sub).fileid);
+	e = entry_of(&fx, fx.root, "s");
+	assert_int_equal(e.fileid, get_attr(sub).mounted_on_fileid);
+	assert_int_equal(e.attr.mounted_on_fileid, get_attr(sub).mounted_on_fileid);
+	assert_int_equal(e.attr.fsid_minor, minor);
+	assert_parent(&fx, sub, fx.root);
+	assert_ok(fx.b->to_handle(file, &h));
+	object_unref(sub);
+	object_unref(file);
+	fixture_restart(&fx);
+	assert_ok(fx.b->from_handle(fx.exp, h.bytes, h.len, &file));
+	assert_int_equal(get_attr(file).fsid_minor, minor);
+	object_unref(file);
+	fixture_close(&fx);
+	umount(at);
+}
+
+/* ---- whom a thread acts as ---- */
+
+static uint64_t effective_caps(void)
+{
+	FILE *f = fopen("/proc/thread-self/status", "re");
+	unsigned long long caps = 0;
+	char line[256];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		sscanf(line, "CapEff: %llx", &caps);
+	fclose(f);
+	return caps;
+}
+
+static void *act_as_root(void *arg)
+{
+	struct fixture *fx = arg;
+	struct object *file = NULL;
+	int err = fx->b->lookup(fx->root, fx->super, "f", &file);
+
+	object_unref(file);
+	return err || syscall(SYS_setfsuid, -1) != 0 ? fx : NULL;
+}
+
+static void identity_of_threads(void **state)
+{
+	const uint64_t user_caps = 1u << 6 | 1u << 7; /* CAP_SETGID, CAP_SETUID */
+	const char *at = place_path("identity");
+	gid_t groups[8];
+	uint64_t all;
+	struct fixture fx;
+	pthread_t thread;
+	void *failed;
+
+	make_dir(at, 0700);
+	write_file(place_path("identity/f"), "f");
+	fx = open_export(at, false);
+	backend_restore_identity();
+	all = effective_caps();
+	assert_err(try_lookup(&fx, fx.root, "f", fx.alice), -EACCES);
+	assert_int_equal(syscall(SYS_setfsuid, -1), ALICE);
+	assert_int_equal(syscall(SYS_setfsgid, -1), ALICE);
+	assert_int_equal(syscall(SYS_getgroups, 8, groups), 2);
+	assert_int_equal(effective_caps(), all & user_caps);
+	/* A thread inherits its maker's identity; it may not stay with it. */
+	assert_int_equal(pthread_create(&thread, NULL, act_as_root, &fx), 0);
+	pthread_join(thread, &failed);
+	assert_null(failed);
+	assert_int_equal(syscall(SYS_setfsuid, -1), ALICE);
+	backend_restore_identity();
+	assert_int_equal(syscall(SYS_setfsuid, -1), 0);
+	assert_int_equal(syscall(SYS_getgroups, 8, groups), 0);
+	assert_int_equal(effective_caps(), all);
+	fixture_close(&fx);
+}
+
+struct maker {
+	struct fixture *fx;
+	int err;
+	uint32_t mode;
+};
+
+static void *make_under_umask(void *arg)
+{
+	struct create_args args = { .type = FILE_DIRECTORY,
+				    .attrs = { .mask = ATTR_SET_MODE, .mode = 0777 } };
+	struct maker *m = arg;
+	struct dir_change change;
+	struct object *obj;
+	struct attr a;
+
+	unshare(CLONE_FS); /* not to disturb the other threads */
+	umask(077);
+	m->err = m->fx->b->create(m->fx->root, m->fx->alice, "d", &args, &change, &obj);
+	if (!m->err) {
+		m->err = m->fx->b->getattr(obj, &a);
+		m->mode = a.mode;
+		object_unref(obj);
+	}
+	return NULL;
+}
+
+/* The process's umask is no business of the clients'. */
+static void umask_of_the_process(void **state)
+{
+	const char *at = place_path("umask");
+	struct fixture fx;
+	struct maker m = { .fx = &fx };
+	pthread_t thread;
+
+	make_dir(at, 0777);
+	fx = open_export(at, false);
+	assert_int_equal(pthread_create(&thread, NULL, make_under_umask, &m), 0);
+	pthread_join(thread, NULL);
+	assert_ok(m.err);
+	assert_int_equal(m.mode, 0777);
+	fixture_close(&fx);
+}
+
+/* user::rwx group::rwx other::r-- as a default ACL, in the kernel's form. */
+static const uint8_t default_acl[] = {
+	2, 0, 0,    0,	  1,	0,    7,  0, 0xff, 0xff, 0xff, 0xff, 4,	   0,
+	7, 0, 0xff, 0xff, 0xff, 0xff, 32, 0, 4,	   0,	 0xff, 0xff, 0xff, 0xff,
+};
+
+static void default_acl_replaces_umask(void **state)
+{
+	struct create_args args = {
+		.type = FILE_DIRECTORY,
+		.attrs = { .mask = ATTR_SET_MODE, .mode = 0777, .has_umask = true, .umask = 077 },
+	};
+	const char *at = place_path("acl");
+	struct dir_change change;
+	struct object *obj;
+	struct file *file;
+	struct fixture fx;
+	bool created;
+
+	if (!mount_image("ext4", 8, at))
+		skip();
+	assert_int_equal(chmod(at, 0777), 0);
+	assert_int_equal(setxattr(at, "system.posix_acl_default", default_acl, sizeof(default_acl),
+				  0),
+			 0);
+	fx = open_export(at, false);
+	assert_ok(fx.b->create(fx.root, fx.alice, "d", &args, &change, &obj));
+	assert_int_equal(get_attr(obj).mode, 0774);
+	object_unref(obj);
+	args.attrs.mode = 0666;
+	for (args.mode = CREATE_UNCHECKED; args.mode <= CREATE_EXCLUSIVE; args.mode++) {
+		char name[] = { (char)('a' + args.mode), 0 };
+
+		assert_ok(fx.b->open_create(fx.root, fx.alice, name, ACCESS_READ, &args, &change,
+					    &created, &obj, &file));
+		assert_int_equal(get_attr(obj).mode, 0664);
+		file_unref(file);
+		object_unref(obj);
+	}
+	fixture_close(&fx);
+	umount(at);
+}
+
+/* ---- descriptors ---- */
+
+static unsigned open_descriptors(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 4096; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+#define FILES 600
+#define HELD  60
+
+static struct rlimit all_descriptors;
+
+static int few_begin(void **state)
+{
+	return getrlimit(RLIMIT_NOFILE, &all_descriptors);
+}
+
+static int few_end(void **state)
+{
+	return setrlimit(RLIMIT_NOFILE, &all_descriptors);
+}
+
+static void limit_descriptors(unsigned n)
+{
+	struct rlimit low = all_descriptors;
+
+	low.rlim_cur = n;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+}
+
+static void few_descriptors(void **state)
+{
+	const char *at = place_path("few");
+	struct object *held[HELD], *again;
+	struct file *open[HELD];
+	unsigned before = open_descriptors();
+	struct fixture fx;
+	char name[16], byte;
+
+	make_dir(at, 0777);
+	limit_descriptors(before + 100);
+	fx = open_export(at, false);
+	for (unsigned i = 0; i < FILES; i++) {
+		struct object *obj;
+		struct file *f;
+
+		snprintf(name, sizeof(name), "f%u", i);
+		f = make_file(&fx, fx.root, name, 0600, fx.alice, &obj);
+		put(f, 0, name, 1 + strlen(name));
+		if (i % (FILES / HELD) == 0) {
+			held[i / (FILES / HELD)] = obj;
+			open[i / (FILES / HELD)] = f; /* twice as many as there is room for */
+			continue;
+		}
+		file_unref(f);
+		object_unref(obj);
+	}
+	for (unsigned i = 0; i < FILES; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		again = look(&fx, fx.root, name);
+		if (i % (FILES / HELD) == 0)
+			assert_ptr_equal(again, held[i / (FILES / HELD)]);
+		object_unref(again);
+	}
+	/* Open files work on though their permission has gone, and their names. */
+	for (unsigned i = 0; i < HELD; i++) {
+		char text[16];
+
+		snprintf(name, sizeof(name), "f%u", i * (FILES / HELD));
+		chmod_as(&fx, held[i], 0, fx.alice);
+		if (i % 2)
+			assert_ok(try_remove(&fx, fx.root, name, fx.alice));
+		assert_int_equal(get(open[i], 0, text, sizeof(text), NULL), 1 + strlen(name));
+		assert_string_equal(text, name);
+		put(open[i], 100, "x", 1);
+	}
+	for (unsigned i = 0; i < HELD; i++) {
+		assert_int_equal(get(open[i], 100, &byte, 1, NULL), 1);
+		assert_int_equal(byte, 'x');
+		file_unref(open[i]);
+		object_unref(held[i]);
+	}
+	fixture_close(&fx);
+	/* /proc/self/fd stays open for the process's life. */
+	assert_true(open_descriptors() <= before + 1);
+}
+
+static void descriptors_used_up(void **state)
+{
+	const char *at = place_path("none");
+	unsigned before = open_descriptors(), n = 0;
+	struct object *held[128];
+	struct fixture fx;
+	char name[16];
+	int err = 0;
+
+	make_dir(at, 0777);
+	fx = open_export(at, false);
+	for (unsigned i = 0; i < 128; i++) {
+		snprintf(name, sizeof(name), "f%u", i);
+		touch(&fx, fx.root, name, 0600, fx.alice);
+	}
+	limit_descriptors(before + 60);
+	vfs_trim(vfs_export(fx.exp));
+	vfs_trim(vfs_export(fx.exp));
+	while (n < 128 && err == 0) {
+		snprintf(name, sizeof(name), "f%u", n);
+		err = fx.b->lookup(fx.root, fx.alice, name, &held[n]);
+		n += err == 0;
+	}
+	/* All in use: an error, and no harm done. */
+	assert_err(err, -ENFILE);
+	assert_true(n > 30);
+	while (n > 0)
+		object_unref(held[--n]);
+	assert_ok(try_lookup(&fx, fx.root, "f127", fx.alice));
+	fixture_close(&fx);
+}
+
+static uint64_t free_bytes(const char *at)
+{
+	struct statvfs st;
+
+	assert_int_equal(statvfs(at, &st), 0);
+	return (uint64_t)st.f_bfree * st.f_frsize;
+}
+
+/* Descriptors kept for later must not keep the storage of removed files. */
+static void removed_files_give_up_their_storage(void **state)
+{
+	const char *at = place_path("storage");
+	static char data[1 << 20];
+	struct object *obj;
+	uint64_t before;
+	struct file *f;
+	struct fixture fx;
+
+	memset(data, 'x', sizeof(data));
+	mount_tmpfs(at, "size=8m,mode=0777");
+	fx = open_export(at, false);
+	before = free_bytes(at);
+	for (unsigned i = 0; i < 3; i++) {
+		f = make_file(&fx, fx.root, "f", 0600, fx.alice, &obj);
+		put(f, 0, data, sizeof(data));
+		assert_true(free_bytes(at) + sizeof(data) <= before);
+		if (i == 0) { /* idle when it is removed */
+			file_unref(f);
+			object_unref(obj);
+			assert_ok(try_remove(&fx, fx.root, "f", fx.alice));
+		} else if (i == 1) { /* in use when it is removed */
+			assert_ok(try_remove(&fx, fx.root, "f", fx.alice));
+			file_unref(f);
+			object_unref(obj);
+		} else { /* removed by somebody else */
+			file_unref(f);
+			object_unref(obj);
+			backend_restore_identity();
+			assert_int_equal(unlink(place_path("storage/f")), 0);
+			vfs_trim(vfs_export(fx.exp));
+			vfs_trim(vfs_export(fx.exp));
+		}
+		assert_int_equal(free_bytes(at), before);
+	}
+	/* Replaced by a rename. */
+	f = make_file(&fx, fx.root, "old", 0600, fx.alice, NULL);
+	put(f, 0, data, sizeof(data));
+	file_unref(f);
+	touch(&fx, fx.root, "new", 0600, fx.alice);
+	assert_ok(try_rename(&fx, fx.root, "new", fx.root, "old", fx.alice));
+	assert_int_equal(free_bytes(at), before);
+	fixture_close(&fx);
+	umount(at);
+}
+
+/* ---- storage that fails ---- */
+
+/* An ext4 whose image is on a tmpfs too small for it: writing back fails when that is full. */
+static bool mount_failing(const char *name)
+{
+	const char *small = place_path("%s-image", name), *at = place_path("%s", name);
+	const char *image = place_path("%s-image/image", name);
+	int fd;
+
+	mount_tmpfs(small, "size=6m");
+	fd = open(image, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, 64 << 20), 0);
+	close(fd);
+	make_dir(at, 0755);
+	if (!RUN("/sbin/mkfs.ext4", "-q", "-E", "lazy_itable_init=1", "-O", "^has_journal",
+		 image) ||
+	    !RUN("mount", "-o", "loop", image, at))
+		return false;
+	assert_int_equal(chmod(at, 0777), 0);
+	return true;
+}
+
+static void unmount_failing(const char *name)
+{
+	umount2(place_path("%s", name), MNT_DETACH);
+	umount2(place_path("%s-image", name), MNT_DETACH);
+}
+
+/* More than there is storage for, but only into memory. */
+static void write_too_much(struct file *f)
+{
+	static char data[1 << 20];
+
+	memset(data, 'x', sizeof(data));
+	for (unsigned i = 0; i < 16; i++)
+		put(f, (uint64_t)i << 20, data, sizeof(data));
+}
+
+static void failed_write_back_changes_the_verifier(void **state)
+{
+	uint8_t before[BACKEND_VERIFIER_LEN], after[BACKEND_VERIFIER_LEN];
+	struct object *obj, *other;
+	struct file *f, *g;
+	struct fixture fx;
+	int err;
+
+	if (!mount_failing("failing"))
+		skip();
+	fx = open_export(place_path("failing"), false);
+	f = make_file(&fx, fx.root, "f", 0600, fx.alice, &obj);
+	g = make_file(&fx, fx.root, "g", 0600, fx.alice, &other);
+	put(g, 0, "good", 4);
+	assert_ok(fx.b->commit(other, 0, 0));
+	fx.b->write_verifier(fx.exp, before);
+	write_too_much(f);
+	file_unref(f); /* the error is not lost with the file that wrote */
+	quiet_begin();
+	err = fx.b->commit(obj, 0, 0);
+	quiet_end();
+	assert_true(err == -EIO || err == -ENOSPC); /* as the loop device has it */
+	fx.b->write_verifier(fx.exp, after);
+	assert_memory_not_equal(before, after, BACKEND_VERIFIER_LEN);
+	file_unref(g);
+	object_unref(other);
+	object_unref(obj);
+	fixture_close(&fx);
+	unmount_failing("failing");
+}
+
+/* Somebody local calling fsync first does not hide the error from the clients. */
+static void errors_told_to_others_are_told_to_clients(void **state)
+{
+	uint8_t before[BACKEND_VERIFIER_LEN], after[BACKEND_VERIFIER_LEN];
+	struct object *obj;
+	struct file *f;
+	struct fixture fx;
+	int fd, err;
+
+	if (!mount_failing("failing2"))
+		skip();
+	fx = open_export(place_path("failing2"), false);
+	f = make_file(&fx, fx.root, "f", 0600, fx.alice, &obj);
+	write_too_much(f);
+	fx.b->write_verifier(fx.exp, before);
+	backend_restore_identity();
+	fd = open(place_path("failing2/f"), O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(fsync(fd), -1);
+	close(fd);
+	quiet_begin();
+	err = fx.b->commit(obj, 0, 0);
+	quiet_end();
+	assert_true(err == -EIO || err == -ENOSPC); /* as the loop device has it */
+	fx.b->write_verifier(fx.exp, after);
+	assert_memory_not_equal(before, after, BACKEND_VERIFIER_LEN);
+	file_unref(f);
+	object_unref(obj);
+	fixture_close(&fx);
+	unmount_failing("failing2");
+}
+
+/* What a vanished client left uncommitted keeps its object until it is on storage. */
+static void unstable_objects_are_kept_until_committed(void **state)
+{
+	const char *at = place_path("unstable");
+	struct vfs_object *v;
+	struct object *obj;
+	struct file *f;
+	struct fixture fx;
+
+	make_dir(at, 0777);
+	fx = open_export(at, false);
+	f = make_file(&fx, fx.root, "f", 0600, fx.alice, &obj);
+	v = vfs_object(obj);
+	assert_int_equal(v->sync_fd, -1);
+	put(f, 0, "x", 1);
+	assert_true(v->sync_fd >= 0);
+	put(f, 1, "y", 1);
+	assert_ok(fx.b->commit(obj, 0, 0));
+	assert_int_equal(v->sync_fd, -1);
+	put(f, 2, "z", 1);
+	file_unref(f);
+	vfs_trim(vfs_export(fx.exp)); /* in use: left alone */
+	assert_true(v->sync_fd >= 0);
+	object_unref(obj);
+	vfs_trim(vfs_export(fx.exp));
+	obj = look(&fx, fx.root, "f");
+	assert_ptr_equal(obj, &v->base); /* still there, as it had been asked for */
+	assert_int_equal(v->sync_fd, -1);
+	object_unref(obj);
+	fixture_close(&fx);
+}
+
+/* ---- the change attribute's arithmetic, for kernels that this one is not ---- */
+
+static void change_of_times(void **state)
+{
+	const struct timespec stamp = { 1700000000, 500000000 };
+	const uint64_t t = 1700000000500000000u, ms = NS_PER_MS;
+	struct vfs_instant now = { .coarse = t, .fine = t + ms };
+	uint64_t a, b;
+
+	/* Multigrain: the stamp itself. */
+	assert_int_equal(vfs_change(0, &stamp, now), t);
+	/* The stamp's tick is not over: each look is on its own, even at one instant. */
+	a = vfs_change(1, &stamp, now);
+	b = vfs_change(1, &stamp, now);
+	assert_true(a != b && a % 2 == 1 && b % 2 == 1);
+	/* It is over. */
+	now.coarse = t + 4 * ms;
+	assert_int_equal(vfs_change(1, &stamp, now), 2 * t);
+	assert_int_equal(vfs_change(1, &stamp, now), 2 * t);
+	/* Whole seconds: over when the second is. */
+	now.coarse = t + 300 * ms;
+	assert_int_equal(vfs_change(NS_PER_SEC, &(struct timespec){ 1700000000, 0 }, now) % 2, 1);
+	now.coarse = t + 500 * ms;
+	assert_int_equal(vfs_change(NS_PER_SEC, &(struct timespec){ 1700000000, 0 }, now),
+			 2 * 1700000000000000000u);
+	/* From a clock that was set back since. */
+	now = (struct vfs_instant){ .coarse = t - 5 * NS_PER_SEC, .fine = t - 5 * NS_PER_SEC };
+	assert_int_equal(vfs_change(1, &stamp, now), 2 * t);
+}
+
+/* ---- without CAP_SYS_ADMIN: no private clones, no trusted.* attributes ---- */
+
+static void drop_sys_admin(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	syscall(SYS_capget, &header, data);
+	data[0].effective &= ~(1u << CAP_SYS_ADMIN);
+	data[0].permitted &= ~(1u << CAP_SYS_ADMIN);
+	syscall(SYS_capset, &header, data);
+}
+
+struct poor_thread {
+	struct fixture *fx;
+	const char *path;
+	int err;
+};
+
+/* Capabilities are a thread's own. */
+static void *open_poorly(void *arg)
+{
+	struct poor_thread *p = arg;
+
+	drop_sys_admin();
+	p->fx->b = backend_find("vfs");
+	p->fx->params.path = p->path;
+	p->err = p->fx->b->export_open(&p->fx->params, &p->fx->exp);
+	return NULL;
+}
+
+static struct fixture open_without_sys_admin(const char *path)
+{
+	struct fixture fx = { .super = cred_root() };
+	struct poor_thread p = { .fx = &fx, .path = path };
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, open_poorly, &p), 0);
+	pthread_join(thread, NULL);
+	assert_ok(p.err);
+	assert_ok(fx.b->root(fx.exp, &fx.root));
+	return fx;
+}
+
+static void without_clones_mounts_are_hidden(void **state)
+{
+	struct layout l = lay_out("noclone");
+	struct fixture fx = open_without_sys_admin(l.top);
+	struct object *later, *up;
+
+	assert_false(vfs_export(fx.exp)->clone);
+	assert_err(try_lookup(&fx, fx.root, "m1", fx.super), -EACCES);
+	assert_int_equal(entry_of(&fx, fx.root, "m1").error, -EACCES);
+	assert_int_equal(entry_of(&fx, fx.root, "plain").error, 0);
+	later = look_path(&fx, "later");
+	assert_parent(&fx, later, fx.root);
+	backend_restore_identity();
+	assert_int_equal(rename(place_path("noclone/later"), place_path("noclone-later")), 0);
+	assert_err(fx.b->lookup_parent(later, fx.super, &up), -ENOENT);
+	object_unref(later);
+	fixture_close(&fx);
+	take_down(&l);
+}
+
+struct exclusive {
+	struct fixture *fx;
+	bool created[3];
+	int err[3];
+};
+
+/* Makes a file, asks again, and asks with another verifier. */
+static void *create_exclusively(void *arg)
+{
+	struct create_args args = { .type = FILE_REGULAR,
+				    .attrs = { .mask = ATTR_SET_MODE, .mode = 0600 },
+				    .mode = CREATE_EXCLUSIVE,
+				    .verifier = "VERIFIE" };
+	struct exclusive *e = arg;
+	struct dir_change change;
+	struct object *obj;
+	struct file *file;
+
+	drop_sys_admin();
+	for (unsigned i = 0; i < 3; i++) {
+		args.verifier[7] = i == 2;
+		e->err[i] = e->fx->b->open_create(e->fx->root, e->fx->super, "f", ACCESS_WRITE,
+						  &args, &change, &e->created[i], &obj, &file);
+		if (e->err[i] == 0) {
+			file_unref(file);
+			object_unref(obj);
+		}
+	}
+	return NULL;
+}
+
+static void verifiers_without_trusted_attributes(void **state)
+{
+	const char *at = place_path("user-xattr");
+	struct fixture fx;
+	struct exclusive e = { .fx = &fx };
+	pthread_t thread;
+
+	make_dir(at, 0755);
+	fx = open_export(at, false);
+	assert_int_equal(pthread_create(&thread, NULL, create_exclusively, &e), 0);
+	pthread_join(thread, NULL);
+	assert_ok(e.err[0]);
+	assert_ok(e.err[1]);
+	assert_err(e.err[2], -EEXIST);
+	assert_true(e.created[0] && e.created[1]);
+	backend_restore_identity();
+	assert_int_equal(getxattr(place_path("user-xattr/f"), "trusted.atoll.verifier", NULL, 0),
+			 -1);
+	fixture_close(&fx);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(change_of_times),
+		cmocka_unit_test(crossmnt_follows_mounts),
+		cmocka_unit_test(crossmnt_handles_survive_restart),
+		cmocka_unit_test(crossmnt_mounts_come_and_go),
+		cmocka_unit_test(without_crossmnt_what_is_beneath_shows),
+		cmocka_unit_test(no_way_above_the_root),
+		cmocka_unit_test(read_only_mounts),
+		cmocka_unit_test(exports_refused),
+		cmocka_unit_test(identity_is_not_the_device),
+		cmocka_unit_test(administrators_fsid_counts),
+		cmocka_unit_test(copies_are_told_apart),
+		cmocka_unit_test(btrfs_subvolumes),
+		cmocka_unit_test(identity_of_threads),
+		cmocka_unit_test(umask_of_the_process),
+		cmocka_unit_test(default_acl_replaces_umask),
+		cmocka_unit_test_setup_teardown(few_descriptors, few_begin, few_end),
+		cmocka_unit_test_setup_teardown(descriptors_used_up, few_begin, few_end),
+		cmocka_unit_test(removed_files_give_up_their_storage),
+		cmocka_unit_test(unstable_objects_are_kept_until_committed),
+		cmocka_unit_test(failed_write_back_changes_the_verifier),
+		cmocka_unit_test(errors_told_to_others_are_told_to_clients),
+		cmocka_unit_test(without_clones_mounts_are_hidden),
+		cmocka_unit_test(verifiers_without_trusted_attributes),
+	};
+	int failed;
+
+	if (!place_begin())
+		return 77; /* meson: skipped */
+	failed = cmocka_run_group_tests_name("vfs", tests, NULL, NULL);
+	place_end();
+	return failed;
+}
