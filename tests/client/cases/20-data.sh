@@ -31,7 +31,7 @@ case_write_modes() {
 }
 
 # Larger than the client may keep dirty.
-#: limit=120 short=4.0,4.1,4.2,n4.1,n4.2
+#: limit=120 short=4.2,n4.1,n4.2
 case_large_file() {
 	local size=$(pick 200M 2G)
 	cl-pattern write f 9 0 $size bs=1M

@@ -1,5 +1,5 @@
 # Large directories.
-#: limit=300
+#: limit=300 short=4.0,4.2
 case_large_directory() {
 	local n=$(pick 10000 100000)
 	mkdir d
@@ -15,7 +15,7 @@ case_large_directory() {
 	rm -rf d
 }
 
-#: limit=60
+#: limit=60 short=4.0,4.2
 case_seekdir() {
 	mkdir d
 	cl-dir make d s 2000
@@ -25,7 +25,7 @@ case_seekdir() {
 }
 
 # Removing while listing, as rm -rf does, and a directory that changes between two listings.
-#: limit=60
+#: limit=60 short=4.1,4.2
 case_remove_while_listing() {
 	mkdir d
 	cl-dir make d a 1500
@@ -36,7 +36,7 @@ case_remove_while_listing() {
 	rm -rf d
 }
 
-#: limit=60
+#: limit=60 short=4.1,4.2
 case_listing_with_attributes() {
 	mkdir d
 	perl -e 'for my $i (0..1999) { open F, ">", "d/$i" or die; print F "x" x $i; close F or die }'

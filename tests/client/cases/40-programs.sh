@@ -10,7 +10,7 @@ build_package() {
 	make check >../log 2>&1 || { tail -20 ../log; return 1; }
 }
 
-#: limit=120 needs=gcc,make,tar,xz short=4.0,4.1,4.2,n4.1,n4.2
+#: limit=180 needs=gcc,make,tar,xz short=4.0,4.1,4.2
 case_source_package() {
 	build_package ed
 	eq "$(tail -n 1 ../log)" 'tests completed successfully.'
@@ -54,7 +54,7 @@ case_git() {
 	rm -rf /tmp/origin
 }
 
-#: limit=180 needs=sqlite3
+#: limit=180 needs=sqlite3 short=4.0,4.1,4.2
 case_sqlite_writers() {
 	local i pids=() rows=$(pick 25 200)
 	sqlite3 db 'CREATE TABLE t (writer INT, n INT, payload TEXT); CREATE UNIQUE INDEX u ON t (writer, n);'
@@ -81,7 +81,7 @@ fio_run() {
 		--verify_state_save=0 --fallocate=none --randrepeat=1 --unlink=1 "$@" || { tail -30 /tmp/fio.log; return 1; }
 }
 
-#: limit=240 needs=fio short=4.0,4.1,4.2,n4.1,n4.2
+#: limit=240 needs=fio short=4.0,4.2,n4.1,n4.2
 case_fio_verify() {
 	local bs size=$(pick 8M 64M)
 	for bs in 4k 64k 1M; do
@@ -94,7 +94,7 @@ case_fio_verify() {
 	fio_run --bsrange=512-128k --bs_unaligned --size=$size --numjobs=4 --name=odd --rw=randwrite
 }
 
-#: limit=120 needs=dbench short=4.0,4.1,4.2,n4.1,n4.2
+#: limit=120 needs=dbench short=4.1,4.2,n4.1,n4.2
 case_dbench() {
 	dbench -c /usr/share/dbench/client.txt -D . -t $(pick 6 60) 8 >/tmp/dbench.log 2>&1 ||
 		{ tail -20 /tmp/dbench.log; return 1; }
@@ -117,7 +117,7 @@ stress() {
 	done
 }
 
-#: limit=180 needs=stress-ng
+#: limit=180 needs=stress-ng short=4.2
 case_stress_names() {
 	stress access=50 'chdir=200 --chdir-dirs 64' chmod=60 chown=60 'dentry=2000 --dentries 256' dir=200 dirdeep=100 \
 		dirmany=300 filename=50 rename=500 touch=300 getdent=500 open=500
@@ -128,13 +128,13 @@ case_stress_links() {
 	stress link=1 symlink=1 unlink=5
 }
 
-#: limit=180 needs=stress-ng short=4.0,4.1,4.2,n4.1,n4.2
+#: limit=180 needs=stress-ng short=4.0,n4.2
 case_stress_data() {
 	stress copy-file=20 fstat=200 hdd=1000 io=20 iomix=200 mmap=2 readahead=50 seek=300 sendfile=100 \
 		sync-file=5 utime=200 fcntl=200
 }
 
-#: limit=180 needs=stress-ng short=4.0,4.1,4.2,n4.1,n4.2
+#: limit=180 needs=stress-ng short=4.0,4.2,n4.2
 case_stress_locks() {
 	stress flock=2000 locka=1000 lockf=1000 lockofd=1000
 }
