@@ -137,6 +137,16 @@ static int switch_ids(uid_t uid, gid_t gid, const gid_t *groups, uint32_t ngroup
 	return 0;
 }
 
+/* Once: it is a matter of how the server was started, or of a client's nonsense. */
+static void complain(const struct cred *cred, int err)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+
+	if (!atomic_flag_test_and_set(&said))
+		log_warn("cannot act as user %u, group %u: %s; such requests are refused",
+			 cred->uid, cred->gid, strerror(-err));
+}
+
 static int assume(const struct cred *cred)
 {
 	int err = thread_ready();
@@ -147,7 +157,7 @@ static int assume(const struct cred *cred)
 		me.sure = false;
 		err = switch_ids(cred->uid, cred->gid, cred->groups, cred->ngroups);
 		if (err) {
-			log_error("cannot act as user %u: %s", cred->uid, strerror(-err));
+			complain(cred, err);
 			return err;
 		}
 		cred_unref(me.cred);
