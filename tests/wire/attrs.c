@@ -23,7 +23,7 @@ static struct reply *setattr(struct client *cl, const struct fh *fh, const struc
 {
 	struct compound *q = begin_at(cl, fh);
 
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	return call(q);
 }
 
@@ -127,7 +127,7 @@ static void unknown_attributes(void **state)
 	struct compound *q = begin_at(cl, &dir);
 	struct reply *r;
 
-	op_raw(q, OP_GETATTR);
+	add_raw(q, OP_GETATTR);
 	put_u32(&q->enc, 8);
 	put_u32(&q->enc, 1u << FATTR4_TYPE);
 	for (int i = 1; i < 8; i++)
@@ -138,7 +138,7 @@ static void unknown_attributes(void **state)
 	check_num(last(r)->attrs->a[FATTR4_TYPE].num, NF4DIR);
 	/* Nothing asked for. */
 	q = begin_at(cl, &dir);
-	op_getattr(q, (struct bitmap){ 0 });
+	add_getattr(q, (struct bitmap){ 0 });
 	r = call(q);
 	expect(r, NFS4_OK);
 	check(!last(r)->attrs->mask.w[0] && !last(r)->attrs->mask.w[1]);
@@ -154,10 +154,10 @@ static void write_only_attributes(void **state)
 	for (size_t i = 0; i < sizeof(attrs) / sizeof(attrs[0]); i++) {
 		struct compound *q = begin_at(cl, &dir);
 
-		op_getattr(q, bm_of((int)attrs[i], -1));
+		add_getattr(q, bm_of((int)attrs[i], -1));
 		expect(call(q), NFS4ERR_INVAL);
 		q = begin_at(cl, &dir);
-		op_readdir(q, 0, NULL, 4096, 4096, bm_of((int)attrs[i], -1));
+		add_readdir(q, 0, NULL, 4096, 4096, bm_of((int)attrs[i], -1));
 		expect(call(q), NFS4ERR_INVAL);
 	}
 }
@@ -212,7 +212,7 @@ static void values(void **state)
 	check_num(a->a[FATTR4_FS_LOCATIONS].num, 0);
 	/* The filehandle attribute and GETFH are the same. */
 	q = begin_at(cl, &fh);
-	op_getfh(q);
+	add_getfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(a->a[FATTR4_FILEHANDLE].str_len, last(r)->fh.len);
@@ -329,7 +329,7 @@ static void set_refused(void **state)
 	{
 		struct compound *q = begin_at(cl, &f);
 
-		op_raw(q, OP_SETATTR);
+		add_raw(q, OP_SETATTR);
 		put_u32(&q->enc, 0);
 		put_fixed(&q->enc, SID_ANONYMOUS.other, 12);
 		put_u32(&q->enc, 3);
@@ -353,7 +353,7 @@ static void set_size(void **state)
 	expect(setattr(cl, &f, one_num(FATTR4_SIZE, 3)), NFS4_OK);
 	expect(setattr(cl, &f, one_num(FATTR4_SIZE, 6)), NFS4_OK);
 	q = begin_at(cl, &f);
-	op_read(q, &SID_ANONYMOUS, 0, 100);
+	add_read(q, &SID_ANONYMOUS, 0, 100);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(last(r)->len, 6);
@@ -378,15 +378,15 @@ static void set_size_with_stateid(void **state)
 	expect_status(open_status(cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_READ, 0, &r_only),
 		      NFS4_OK);
 	q = begin_at(cl, &rw.fh);
-	op_setattr(q, &rw.sid, one_num(FATTR4_SIZE, 5));
+	add_setattr(q, &rw.sid, one_num(FATTR4_SIZE, 5));
 	expect(call(q), NFS4_OK);
 	q = begin_at(cl, &rw.fh);
-	op_setattr(q, &r_only.sid, one_num(FATTR4_SIZE, 6));
+	add_setattr(q, &r_only.sid, one_num(FATTR4_SIZE, 6));
 	expect(call(q), NFS4ERR_OPENMODE);
 	bad = rw.sid;
 	bad.other[10] ^= 0x3c;
 	q = begin_at(cl, &rw.fh);
-	op_setattr(q, &bad, one_num(FATTR4_SIZE, 6));
+	add_setattr(q, &bad, one_num(FATTR4_SIZE, 6));
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	check_num(getattr_num(cl, &rw.fh, FATTR4_SIZE), 5);
 }
@@ -408,10 +408,10 @@ static void change_attribute(void **state)
 		struct reply *r;
 
 		if (i % 2)
-			op_write(q, &SID_ANONYMOUS, (uint64_t)i, UNSTABLE4, "x", 1);
+			add_write(q, &SID_ANONYMOUS, (uint64_t)i, UNSTABLE4, "x", 1);
 		else
-			op_setattr(q, &SID_ANONYMOUS, one_num(FATTR4_MODE, 0600 + (i & 7)));
-		op_getattr(q, bm_of(FATTR4_CHANGE, -1));
+			add_setattr(q, &SID_ANONYMOUS, one_num(FATTR4_MODE, 0600 + (i & 7)));
+		add_getattr(q, bm_of(FATTR4_CHANGE, -1));
 		r = call(q);
 		expect(r, NFS4_OK);
 		seen[n++] = last(r)->attrs->a[FATTR4_CHANGE].num;
@@ -436,11 +436,11 @@ static void change_of_directories(void **state)
 		uint64_t after;
 
 		if (i % 2)
-			op_remove(q, "d");
+			add_remove(q, "d");
 		else
-			op_create(q, NF4DIR, "d", NULL, 0, 0, NULL);
-		op_putfh(q, &dir);
-		op_getattr(q, bm_of(FATTR4_CHANGE, -1));
+			add_create(q, NF4DIR, "d", NULL, 0, 0, NULL);
+		add_putfh(q, &dir);
+		add_getattr(q, bm_of(FATTR4_CHANGE, -1));
 		r = call(q);
 		expect(r, NFS4_OK);
 		after = last(r)->attrs->a[FATTR4_CHANGE].num;
@@ -480,10 +480,10 @@ static uint32_t verify(struct client *cl, const struct fh *fh, const struct attr
 	struct compound *q = begin_at(cl, fh);
 
 	if (negated)
-		op_nverify(q, a);
+		add_nverify(q, a);
 	else
-		op_verify(q, a);
-	op_getfh(q);
+		add_verify(q, a);
+	add_getfh(q);
 	return call(q)->status;
 }
 
@@ -560,18 +560,18 @@ static void mode_umask(void **state)
 
 	at_num(a, FATTR4_MODE_UMASK, 0777);
 	a->a[FATTR4_MODE_UMASK].num2 = 027;
-	op_create(q, NF4DIR, "d", NULL, 0, 0, a);
-	op_getattr(q, bm_of(FATTR4_MODE, -1));
+	add_create(q, NF4DIR, "d", NULL, 0, 0, a);
+	add_getattr(q, bm_of(FATTR4_MODE, -1));
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(last(r)->attrs->a[FATTR4_MODE].num, 0750);
 	/* Only in creation, and not beside mode (section 3). */
 	q = begin_at(cl, &dir);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4ERR_INVAL);
 	at_num(a, FATTR4_MODE, 0700);
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "e", NULL, 0, 0, a);
+	add_create(q, NF4DIR, "e", NULL, 0, 0, a);
 	expect(call(q), NFS4ERR_INVAL);
 }
 

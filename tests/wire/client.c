@@ -79,13 +79,16 @@ void check_num_at(uint64_t got, uint64_t want, const char *what, const char *fil
 
 /* ---- clients and sessions ---- */
 
+static uint64_t counter;
+
 /* Not used by anyone before, also not by an earlier run against the same server. */
 static uint64_t unique(void)
 {
-	static uint64_t counter;
 	struct timespec ts;
 
-	if (!counter) {
+	if (!counter && conn_local_hook) {
+		counter = 1; /* a fresh server each time, and the same words */
+	} else if (!counter) {
 		clock_gettime(CLOCK_REALTIME, &ts);
 		counter = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 	}
@@ -113,13 +116,13 @@ static void establish_40(struct client *cl)
 	struct reply *r;
 	struct verf confirm;
 
-	op_setclientid(q, &cl->verf, cl->id, 0x40000000, "tcp", "127.0.0.1.0.0", 1);
+	add_setclientid(q, &cl->verf, cl->id, 0x40000000, "tcp", "127.0.0.1.0.0", 1);
 	r = call(q);
 	expect(r, NFS4_OK);
 	cl->clientid = r->op[0].clientid;
 	confirm = r->op[0].verf;
 	q = begin(cl);
-	op_setclientid_confirm(q, cl->clientid, &confirm);
+	add_setclientid_confirm(q, cl->clientid, &confirm);
 	expect(call(q), NFS4_OK);
 }
 
@@ -130,7 +133,7 @@ void client_new_session(struct client *cl)
 	struct chan want = { 0, 1100000, 1100000, 8192, 64, 16 };
 	struct reply *r;
 
-	op_create_session(q, cl->clientid, cl->cs_sequence, 0, &want, &back);
+	add_create_session(q, cl->clientid, cl->cs_sequence, 0, &want, &back);
 	r = call(q);
 	expect(r, NFS4_OK);
 	cl->cs_sequence++;
@@ -145,14 +148,14 @@ static void establish_41(struct client *cl)
 	struct compound *q = compound_begin(cl->conn, cl->minor, "");
 	struct reply *r;
 
-	op_exchange_id(q, &cl->verf, cl->id, 0, SP4_NONE);
+	add_exchange_id(q, &cl->verf, cl->id, 0, SP4_NONE);
 	r = call(q);
 	expect(r, NFS4_OK);
 	cl->clientid = r->op[0].clientid;
 	cl->cs_sequence = r->op[0].sequence;
 	client_new_session(cl);
 	q = begin(cl);
-	op_reclaim_complete(q, false);
+	add_reclaim_complete(q, false);
 	expect(call(q), NFS4_OK);
 }
 
@@ -180,7 +183,7 @@ struct compound *begin_slot(struct client *cl, uint32_t slot)
 	if (cl->minor > 0) {
 		q->sequenced = true;
 		q->slot = slot;
-		op_sequence(q, cl->session, cl->slot_seq[slot], slot, slot, cl->cache_this);
+		add_sequence(q, cl->session, cl->slot_seq[slot], slot, slot, cl->cache_this);
 	}
 	return q;
 }
@@ -194,7 +197,7 @@ struct compound *begin_at(struct client *cl, const struct fh *fh)
 {
 	struct compound *q = begin(cl);
 
-	op_putfh(q, fh);
+	add_putfh(q, fh);
 	return q;
 }
 
@@ -226,8 +229,8 @@ struct fh root_fh(struct client *cl)
 	struct compound *q = begin(cl);
 	struct reply *r;
 
-	op_putrootfh(q);
-	op_getfh(q);
+	add_putrootfh(q);
+	add_getfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	return last(r)->fh;
@@ -238,8 +241,8 @@ uint32_t lookup(struct client *cl, const struct fh *dir, const char *name, struc
 	struct compound *q = begin_at(cl, dir);
 	struct reply *r;
 
-	op_lookup(q, name);
-	op_getfh(q);
+	add_lookup(q, name);
+	add_getfh(q);
 	r = call(q);
 	if (r->status == NFS4_OK && out)
 		*out = last(r)->fh;
@@ -274,8 +277,8 @@ struct fh make(struct client *cl, const struct fh *dir, uint32_t type, const cha
 		return make_regular(cl, dir, name);
 	at_num(a, FATTR4_MODE, 0755);
 	q = begin_at(cl, dir);
-	op_create(q, type, name, "/nowhere/at/all", 1, 3, a);
-	op_getfh(q);
+	add_create(q, type, name, "/nowhere/at/all", 1, 3, a);
+	add_getfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	return last(r)->fh;
@@ -289,7 +292,7 @@ struct fh make_file(struct client *cl, const struct fh *dir, const char *name, c
 	struct compound *q = begin_at(cl, &f.fh);
 	struct reply *r;
 
-	op_write(q, &f.sid, 0, FILE_SYNC4, data, len);
+	add_write(q, &f.sid, 0, FILE_SYNC4, data, len);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(last(r)->count, len);
@@ -302,7 +305,7 @@ struct attrs *getattrs(struct client *cl, const struct fh *fh, struct bitmap bm)
 	struct compound *q = begin_at(cl, fh);
 	struct reply *r;
 
-	op_getattr(q, bm);
+	add_getattr(q, bm);
 	r = call(q);
 	expect(r, NFS4_OK);
 	return last(r)->attrs;
@@ -320,7 +323,7 @@ uint32_t remove_name(struct client *cl, const struct fh *dir, const char *name)
 {
 	struct compound *q = begin_at(cl, dir);
 
-	op_remove(q, name);
+	add_remove(q, name);
 	return call(q)->status;
 }
 
@@ -357,7 +360,7 @@ static void confirm(struct client *cl, struct open_file *f)
 	struct compound *q = begin_at(cl, &f->fh);
 	struct reply *r;
 
-	op_open_confirm(q, &f->sid, f->owner->seqid);
+	add_open_confirm(q, &f->sid, f->owner->seqid);
 	r = call(q);
 	expect(r, NFS4_OK);
 	f->owner->seqid++;
@@ -375,8 +378,8 @@ uint32_t open_any(struct client *cl, struct owner *o, const struct fh *dir, stru
 	a->owner = o->name;
 	a->clientid = cl->clientid;
 	a->seqid = cl->minor == 0 ? o->seqid : 0;
-	op_open(q, a);
-	op_getfh(q);
+	add_open(q, a);
+	add_getfh(q);
 	r = call(q);
 	if (r->nops <= at)
 		return r->status; /* PUTFH has failed */
@@ -428,7 +431,7 @@ uint32_t close_status(struct client *cl, struct open_file *f)
 	struct compound *q = begin_at(cl, &f->fh);
 	struct reply *r;
 
-	op_close(q, cl->minor == 0 ? f->owner->seqid : 0, &f->sid);
+	add_close(q, cl->minor == 0 ? f->owner->seqid : 0, &f->sid);
 	r = call(q);
 	if (cl->minor == 0 && seqid_advances(r->status))
 		f->owner->seqid++;
@@ -450,10 +453,10 @@ uint32_t lock_range(struct client *cl, struct open_file *f, struct lock_state *l
 	struct reply *r;
 
 	if (ls->have)
-		op_lock_more(q, type, false, off, len, &ls->sid, v40 ? ls->owner->seqid : 0);
+		add_lock_more(q, type, false, off, len, &ls->sid, v40 ? ls->owner->seqid : 0);
 	else
-		op_lock_new(q, type, false, off, len, v40 ? f->owner->seqid : 0, &f->sid,
-			    v40 ? ls->owner->seqid : 0, cl->clientid, ls->owner->name);
+		add_lock_new(q, type, false, off, len, v40 ? f->owner->seqid : 0, &f->sid,
+			     v40 ? ls->owner->seqid : 0, cl->clientid, ls->owner->name);
 	r = call(q);
 	if (v40 && seqid_advances(r->status)) {
 		if (!ls->have)
@@ -477,7 +480,7 @@ uint32_t unlock_range(struct client *cl, struct open_file *f, struct lock_state 
 	struct compound *q = begin_at(cl, &f->fh);
 	struct reply *r;
 
-	op_locku(q, WRITE_LT, cl->minor == 0 ? ls->owner->seqid : 0, &ls->sid, off, len);
+	add_locku(q, WRITE_LT, cl->minor == 0 ? ls->owner->seqid : 0, &ls->sid, off, len);
 	r = call(q);
 	if (cl->minor == 0 && seqid_advances(r->status))
 		ls->owner->seqid++;
@@ -492,7 +495,7 @@ uint32_t lockt(struct client *cl, const struct fh *fh, struct owner *o, uint32_t
 	struct compound *q = begin_at(cl, fh);
 	struct reply *r;
 
-	op_lockt(q, type, off, len, cl->clientid, o->name);
+	add_lockt(q, type, off, len, cl->clientid, o->name);
 	r = call(q);
 	if (out)
 		*out = last(r);

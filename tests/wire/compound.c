@@ -22,8 +22,8 @@ static void minor_version_mismatch(void **state)
 		struct compound *q = compound_begin(c, minors[i], "a tag");
 		struct reply *r;
 
-		op_putrootfh(q);
-		op_raw(q, 77777);
+		add_putrootfh(q);
+		add_raw(q, 77777);
 		r = call(q);
 		check_num(r->status, NFS4ERR_MINOR_VERS_MISMATCH);
 		check_num(r->nops, 0);
@@ -44,7 +44,7 @@ static void tag_is_echoed(void **state)
 		memset(tag, 'x', sizeof(tag));
 		tag[len] = 0;
 		q = compound_begin(c, 0, tag);
-		op_putrootfh(q);
+		add_putrootfh(q);
 		r = call(q);
 		expect(r, NFS4_OK);
 		check_num(r->tag_len, len);
@@ -68,10 +68,10 @@ static void stops_at_first_error(void **state)
 	struct compound *q = begin_at(cl, &dir);
 	struct reply *r;
 
-	op_create(q, NF4DIR, "made", NULL, 0, 0, NULL);
-	op_putrootfh(q);
-	op_lookup(q, "there is no such name");
-	op_getattr(q, bm_of(FATTR4_TYPE, -1));
+	add_create(q, NF4DIR, "made", NULL, 0, 0, NULL);
+	add_putrootfh(q);
+	add_lookup(q, "there is no such name");
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
 	r = call(q);
 	expect(r, NFS4ERR_NOENT);
 	check_num(last(r)->op, OP_LOOKUP);
@@ -92,9 +92,9 @@ static void illegal_operations(void **state)
 		struct compound *q = begin(cl);
 		struct reply *r;
 
-		op_putrootfh(q);
-		op_raw(q, numbers[i]);
-		op_getfh(q);
+		add_putrootfh(q);
+		add_raw(q, numbers[i]);
+		add_getfh(q);
 		r = call(q);
 		expect(r, NFS4ERR_OP_ILLEGAL);
 		check_num(last(r)->op, OP_ILLEGAL);
@@ -114,7 +114,7 @@ static void later_operations(void **state)
 
 		if (sample_in(&samples[i], minor))
 			continue;
-		op_putrootfh(q);
+		add_putrootfh(q);
 		samples[i].put(q, cl);
 		r = call(q);
 		expect(r, NFS4ERR_OP_ILLEGAL);
@@ -132,7 +132,7 @@ static void operations_gone(void **state)
 
 		if (!(samples[i].flags & GONE))
 			continue;
-		op_putrootfh(q);
+		add_putrootfh(q);
 		samples[i].put(q, cl);
 		expect(call(q), NFS4ERR_NOTSUPP);
 	}
@@ -144,8 +144,8 @@ static void extended_attributes(void **state)
 	struct client *cl = client_new(2);
 	struct compound *q = begin(cl);
 
-	op_putrootfh(q);
-	op_raw(q, OP_GETXATTR);
+	add_putrootfh(q);
+	add_raw(q, OP_GETXATTR);
 	put_string(&q->enc, "user.test");
 	expect_one_of(call(q)->status, NFS4ERR_OP_ILLEGAL, NFS4ERR_NOTSUPP, NFS4ERR_NOXATTR);
 }
@@ -180,14 +180,14 @@ static void sequence_position(void **state)
 	struct compound *q = begin(cl);
 	struct reply *r;
 
-	op_sequence(q, cl->session, cl->slot_seq[0] + 1, 0, 0, false);
+	add_sequence(q, cl->session, cl->slot_seq[0] + 1, 0, 0, false);
 	r = call(q);
 	expect(r, NFS4ERR_SEQUENCE_POS);
 	check_num(r->nops, 2);
 
 	q = begin(cl);
-	op_putrootfh(q);
-	op_sequence(q, cl->session, cl->slot_seq[0] + 1, 0, 0, false);
+	add_putrootfh(q);
+	add_sequence(q, cl->session, cl->slot_seq[0] + 1, 0, 0, false);
 	expect(call(q), NFS4ERR_SEQUENCE_POS);
 }
 
@@ -202,7 +202,7 @@ static void not_only_operation(void **state)
 		if (!(samples[i].flags & ALONE))
 			continue;
 		samples[i].put(q, cl);
-		op_putrootfh(q);
+		add_putrootfh(q);
 		expect(call(q), NFS4ERR_NOT_ONLY_OP);
 	}
 }
@@ -216,7 +216,7 @@ static struct client *limited_client(uint32_t minor, const struct chan *want)
 	struct compound *q = compound_begin(cl->conn, minor, "");
 	struct reply *r;
 
-	op_create_session(q, cl->clientid, cl->cs_sequence, 0, want, &back);
+	add_create_session(q, cl->clientid, cl->cs_sequence, 0, want, &back);
 	r = call(q);
 	expect(r, NFS4_OK);
 	cl->cs_sequence++;
@@ -241,11 +241,11 @@ static void too_many_operations(void **state)
 	struct compound *q = begin(cl);
 
 	for (uint32_t i = 1; i < most; i++)
-		op_putrootfh(q);
+		add_putrootfh(q);
 	expect(call(q), NFS4_OK);
 	q = begin(cl);
 	for (uint32_t i = 1; i <= most; i++)
-		op_putrootfh(q);
+		add_putrootfh(q);
 	expect(call(q), NFS4ERR_TOO_MANY_OPS);
 }
 
@@ -257,14 +257,14 @@ static void request_too_big(void **state)
 	char *data = test_alloc(8192);
 	struct reply *r;
 
-	op_putrootfh(q);
-	op_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, data, 8192);
+	add_putrootfh(q);
+	add_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, data, 8192);
 	r = call(q);
 	expect(r, NFS4ERR_REQ_TOO_BIG);
 	check_num(r->nops, 1);
 	/* The session goes on. */
 	q = begin(cl);
-	op_putrootfh(q);
+	add_putrootfh(q);
 	expect(call(q), NFS4_OK);
 }
 
@@ -279,13 +279,13 @@ static void reply_too_big(void **state)
 	bool too_big = false;
 
 	check(most >= 8);
-	op_putrootfh(q);
+	add_putrootfh(q);
 	/* Attributes of some 100 bytes each time. */
 	for (uint32_t i = 2; i < most; i++)
-		op_getattr(q, bm_of(FATTR4_SUPPORTED_ATTRS, FATTR4_FSID, FATTR4_FILEHANDLE,
-				    FATTR4_TIME_ACCESS, FATTR4_TIME_MODIFY, FATTR4_TIME_METADATA,
-				    FATTR4_OWNER, FATTR4_OWNER_GROUP, FATTR4_SPACE_TOTAL,
-				    FATTR4_SPACE_FREE, FATTR4_FILEID, -1));
+		add_getattr(q, bm_of(FATTR4_SUPPORTED_ATTRS, FATTR4_FSID, FATTR4_FILEHANDLE,
+				     FATTR4_TIME_ACCESS, FATTR4_TIME_MODIFY, FATTR4_TIME_METADATA,
+				     FATTR4_OWNER, FATTR4_OWNER_GROUP, FATTR4_SPACE_TOTAL,
+				     FATTR4_SPACE_FREE, FATTR4_FILEID, -1));
 	r = call(q);
 	too_big = r->status == NFS4ERR_REP_TOO_BIG;
 	if (!too_big)
@@ -293,7 +293,7 @@ static void reply_too_big(void **state)
 			  status_name(r->status), r->nops);
 	check(r->rpc->body_len + 24 <= cl->fore.max_response);
 	q = begin(cl);
-	op_putrootfh(q);
+	add_putrootfh(q);
 	expect(call(q), NFS4_OK);
 }
 
@@ -308,7 +308,7 @@ static void read_beyond_reply_limit(void **state)
 	struct compound *q = begin_at(cl, &fh);
 	struct reply *r;
 
-	op_read(q, &SID_ANONYMOUS, 0, 16384);
+	add_read(q, &SID_ANONYMOUS, 0, 16384);
 	r = call(q);
 	/* Too big, or less than was asked for. */
 	expect_one_of(r->status, NFS4_OK, NFS4ERR_REP_TOO_BIG);
@@ -327,10 +327,10 @@ static void reply_too_big_to_cache(void **state)
 
 	cl->cache_this = true;
 	q = begin(cl);
-	op_putrootfh(q);
+	add_putrootfh(q);
 	for (uint32_t i = 2; i < n; i++)
-		op_getattr(q, bm_of(FATTR4_FILEHANDLE, FATTR4_OWNER, FATTR4_OWNER_GROUP,
-				    FATTR4_FSID, FATTR4_SPACE_TOTAL, FATTR4_FILEID, -1));
+		add_getattr(q, bm_of(FATTR4_FILEHANDLE, FATTR4_OWNER, FATTR4_OWNER_GROUP,
+				     FATTR4_FSID, FATTR4_SPACE_TOTAL, FATTR4_FILEID, -1));
 	r = call(q);
 	expect(r, NFS4ERR_REP_TOO_BIG_TO_CACHE);
 	/* Without the wish to cache it is no matter. */
@@ -338,11 +338,63 @@ static void reply_too_big_to_cache(void **state)
 	if (r->op[0].status != NFS4_OK)
 		return;
 	q = begin(cl);
-	op_putrootfh(q);
+	add_putrootfh(q);
 	for (uint32_t i = 2; i < n; i++)
-		op_getattr(q, bm_of(FATTR4_FILEHANDLE, FATTR4_OWNER, FATTR4_OWNER_GROUP,
-				    FATTR4_FSID, FATTR4_SPACE_TOTAL, FATTR4_FILEID, -1));
+		add_getattr(q, bm_of(FATTR4_FILEHANDLE, FATTR4_OWNER, FATTR4_OWNER_GROUP,
+				     FATTR4_FSID, FATTR4_SPACE_TOTAL, FATTR4_FILEID, -1));
 	expect(call(q), NFS4_OK);
+}
+
+/* A session that caches nothing at all: whoever asks for it all the same is told so. */
+static void nothing_cacheable(void **state)
+{
+	struct chan want = { 0, 65536, 65536, 0, 16, 4 };
+	struct client *cl = limited_client(minor_of(state), &want);
+	struct compound *q;
+
+	cl->cache_this = true;
+	q = begin(cl);
+	add_putrootfh(q);
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
+	expect(call(q), NFS4ERR_REP_TOO_BIG_TO_CACHE);
+	cl->cache_this = false;
+	q = begin(cl);
+	add_putrootfh(q);
+	expect(call(q), NFS4_OK);
+}
+
+/* The narrowest session that the server grants still gets well-formed errors. */
+static void narrow_session(void **state)
+{
+	struct client *cl = NULL;
+	struct compound *q;
+	struct reply *r;
+
+	for (uint32_t most = 80; most < 1000 && !cl; most += 4) {
+		static const struct chan back = { 0, 4096, 4096, 0, 2, 1 };
+		struct chan want = { 0, 65536, most, most, 16, 4 };
+		struct client *try = client_new(minor_of(state));
+
+		q = compound_begin(try->conn, try->minor, "");
+		add_create_session(q, try->clientid, try->cs_sequence, 0, &want, &back);
+		r = call(q);
+		if (r->status == NFS4ERR_TOOSMALL)
+			continue;
+		expect(r, NFS4_OK);
+		cl = try;
+		memcpy(cl->session, last(r)->session, sizeof(cl->session));
+		cl->slot_seq[0] = 1;
+	}
+	check(cl != NULL);
+	for (int i = 0; i < 2; i++) {
+		cl->cache_this = i;
+		q = begin(cl);
+		add_putrootfh(q);
+		add_getattr(q,
+			    bm_of(FATTR4_TYPE, FATTR4_FSID, FATTR4_OWNER, FATTR4_FILEHANDLE, -1));
+		r = call(q);
+		expect_one_of(r->status, NFS4ERR_REP_TOO_BIG, NFS4ERR_REP_TOO_BIG_TO_CACHE);
+	}
 }
 
 /* A retry of what was not to be cached: the reply all the same, or RETRY_UNCACHED_REP. */
@@ -354,7 +406,7 @@ static void retry_uncached(void **state)
 	struct rpc_reply *again;
 	struct reply *r;
 
-	op_create(q, NF4DIR, "once", NULL, 0, 0, NULL);
+	add_create(q, NF4DIR, "once", NULL, 0, 0, NULL);
 	r = call(q);
 	expect(r, NFS4_OK);
 	again = rpc_call(q->conn, &q->enc);
@@ -372,7 +424,7 @@ static void many_operations_40(void **state)
 	struct reply *r;
 
 	for (int i = 0; i < 200; i++)
-		op_putrootfh(q);
+		add_putrootfh(q);
 	r = call(q);
 	expect_one_of(r->status, NFS4_OK, NFS4ERR_RESOURCE);
 	check(r->nops <= 200);
@@ -424,8 +476,8 @@ static void truncated_arguments(void **state)
 
 			q = alone ? compound_begin(cl->conn, cl->minor, "") : begin(cl);
 			if (!alone) {
-				op_putfh(q, &dir);
-				op_savefh(q);
+				add_putfh(q, &dir);
+				add_savefh(q);
 			}
 			s->put(q, cl);
 			compound_bytes(q, &full);
@@ -453,7 +505,7 @@ static void fewer_operations_than_announced(void **state)
 		struct rpc_reply *rpc;
 		struct reply *r;
 
-		op_putrootfh(q);
+		add_putrootfh(q);
 		end = xdr_getpos(&q->enc.xdr);
 		check(xdr_setpos(&q->enc.xdr, q->count_at));
 		put_u32(&q->enc, counts[i]);
@@ -486,8 +538,8 @@ static void hostile_lengths(void **state)
 
 		for (size_t o = 0; o < sizeof(ops) / sizeof(ops[0]); o++) {
 			q = begin_at(cl, &dir);
-			op_savefh(q);
-			op_raw(q, ops[o]);
+			add_savefh(q);
+			add_raw(q, ops[o]);
 			put_u32(&q->enc, lengths[i]);
 			put_u64(&q->enc, 0);
 			expect_garbage(q, exchange(q), ops[o], 4,
@@ -495,7 +547,7 @@ static void hostile_lengths(void **state)
 		}
 		/* WRITE: data; SETATTR: bitmap, and the values' length. */
 		q = begin_at(cl, &dir);
-		op_raw(q, OP_WRITE);
+		add_raw(q, OP_WRITE);
 		put_u32(&q->enc, 0);
 		put_fixed(&q->enc, SID_ANONYMOUS.other, 12);
 		put_u64(&q->enc, 0);
@@ -503,7 +555,7 @@ static void hostile_lengths(void **state)
 		put_u32(&q->enc, lengths[i]);
 		expect_garbage(q, exchange(q), OP_WRITE, 0, 0);
 		q = begin_at(cl, &dir);
-		op_raw(q, OP_SETATTR);
+		add_raw(q, OP_SETATTR);
 		put_u32(&q->enc, 0);
 		put_fixed(&q->enc, SID_ANONYMOUS.other, 12);
 		put_u32(&q->enc, 1);
@@ -521,7 +573,7 @@ static void bad_booleans(void **state)
 	struct fh dir = test_dir(cl);
 	struct compound *q = begin_at(cl, &dir);
 
-	op_raw(q, OP_LOCK);
+	add_raw(q, OP_LOCK);
 	put_u32(&q->enc, READ_LT);
 	put_u32(&q->enc, 2); /* reclaim */
 	put_u64(&q->enc, 0);
@@ -533,7 +585,7 @@ static void bad_booleans(void **state)
 	expect_garbage(q, exchange(q), OP_LOCK, 0, 0);
 
 	q = begin_at(cl, &dir);
-	op_raw(q, OP_LOCK);
+	add_raw(q, OP_LOCK);
 	put_u32(&q->enc, READ_LT);
 	put_u32(&q->enc, 0);
 	put_u64(&q->enc, 0);
@@ -557,21 +609,21 @@ static void bad_discriminants(void **state)
 
 	a.opentype = 2;
 	q = begin_at(cl, &dir);
-	op_open(q, &a);
+	add_open(q, &a);
 	expect_garbage(q, exchange(q), OP_OPEN, 0, NFS4ERR_INVAL);
 	a.opentype = OPEN4_CREATE;
 	a.createmode = 9;
 	q = begin_at(cl, &dir);
-	op_open(q, &a);
+	add_open(q, &a);
 	expect_garbage(q, exchange(q), OP_OPEN, 0, NFS4ERR_INVAL);
 	a.opentype = OPEN4_NOCREATE;
 	a.claim = 9;
 	q = begin_at(cl, &dir);
-	op_open(q, &a);
+	add_open(q, &a);
 	expect_garbage(q, exchange(q), OP_OPEN, 0, NFS4ERR_INVAL);
 	/* SETATTR of a time by a way that does not exist. */
 	q = begin_at(cl, &dir);
-	op_raw(q, OP_SETATTR);
+	add_raw(q, OP_SETATTR);
 	put_u32(&q->enc, 0);
 	put_fixed(&q->enc, SID_ANONYMOUS.other, 12);
 	put_u32(&q->enc, 2);
@@ -592,7 +644,7 @@ static void attribute_length_mismatch(void **state)
 	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
 		struct compound *q = begin_at(cl, &dir);
 
-		op_raw(q, OP_SETATTR);
+		add_raw(q, OP_SETATTR);
 		put_u32(&q->enc, 0);
 		put_fixed(&q->enc, SID_ANONYMOUS.other, 12);
 		put_u32(&q->enc, 1);
@@ -615,12 +667,12 @@ static void owner_too_long(void **state)
 
 	memset(owner, 'o', sizeof(owner));
 	owner[1025] = 0;
-	op_open(q, &a);
+	add_open(q, &a);
 	expect_garbage(q, exchange(q), OP_OPEN, 0, 0);
 	/* Exactly the limit is fine. */
 	owner[1024] = 0;
 	q = begin_at(cl, &dir);
-	op_open(q, &a);
+	add_open(q, &a);
 	expect(call(q), NFS4ERR_NOENT);
 }
 
@@ -663,7 +715,7 @@ static void no_saved_filehandle(void **state)
 		if (!sample_in(s, cl->minor) || !(s->flags & NEEDS_SAVED))
 			continue;
 		q = begin(cl);
-		op_putrootfh(q);
+		add_putrootfh(q);
 		s->put(q, cl);
 		r = call(q);
 		if (r->status == NFS4ERR_NOTSUPP && s->flags & OPTIONAL)
@@ -672,8 +724,8 @@ static void no_saved_filehandle(void **state)
 	}
 	/* RFC 7530 section 16.29 has a status of its own. */
 	q = begin(cl);
-	op_putrootfh(q);
-	op_restorefh(q);
+	add_putrootfh(q);
+	add_restorefh(q);
 	expect(call(q), cl->minor == 0 ? NFS4ERR_RESTOREFH : NFS4ERR_NOFILEHANDLE);
 }
 
@@ -685,13 +737,13 @@ static void save_and_restore(void **state)
 	struct compound *q = begin_at(cl, &dir);
 	struct reply *r;
 
-	op_savefh(q);
-	op_lookup(q, "sub");
-	op_getfh(q);
-	op_restorefh(q);
-	op_getfh(q);
-	op_restorefh(q);
-	op_lookup(q, "sub");
+	add_savefh(q);
+	add_lookup(q, "sub");
+	add_getfh(q);
+	add_restorefh(q);
+	add_getfh(q);
+	add_restorefh(q);
+	add_lookup(q, "sub");
 	r = call(q);
 	expect(r, NFS4_OK);
 	check(result_of(r, OP_GETFH)->fh.len == sub.len);
@@ -704,7 +756,7 @@ static uint32_t putfh_status(struct client *cl, const struct fh *fh)
 {
 	struct compound *q = begin_at(cl, fh);
 
-	op_getattr(q, bm_of(FATTR4_TYPE, -1));
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
 	return call(q)->status;
 }
 
@@ -743,7 +795,7 @@ static void handle_too_long(void **state)
 	struct compound *q = begin(cl);
 	char bytes[132] = { 0 };
 
-	op_raw(q, OP_PUTFH);
+	add_raw(q, OP_PUTFH);
 	put_opaque(&q->enc, bytes, 129);
 	expect_garbage(q, exchange(q), OP_PUTFH, 0, NFS4ERR_BADHANDLE);
 }
@@ -778,14 +830,14 @@ static void handles_are_persistent(void **state)
 
 	check_num(getattr_num(cl, &dir, FATTR4_FH_EXPIRE_TYPE), FH4_PERSISTENT);
 	q = begin_at(cl, &dir);
-	op_savefh(q);
-	op_putfh(q, &dir);
-	op_rename(q, "a", "b");
+	add_savefh(q);
+	add_putfh(q, &dir);
+	add_rename(q, "a", "b");
 	expect(call(q), NFS4_OK);
 	expect_status(lookup(cl, &dir, "b", &b), NFS4_OK);
 	check(b.len == a.len && memcmp(b.data, a.data, a.len) == 0);
 	q = begin_at(cl, &file);
-	op_read(q, &SID_ANONYMOUS, 0, 100);
+	add_read(q, &SID_ANONYMOUS, 0, 100);
 	expect(call(q), NFS4_OK);
 }
 
@@ -798,9 +850,9 @@ static void handles_identify(void **state)
 	struct fh h;
 	struct compound *q = begin_at(cl, &f);
 
-	op_savefh(q);
-	op_putfh(q, &dir);
-	op_link(q, "h");
+	add_savefh(q);
+	add_putfh(q, &dir);
+	add_link(q, "h");
 	expect(call(q), NFS4_OK);
 	expect_status(lookup(cl, &dir, "h", &h), NFS4_OK);
 	check(h.len == f.len && memcmp(h.data, f.data, f.len) == 0);
@@ -841,6 +893,8 @@ int main(void)
 		WIRE_SESSIONS(reply_too_big),
 		WIRE_SESSIONS(read_beyond_reply_limit),
 		WIRE_SESSIONS(reply_too_big_to_cache),
+		WIRE_SESSIONS(nothing_cacheable),
+		WIRE_SESSIONS(narrow_session),
 		WIRE_SESSIONS(retry_uncached),
 		WIRE_TEST(many_operations_40),
 		WIRE_ALL_MINORS(truncated_arguments),

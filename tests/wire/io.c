@@ -37,7 +37,7 @@ static struct result *write_at(struct file *f, uint64_t off, uint32_t stable, co
 {
 	struct compound *q = begin_at(f->cl, &f->f.fh);
 
-	op_write(q, &f->f.sid, off, stable, data, len);
+	add_write(q, &f->f.sid, off, stable, data, len);
 	return last(call(q));
 }
 
@@ -45,7 +45,7 @@ static struct result *read_at(struct file *f, uint64_t off, uint32_t len)
 {
 	struct compound *q = begin_at(f->cl, &f->f.fh);
 
-	op_read(q, &f->f.sid, off, len);
+	add_read(q, &f->f.sid, off, len);
 	return last(call(q));
 }
 
@@ -162,7 +162,7 @@ static void far_offsets(void **state)
 	{
 		struct compound *q = begin_at(f->cl, &f->f.fh);
 
-		op_commit(q, UINT64_MAX, 2);
+		add_commit(q, UINT64_MAX, 2);
 		expect_one_of(call(q)->status, NFS4_OK, NFS4ERR_INVAL);
 	}
 }
@@ -218,13 +218,13 @@ static void several_in_one(void **state)
 	char data[3000];
 
 	memset(data, 'q', sizeof(data));
-	op_write(q, &f->f.sid, 0, UNSTABLE4, data, 3000);
-	op_write(q, &f->f.sid, 3000, UNSTABLE4, data, 1);
-	op_read(q, &f->f.sid, 0, 10);
-	op_read(q, &f->f.sid, 2990, 100);
-	op_write(q, &f->f.sid, 5, FILE_SYNC4, "XYZ", 3);
-	op_read(q, &f->f.sid, 3, 7);
-	op_getattr(q, bm_of(FATTR4_SIZE, -1));
+	add_write(q, &f->f.sid, 0, UNSTABLE4, data, 3000);
+	add_write(q, &f->f.sid, 3000, UNSTABLE4, data, 1);
+	add_read(q, &f->f.sid, 0, 10);
+	add_read(q, &f->f.sid, 2990, 100);
+	add_write(q, &f->f.sid, 5, FILE_SYNC4, "XYZ", 3);
+	add_read(q, &f->f.sid, 3, 7);
+	add_getattr(q, bm_of(FATTR4_SIZE, -1));
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(last(r)->attrs->a[FATTR4_SIZE].num, 3001);
@@ -240,19 +240,19 @@ static void commit_verifier(void **state)
 	struct result *w = write_at(f, 0, UNSTABLE4, "unstable", 8), *c;
 	struct compound *q = begin_at(f->cl, &f->f.fh);
 
-	op_commit(q, 0, 0);
+	add_commit(q, 0, 0);
 	c = last(call(q));
 	expect_status(c->status, NFS4_OK);
 	check(memcmp(&w->verf, &c->verf, sizeof(c->verf)) == 0);
 	q = begin_at(f->cl, &f->f.fh);
-	op_commit(q, 4, 1000000);
+	add_commit(q, 4, 1000000);
 	expect(call(q), NFS4_OK);
 	/* Also by somebody who has nothing open. */
 	{
 		struct client *other = client_new(minor_of(state));
 
 		q = begin_at(other, &f->f.fh);
-		op_commit(q, 0, 0);
+		add_commit(q, 0, 0);
 		c = last(call(q));
 		expect_status(c->status, NFS4_OK);
 		check(memcmp(&w->verf, &c->verf, sizeof(c->verf)) == 0);
@@ -272,7 +272,7 @@ static void verifier_after_restart(void **state)
 	wire_server_restart();
 	cl = client_new(1);
 	q = begin_at(cl, &f->f.fh);
-	op_commit(q, 0, 0);
+	add_commit(q, 0, 0);
 	c = last(call(q));
 	expect_status(c->status, NFS4_OK);
 	check(memcmp(&w->verf, &c->verf, sizeof(c->verf)) != 0);
@@ -287,7 +287,7 @@ static void bad_stable_how(void **state)
 	struct reply *r;
 	size_t len;
 
-	op_write(q, &f->f.sid, 0, 3, "x", 1);
+	add_write(q, &f->f.sid, 0, 3, "x", 1);
 	compound_bytes(q, &len);
 	rpc = rpc_call(q->conn, &q->enc);
 	if (rpc->outcome == RPC_GARBAGE_ARGS_R)
@@ -308,10 +308,10 @@ static void special_stateids(void **state)
 
 	write_at(f, 0, FILE_SYNC4, "01234", 5);
 	q = begin_at(other, &f->f.fh);
-	op_read(q, &SID_ANONYMOUS, 0, 5);
-	op_read(q, &SID_BYPASS, 0, 5);
-	op_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1);
-	op_write(q, &SID_BYPASS, 1, FILE_SYNC4, "y", 1);
+	add_read(q, &SID_ANONYMOUS, 0, 5);
+	add_read(q, &SID_BYPASS, 0, 5);
+	add_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &SID_BYPASS, 1, FILE_SYNC4, "y", 1);
 	expect(call(q), NFS4_OK);
 	/* Somebody denies reading and writing. */
 	close_file(f->cl, &f->f);
@@ -319,21 +319,21 @@ static void special_stateids(void **state)
 				  OPEN4_SHARE_DENY_BOTH, &deny),
 		      NFS4_OK);
 	q = begin_at(other, &f->f.fh);
-	op_read(q, &SID_ANONYMOUS, 0, 5);
+	add_read(q, &SID_ANONYMOUS, 0, 5);
 	expect(call(q), NFS4ERR_LOCKED);
 	q = begin_at(other, &f->f.fh);
-	op_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4ERR_LOCKED);
 	/* All ones read past it, but for writing they are as all zeros. */
 	q = begin_at(other, &f->f.fh);
-	op_read(q, &SID_BYPASS, 0, 5);
+	add_read(q, &SID_BYPASS, 0, 5);
 	expect(call(q), NFS4_OK);
 	q = begin_at(other, &f->f.fh);
-	op_write(q, &SID_BYPASS, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &SID_BYPASS, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4ERR_LOCKED);
 	close_file(f->cl, &deny);
 	q = begin_at(other, &f->f.fh);
-	op_read(q, &SID_ANONYMOUS, 0, 5);
+	add_read(q, &SID_ANONYMOUS, 0, 5);
 	expect(call(q), NFS4_OK);
 }
 
@@ -351,15 +351,15 @@ static void open_modes(void **state)
 				  &w),
 		      NFS4_OK);
 	q = begin_at(f->cl, &f->f.fh);
-	op_write(q, &r.sid, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &r.sid, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4ERR_OPENMODE);
 	/* Reading through an open for writing is allowed to be allowed (page caches need it). */
 	q = begin_at(f->cl, &f->f.fh);
-	op_read(q, &w.sid, 0, 1);
+	add_read(q, &w.sid, 0, 1);
 	expect_one_of(call(q)->status, NFS4_OK, NFS4ERR_OPENMODE);
 	q = begin_at(f->cl, &f->f.fh);
-	op_read(q, &r.sid, 0, 1);
-	op_write(q, &w.sid, 0, FILE_SYNC4, "x", 1);
+	add_read(q, &r.sid, 0, 1);
+	add_write(q, &w.sid, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4_OK);
 }
 
@@ -372,16 +372,16 @@ static void wrong_stateids(void **state)
 	struct sid bad = f->f.sid;
 	struct compound *q = begin_at(f->cl, &f->f.fh);
 
-	op_read(q, &g.sid, 0, 1);
+	add_read(q, &g.sid, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	q = begin_at(f->cl, &f->f.fh);
-	op_write(q, &g.sid, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &g.sid, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	for (int i = 0; i < NFS4_OTHER_SIZE; i++) {
 		bad = f->f.sid;
 		bad.other[i] ^= 0x81;
 		q = begin_at(f->cl, &f->f.fh);
-		op_read(q, &bad, 0, 1);
+		add_read(q, &bad, 0, 1);
 		expect_one_of(call(q)->status, NFS4ERR_BAD_STATEID,
 			      f->cl->minor ? NFS4ERR_BAD_STATEID : NFS4ERR_STALE_STATEID,
 			      f->cl->minor ? NFS4ERR_BAD_STATEID : NFS4ERR_EXPIRED);
@@ -400,7 +400,7 @@ static void mode_changed_after_open(void **state)
 	write_at(f, 0, FILE_SYNC4, "01234", 5);
 	at_num(a, FATTR4_MODE, 0666);
 	q = begin_at(f->cl, &f->f.fh);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	user->conn->uid = user->conn->gid = 2001;
 	expect_status(open_status(user, owner_new(), &f->dir, "f", OPEN4_SHARE_ACCESS_BOTH, 0,
@@ -408,14 +408,14 @@ static void mode_changed_after_open(void **state)
 		      NFS4_OK);
 	at_num(a, FATTR4_MODE, 0600);
 	q = begin_at(f->cl, &f->f.fh);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	q = begin_at(user, &f->f.fh);
-	op_read(q, &mine.sid, 0, 5);
-	op_write(q, &mine.sid, 0, FILE_SYNC4, "x", 1);
+	add_read(q, &mine.sid, 0, 5);
+	add_write(q, &mine.sid, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4_OK);
 	q = begin_at(user, &f->f.fh);
-	op_read(q, &SID_ANONYMOUS, 0, 5);
+	add_read(q, &SID_ANONYMOUS, 0, 5);
 	expect(call(q), NFS4ERR_ACCESS);
 }
 
@@ -430,7 +430,7 @@ static void suid_is_cleared(void **state)
 
 	at_num(a, FATTR4_MODE, 06777);
 	q = begin_at(f->cl, &f->f.fh);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	check_num(getattr_num(f->cl, &f->f.fh, FATTR4_MODE), 06777);
 	user->conn->uid = user->conn->gid = 2001;
@@ -438,7 +438,7 @@ static void suid_is_cleared(void **state)
 				  &mine),
 		      NFS4_OK);
 	q = begin_at(user, &f->f.fh);
-	op_write(q, &mine.sid, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &mine.sid, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4_OK);
 	check_num(getattr_num(f->cl, &f->f.fh, FATTR4_MODE), 0777);
 }
@@ -462,7 +462,7 @@ static void allocate_and_deallocate(void **state)
 	struct result *r;
 	uint32_t status;
 
-	op_allocate(q, &f->f.sid, 0, 65536);
+	add_allocate(q, &f->f.sid, 0, 65536);
 	status = call(q)->status;
 	need_42(status);
 	expect_status(status, NFS4_OK);
@@ -471,7 +471,7 @@ static void allocate_and_deallocate(void **state)
 	memset(data, 'd', 65536);
 	write_at(f, 0, FILE_SYNC4, data, 65536);
 	q = begin_at(f->cl, &f->f.fh);
-	op_deallocate(q, &f->f.sid, 4096, 8192);
+	add_deallocate(q, &f->f.sid, 4096, 8192);
 	expect(call(q), NFS4_OK);
 	check_num(getattr_num(f->cl, &f->f.fh, FATTR4_SIZE), 65536);
 	r = read_at(f, 0, 65536);
@@ -479,13 +479,13 @@ static void allocate_and_deallocate(void **state)
 		check(r->data[i] == (i >= 4096 && i < 12288 ? 0 : 'd'));
 	/* Arguments that cannot be. */
 	q = begin_at(f->cl, &f->f.fh);
-	op_allocate(q, &f->f.sid, UINT64_MAX - 1, 10);
+	add_allocate(q, &f->f.sid, UINT64_MAX - 1, 10);
 	expect_one_of(call(q)->status, NFS4ERR_INVAL, NFS4ERR_FBIG);
 	q = begin_at(f->cl, &f->f.fh);
-	op_deallocate(q, &f->f.sid, UINT64_MAX - 1, 10);
+	add_deallocate(q, &f->f.sid, UINT64_MAX - 1, 10);
 	expect_one_of(call(q)->status, NFS4ERR_INVAL, NFS4ERR_FBIG, NFS4_OK);
 	q = begin_at(f->cl, &f->f.fh);
-	op_allocate(q, &f->f.sid, 0, 0);
+	add_allocate(q, &f->f.sid, 0, 0);
 	expect_one_of(call(q)->status, NFS4ERR_INVAL, NFS4_OK);
 }
 
@@ -503,7 +503,7 @@ static void seek(void **state)
 	write_at(f, 0, FILE_SYNC4, data, 65536);
 	write_at(f, 1 << 20, FILE_SYNC4, data, 65536);
 	q = begin_at(f->cl, &f->f.fh);
-	op_seek(q, &f->f.sid, 0, NFS4_CONTENT_HOLE);
+	add_seek(q, &f->f.sid, 0, NFS4_CONTENT_HOLE);
 	r = last(call(q));
 	status = r->status;
 	need_42(status);
@@ -511,37 +511,37 @@ static void seek(void **state)
 	check_num(r->offset, 65536);
 	check(!r->eof);
 	q = begin_at(f->cl, &f->f.fh);
-	op_seek(q, &f->f.sid, 65536, NFS4_CONTENT_DATA);
+	add_seek(q, &f->f.sid, 65536, NFS4_CONTENT_DATA);
 	r = last(call(q));
 	expect_status(r->status, NFS4_OK);
 	check_num(r->offset, 1 << 20);
 	/* The hole behind the end of the file. */
 	q = begin_at(f->cl, &f->f.fh);
-	op_seek(q, &f->f.sid, 1 << 20, NFS4_CONTENT_HOLE);
+	add_seek(q, &f->f.sid, 1 << 20, NFS4_CONTENT_HOLE);
 	r = last(call(q));
 	expect_status(r->status, NFS4_OK);
 	check_num(r->offset, (1 << 20) + 65536);
 	/* Beyond the end; the end itself is the virtual hole's first byte. */
 	q = begin_at(f->cl, &f->f.fh);
-	op_seek(q, &f->f.sid, (1 << 20) + 65537, NFS4_CONTENT_DATA);
+	add_seek(q, &f->f.sid, (1 << 20) + 65537, NFS4_CONTENT_DATA);
 	expect(call(q), NFS4ERR_NXIO);
 	q = begin_at(f->cl, &f->f.fh);
-	op_seek(q, &f->f.sid, (1 << 20) + 65537, NFS4_CONTENT_HOLE);
+	add_seek(q, &f->f.sid, (1 << 20) + 65537, NFS4_CONTENT_HOLE);
 	expect(call(q), NFS4ERR_NXIO);
 	q = begin_at(f->cl, &f->f.fh);
-	op_seek(q, &f->f.sid, (1 << 20) + 65536, NFS4_CONTENT_DATA);
+	add_seek(q, &f->f.sid, (1 << 20) + 65536, NFS4_CONTENT_DATA);
 	expect_one_of(call(q)->status, NFS4ERR_NXIO, NFS4_OK);
 	/* No data any more before the end: eof. */
 	a = test_alloc(sizeof(*a));
 	at_num(a, FATTR4_SIZE, 4 << 20);
 	q = begin_at(f->cl, &f->f.fh);
-	op_setattr(q, &f->f.sid, a);
-	op_seek(q, &f->f.sid, 3 << 20, NFS4_CONTENT_DATA);
+	add_setattr(q, &f->f.sid, a);
+	add_seek(q, &f->f.sid, 3 << 20, NFS4_CONTENT_DATA);
 	r = last(call(q));
 	expect_status(r->status, NFS4_OK);
 	check(r->eof);
 	q = begin_at(f->cl, &f->f.fh);
-	op_seek(q, &f->f.sid, 0, 7);
+	add_seek(q, &f->f.sid, 0, 7);
 	expect_one_of(call(q)->status, NFS4ERR_UNION_NOTSUPP, NFS4ERR_BADXDR, NFS4ERR_INVAL);
 }
 
@@ -566,37 +566,37 @@ static void copy(void **state)
 		data[i] = (char)(i * 3 + i / 256);
 	write_at(f, 0, FILE_SYNC4, data, 100000);
 	q = begin_at(f->cl, &f->f.fh);
-	op_savefh(q);
-	op_putfh(q, &g.fh);
-	op_copy(q, &f->f.sid, &g.sid, 10, 20, 50000, true, true);
+	add_savefh(q);
+	add_putfh(q, &g.fh);
+	add_copy(q, &f->f.sid, &g.sid, 10, 20, 50000, true, true);
 	r = last(call(q));
 	status = r->status;
 	need_42(status);
 	expect_status(status, NFS4_OK);
 	check_num(r->count64, 50000);
 	q = begin_at(f->cl, &g.fh);
-	op_read(q, &g.sid, 0, 60000);
+	add_read(q, &g.sid, 0, 60000);
 	r = last(call(q));
 	check_num(r->len, 50020);
 	check(memcmp(r->data + 20, data + 10, 50000) == 0);
 	/* Count 0: to the end. */
 	q = begin_at(f->cl, &f->f.fh);
-	op_savefh(q);
-	op_putfh(q, &g.fh);
-	op_copy(q, &f->f.sid, &g.sid, 99990, 0, 0, true, true);
+	add_savefh(q);
+	add_putfh(q, &g.fh);
+	add_copy(q, &f->f.sid, &g.sid, 99990, 0, 0, true, true);
 	r = last(call(q));
 	expect_status(r->status, NFS4_OK);
 	check_num(r->count64, 10);
 	/* Beyond the source's end: INVAL (section 15.2.3). */
 	q = begin_at(f->cl, &f->f.fh);
-	op_savefh(q);
-	op_putfh(q, &g.fh);
-	op_copy(q, &f->f.sid, &g.sid, 99990, 0, 11, true, true);
+	add_savefh(q);
+	add_putfh(q, &g.fh);
+	add_copy(q, &f->f.sid, &g.sid, 99990, 0, 11, true, true);
 	expect_one_of(call(q)->status, NFS4ERR_INVAL, NFS4_OK);
 	q = begin_at(f->cl, &f->f.fh);
-	op_savefh(q);
-	op_putfh(q, &g.fh);
-	op_copy(q, &f->f.sid, &g.sid, 200000, 0, 1, true, true);
+	add_savefh(q);
+	add_putfh(q, &g.fh);
+	add_copy(q, &f->f.sid, &g.sid, 200000, 0, 1, true, true);
 	expect(call(q), NFS4ERR_INVAL);
 }
 
@@ -613,9 +613,9 @@ static void clone_range(void **state)
 	memset(data, 'c', 65536);
 	write_at(f, 0, FILE_SYNC4, data, 65536);
 	q = begin_at(f->cl, &f->f.fh);
-	op_savefh(q);
-	op_putfh(q, &g.fh);
-	op_clone(q, &f->f.sid, &g.sid, 0, 0, 65536);
+	add_savefh(q);
+	add_putfh(q, &g.fh);
+	add_clone(q, &f->f.sid, &g.sid, 0, 0, 65536);
 	status = call(q)->status;
 	expect_one_of(status, NFS4_OK, NFS4ERR_NOTSUPP);
 	check_num(getattr_num(f->cl, &g.fh, FATTR4_SIZE), status == NFS4_OK ? 65536 : 0);
@@ -637,7 +637,7 @@ static void read_plus(void **state)
 		for (uint32_t len = 1; len < 200000; len = len * 7 + 1) {
 			r = read_at(f, off, len);
 			q = begin_at(f->cl, &f->f.fh);
-			op_read_plus(q, &f->f.sid, off, len);
+			add_read_plus(q, &f->f.sid, off, len);
 			p = last(call(q));
 			status = p->status;
 			need_42(status);
@@ -659,7 +659,7 @@ static void io_advise(void **state)
 	struct compound *q = begin_at(f->cl, &f->f.fh);
 	uint32_t status;
 
-	op_io_advise(q, &f->f.sid, 0, 4096, bm_of(1, 2, -1));
+	add_io_advise(q, &f->f.sid, 0, 4096, bm_of(1, 2, -1));
 	status = call(q)->status;
 	need_42(status);
 	expect_status(status, NFS4_OK);
@@ -733,7 +733,7 @@ static void random_io(void **state)
 			struct compound *q = begin_at(f->cl, &f->f.fh);
 
 			at_num(a, FATTR4_SIZE, off);
-			op_setattr(q, &f->f.sid, a);
+			add_setattr(q, &f->f.sid, a);
 			expect(call(q), NFS4_OK);
 			if (off < size)
 				memset(model + off, 0, size - off);

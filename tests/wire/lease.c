@@ -24,7 +24,7 @@ static void keep_alive(struct client *cl)
 	struct compound *q = begin(cl);
 
 	if (cl->minor == 0)
-		op_renew(q, cl->clientid);
+		add_renew(q, cl->clientid);
 	expect(call(q), NFS4_OK);
 }
 
@@ -64,7 +64,7 @@ static uint32_t read_with(struct client *cl, const struct open_file *f)
 {
 	struct compound *q = begin_at(cl, &f->fh);
 
-	op_read(q, &f->sid, 0, 10);
+	add_read(q, &f->sid, 0, 10);
 	return call(q)->status;
 }
 
@@ -162,7 +162,7 @@ static void expiry(void **state)
 	{
 		struct compound *q = begin(silent[0].cl);
 
-		op_renew(q, silent[0].cl->clientid);
+		add_renew(q, silent[0].cl->clientid);
 		expect_one_of(call(q)->status, NFS4ERR_EXPIRED, NFS4ERR_STALE_CLIENTID);
 		q = begin(silent[1].cl);
 		expect_one_of(call(q)->status, NFS4ERR_BADSESSION, NFS4ERR_DEADSESSION);

@@ -167,7 +167,7 @@ static void lockt_stale_client(void **state)
 	struct fh dir = test_dir(cl), f = make_file(cl, &dir, "f", "x", 1);
 	struct compound *q = begin_at(cl, &f);
 
-	op_lockt(q, WRITE_LT, 0, 1, 0, "owner");
+	add_lockt(q, WRITE_LT, 0, 1, 0, "owner");
 	expect(call(q), cl->minor == 0 ? NFS4ERR_STALE_CLIENTID : NFS4_OK);
 }
 
@@ -441,10 +441,10 @@ static void io_with_lock_stateid(void **state)
 		      NFS4_OK);
 	expect_status(lock_range(cl, &f, &ls, READ_LT, 0, 10, NULL), NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &ls.sid, 0, 10);
+	add_read(q, &ls.sid, 0, 10);
 	expect(call(q), NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_write(q, &ls.sid, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &ls.sid, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4ERR_OPENMODE);
 }
 
@@ -456,8 +456,8 @@ static void advisory(void **state)
 
 	expect_status(lock_a(t, WRITE_LT, 0, TO_EOF), NFS4_OK);
 	q = begin_at(t->b, &t->fb.fh);
-	op_write(q, &t->fb.sid, 0, FILE_SYNC4, "x", 1);
-	op_read(q, &t->fb.sid, 0, 1);
+	add_write(q, &t->fb.sid, 0, FILE_SYNC4, "x", 1);
+	add_read(q, &t->fb.sid, 0, 1);
 	expect(call(q), NFS4_OK);
 }
 
@@ -484,7 +484,7 @@ static void bad_types(void **state)
 		struct rpc_reply *rpc;
 		size_t len;
 
-		op_lockt(q, type, 0, 1, t->a->clientid, "owner");
+		add_lockt(q, type, 0, 1, t->a->clientid, "owner");
 		compound_bytes(q, &len);
 		rpc = rpc_call(q->conn, &q->enc);
 		if (rpc->outcome == RPC_GARBAGE_ARGS_R)

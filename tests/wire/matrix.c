@@ -131,19 +131,19 @@ static void check_row(struct objects *o, const char *what,
 		__VA_ARGS__;                                          \
 	}
 
-ROW(lookup, op_lookup(q, "nothing of the sort"))
-ROW(remove, op_remove(q, "nothing of the sort"))
-ROW(readdir, op_readdir(q, 0, NULL, 4096, 4096, bm_of(FATTR4_TYPE, -1)))
-ROW(secinfo, op_secinfo(q, "nothing of the sort"))
-ROW(rename_from, op_savefh(q); op_putfh(q, &o->dir); op_rename(q, "nothing", "else"))
-ROW(read, op_read(q, &SID_ANONYMOUS, 0, 16))
-ROW(write, op_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1))
-ROW(commit, op_commit(q, 0, 0))
-ROW(lockt, op_lockt(q, WRITE_LT, 0, 1, o->cl->clientid, "nobody"))
-ROW(readlink, op_readlink(q))
-ROW(access, op_access(q, 0x3f))
-ROW(getattr, op_getattr(q, bm_of(FATTR4_TYPE, FATTR4_SIZE, FATTR4_FILEID, FATTR4_RAWDEV, -1)))
-ROW(savefh, op_savefh(q); op_restorefh(q); op_getfh(q))
+ROW(lookup, add_lookup(q, "nothing of the sort"))
+ROW(remove, add_remove(q, "nothing of the sort"))
+ROW(readdir, add_readdir(q, 0, NULL, 4096, 4096, bm_of(FATTR4_TYPE, -1)))
+ROW(secinfo, add_secinfo(q, "nothing of the sort"))
+ROW(rename_from, add_savefh(q); add_putfh(q, &o->dir); add_rename(q, "nothing", "else"))
+ROW(read, add_read(q, &SID_ANONYMOUS, 0, 16))
+ROW(write, add_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1))
+ROW(commit, add_commit(q, 0, 0))
+ROW(lockt, add_lockt(q, WRITE_LT, 0, 1, o->cl->clientid, "nobody"))
+ROW(readlink, add_readlink(q))
+ROW(access, add_access(q, 0x3f))
+ROW(getattr, add_getattr(q, bm_of(FATTR4_TYPE, FATTR4_SIZE, FATTR4_FILEID, FATTR4_RAWDEV, -1)))
+ROW(savefh, add_savefh(q); add_restorefh(q); add_getfh(q))
 
 /* LOOKUP, REMOVE, READDIR, SECINFO, and both sides of RENAME. */
 static void directory_operations(void **state)
@@ -164,7 +164,7 @@ static void lookupp(void **state)
 	for (size_t i = 0; i < TYPES; i++) {
 		struct compound *q = begin_at(o->cl, &o->fh[i]);
 
-		op_lookupp(q);
+		add_lookupp(q);
 		if (types[i].type == NF4DIR)
 			expect(call(q), NFS4_OK);
 		else if (types[i].type == NF4LNK)
@@ -185,19 +185,19 @@ static void target_directories(void **state)
 		if (types[i].type == NF4DIR)
 			continue;
 		q = begin_at(o->cl, &o->dir);
-		op_savefh(q);
-		op_putfh(q, &o->fh[i]);
-		op_rename(q, "reg", "moved");
+		add_savefh(q);
+		add_putfh(q, &o->fh[i]);
+		add_rename(q, "reg", "moved");
 		expect_one_of(call(q)->status, NFS4ERR_NOTDIR,
 			      types[i].type == NF4LNK ? NFS4ERR_SYMLINK : NFS4ERR_NOTDIR);
 		q = begin_at(o->cl, &o->fh[0]);
-		op_savefh(q);
-		op_putfh(q, &o->fh[i]);
-		op_link(q, "linked");
+		add_savefh(q);
+		add_putfh(q, &o->fh[i]);
+		add_link(q, "linked");
 		expect_one_of(call(q)->status, NFS4ERR_NOTDIR,
 			      types[i].type == NF4LNK ? NFS4ERR_SYMLINK : NFS4ERR_NOTDIR);
 		q = begin_at(o->cl, &o->fh[i]);
-		op_create(q, NF4DIR, "made", NULL, 0, 0, NULL);
+		add_create(q, NF4DIR, "made", NULL, 0, 0, NULL);
 		expect_one_of(call(q)->status, NFS4ERR_NOTDIR,
 			      types[i].type == NF4LNK ? NFS4ERR_SYMLINK : NFS4ERR_NOTDIR);
 	}
@@ -232,7 +232,7 @@ static void put_setattr_size(struct compound *q, struct objects *o)
 	struct attrs *a = test_alloc(sizeof(*a));
 
 	at_num(a, FATTR4_SIZE, 0);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 }
 
 static void setattr_size(void **state)
@@ -252,8 +252,8 @@ static void setattr_mode_and_times(void **state)
 		if (types[i].type != NF4LNK)
 			at_num(a, FATTR4_MODE, 0701);
 		at_time(a, FATTR4_TIME_MODIFY_SET, 1000000000, 123456789);
-		op_setattr(q, &SID_ANONYMOUS, a);
-		op_getattr(q, bm_of(FATTR4_MODE, FATTR4_TIME_MODIFY, -1));
+		add_setattr(q, &SID_ANONYMOUS, a);
+		add_getattr(q, bm_of(FATTR4_MODE, FATTR4_TIME_MODIFY, -1));
 		{
 			struct reply *r = call(q);
 
@@ -272,9 +272,9 @@ static void put_link(struct compound *q, struct objects *o)
 	char name[16];
 
 	snprintf(name, sizeof(name), "l%u", link_counter++);
-	op_savefh(q);
-	op_putfh(q, &o->dir);
-	op_link(q, name);
+	add_savefh(q);
+	add_putfh(q, &o->dir);
+	add_link(q, name);
 }
 
 static void link_source(void **state)
@@ -367,11 +367,11 @@ static void lock_operations(void **state)
 	}
 }
 
-ROW(allocate, op_allocate(q, &SID_ANONYMOUS, 0, 16))
-ROW(deallocate, op_deallocate(q, &SID_ANONYMOUS, 0, 16))
-ROW(seek, op_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1);
-    op_seek(q, &SID_ANONYMOUS, 0, NFS4_CONTENT_DATA))
-ROW(read_plus, op_read_plus(q, &SID_ANONYMOUS, 0, 16))
+ROW(allocate, add_allocate(q, &SID_ANONYMOUS, 0, 16))
+ROW(deallocate, add_deallocate(q, &SID_ANONYMOUS, 0, 16))
+ROW(seek, add_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "x", 1);
+    add_seek(q, &SID_ANONYMOUS, 0, NFS4_CONTENT_DATA))
+ROW(read_plus, add_read_plus(q, &SID_ANONYMOUS, 0, 16))
 
 /* RFC 7862's operations on files. */
 static void file_operations_42(void **state)

@@ -19,7 +19,7 @@ static uint32_t create(struct client *cl, const struct fh *dir, uint32_t type, c
 {
 	struct compound *q = begin_at(cl, dir);
 
-	op_create(q, type, name, "target", 1, 3, NULL);
+	add_create(q, type, name, "target", 1, 3, NULL);
 	return call(q)->status;
 }
 
@@ -28,9 +28,9 @@ static uint32_t rename_names(struct client *cl, const struct fh *from, const cha
 {
 	struct compound *q = begin_at(cl, from);
 
-	op_savefh(q);
-	op_putfh(q, to);
-	op_rename(q, old, new);
+	add_savefh(q);
+	add_putfh(q, to);
+	add_rename(q, old, new);
 	return call(q)->status;
 }
 
@@ -39,9 +39,9 @@ static uint32_t link_name(struct client *cl, const struct fh *fh, const struct f
 {
 	struct compound *q = begin_at(cl, fh);
 
-	op_savefh(q);
-	op_putfh(q, dir);
-	op_link(q, name);
+	add_savefh(q);
+	add_putfh(q, dir);
+	add_link(q, name);
 	return call(q)->status;
 }
 
@@ -75,25 +75,25 @@ static uint32_t with_name(struct client *cl, const struct fh *dir, const struct 
 	case 0:
 	case 1:
 	case 2:
-		op_raw(q, ops[how]);
+		add_raw(q, ops[how]);
 		put_opaque(&q->enc, name, len);
 		break;
 	case 3:
-		op_putfh(q, file);
-		op_savefh(q);
-		op_putfh(q, dir);
-		op_raw(q, OP_LINK);
+		add_putfh(q, file);
+		add_savefh(q);
+		add_putfh(q, dir);
+		add_raw(q, OP_LINK);
 		put_opaque(&q->enc, name, len);
 		break;
 	case 4:
 	case 5:
-		op_savefh(q);
-		op_raw(q, OP_RENAME);
+		add_savefh(q);
+		add_raw(q, OP_RENAME);
 		put_opaque(&q->enc, how == 4 ? name : "file", how == 4 ? len : 4);
 		put_opaque(&q->enc, how == 4 ? "other" : name, how == 4 ? 5 : len);
 		break;
 	case 6:
-		op_raw(q, OP_CREATE);
+		add_raw(q, OP_CREATE);
 		put_u32(&q->enc, NF4DIR);
 		put_opaque(&q->enc, name, len);
 		put_u32(&q->enc, 0);
@@ -101,8 +101,8 @@ static uint32_t with_name(struct client *cl, const struct fh *dir, const struct 
 		break;
 	default:
 		if (len == 0)
-			return NFS4ERR_INVAL; /* op_open() takes 0 for strlen */
-		op_open(q, &a);
+			return NFS4ERR_INVAL; /* add_open() takes 0 for strlen */
+		add_open(q, &a);
 	}
 	return call(q)->status;
 }
@@ -159,15 +159,15 @@ static void lookup_parent(void **state)
 	struct compound *q = begin_at(cl, &sub);
 	struct reply *r;
 
-	op_lookupp(q);
-	op_getfh(q);
+	add_lookupp(q);
+	add_getfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check(same_fh(&last(r)->fh, &dir));
 	/* The root has no parent. */
 	q = begin(cl);
-	op_putrootfh(q);
-	op_lookupp(q);
+	add_putrootfh(q);
+	add_lookupp(q);
 	expect(call(q), NFS4ERR_NOENT);
 	/* A directory that has been moved has its new parent. */
 	make(cl, &dir, NF4DIR, "other");
@@ -177,8 +177,8 @@ static void lookup_parent(void **state)
 		expect_status(lookup(cl, &dir, "other", &other), NFS4_OK);
 		expect_status(rename_names(cl, &dir, "sub", &other, "sub"), NFS4_OK);
 		q = begin_at(cl, &sub);
-		op_lookupp(q);
-		op_getfh(q);
+		add_lookupp(q);
+		add_getfh(q);
 		r = call(q);
 		expect(r, NFS4_OK);
 		check(same_fh(&last(r)->fh, &other));
@@ -192,10 +192,10 @@ static void public_filehandle(void **state)
 	struct compound *q = begin(cl);
 	struct reply *r;
 
-	op_putpubfh(q);
-	op_getfh(q);
-	op_putrootfh(q);
-	op_getfh(q);
+	add_putpubfh(q);
+	add_getfh(q);
+	add_putrootfh(q);
+	add_getfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check(same_fh(&last(r)->fh, &r->op[r->nops - 3].fh));
@@ -217,8 +217,8 @@ static void create_types(void **state)
 
 		snprintf(name, sizeof(name), "n%zu", i);
 		at_num(a, FATTR4_MODE, 0751);
-		op_create(q, types[i], name, "target", 4, 66, a);
-		op_getattr(q, bm_of(FATTR4_TYPE, FATTR4_MODE, FATTR4_NUMLINKS, FATTR4_RAWDEV, -1));
+		add_create(q, types[i], name, "target", 4, 66, a);
+		add_getattr(q, bm_of(FATTR4_TYPE, FATTR4_MODE, FATTR4_NUMLINKS, FATTR4_RAWDEV, -1));
 		r = call(q);
 		expect(r, NFS4_OK);
 		got = last(r)->attrs;
@@ -256,12 +256,12 @@ static void create_bad_attributes(void **state)
 	struct compound *q = begin_at(cl, &dir);
 
 	at_num(a, FATTR4_FILEID, 5);
-	op_create(q, NF4DIR, "name", NULL, 0, 0, a);
+	add_create(q, NF4DIR, "name", NULL, 0, 0, a);
 	expect(call(q), NFS4ERR_INVAL);
 	a = test_alloc(sizeof(*a));
 	at_str(a, FATTR4_MIMETYPE, "text/plain");
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "name", NULL, 0, 0, a);
+	add_create(q, NF4DIR, "name", NULL, 0, 0, a);
 	expect(call(q), NFS4ERR_ATTRNOTSUPP);
 	expect_status(lookup(cl, &dir, "name", NULL), NFS4ERR_NOENT);
 }
@@ -282,9 +282,9 @@ static void symlink_text(void **state)
 
 		snprintf(name, sizeof(name), "l%zu", i);
 		q = begin_at(cl, &dir);
-		op_create(q, NF4LNK, name, texts[i], 0, 0, NULL);
-		op_readlink(q);
-		op_getattr(q, bm_of(FATTR4_SIZE, -1));
+		add_create(q, NF4LNK, name, texts[i], 0, 0, NULL);
+		add_readlink(q);
+		add_getattr(q, bm_of(FATTR4_SIZE, -1));
 		r = call(q);
 		expect(r, NFS4_OK);
 		check_num(result_of(r, OP_READLINK)->len, strlen(texts[i]));
@@ -294,13 +294,13 @@ static void symlink_text(void **state)
 	memset(lengthy, 'l', 4000);
 	lengthy[4000] = 0;
 	q = begin_at(cl, &dir);
-	op_create(q, NF4LNK, "long", lengthy, 0, 0, NULL);
-	op_readlink(q);
+	add_create(q, NF4LNK, "long", lengthy, 0, 0, NULL);
+	add_readlink(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(last(r)->len, 4000);
 	q = begin_at(cl, &dir);
-	op_create(q, NF4LNK, "empty", "", 0, 0, NULL);
+	add_create(q, NF4LNK, "empty", "", 0, 0, NULL);
 	expect_one_of(call(q)->status, NFS4ERR_INVAL);
 }
 
@@ -385,9 +385,9 @@ static void rename_change_info(void **state)
 	before_a = getattr_num(cl, &a, FATTR4_CHANGE);
 	before_b = getattr_num(cl, &b, FATTR4_CHANGE);
 	q = begin_at(cl, &a);
-	op_savefh(q);
-	op_putfh(q, &b);
-	op_rename(q, "f", "g");
+	add_savefh(q);
+	add_putfh(q, &b);
+	add_rename(q, "f", "g");
 	r = call(q);
 	expect(r, NFS4_OK);
 	res = last(r);
@@ -446,7 +446,7 @@ static uint32_t access_of(struct client *cl, const struct fh *fh, uint32_t uid, 
 		cl->conn->gids[0] = group;
 	}
 	q = begin_at(cl, fh);
-	op_access(q, 0x3f);
+	add_access(q, 0x3f);
 	r = call(q);
 	conn_close(cl->conn);
 	cl->conn = mine;
@@ -467,7 +467,7 @@ static void access_bits(void **state)
 	at_num(a, FATTR4_MODE, 0640);
 	at_str(a, FATTR4_OWNER, "2001");
 	at_str(a, FATTR4_OWNER_GROUP, "3001");
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	check_num(access_of(cl, &f, 2001, 100, 0) & (rights | ACCESS4_EXECUTE), rights);
 	check_num(access_of(cl, &f, 2002, 3001, 0) & (rights | ACCESS4_EXECUTE), ACCESS4_READ);
@@ -490,18 +490,18 @@ static void access_asked(void **state)
 
 	for (uint32_t bit = 1; bit < 0x40; bit <<= 1) {
 		q = begin_at(cl, &dir);
-		op_access(q, bit);
+		add_access(q, bit);
 		r = call(q);
 		expect(r, NFS4_OK);
 		check((last(r)->access & ~bit) == 0 && (last(r)->supported & ~bit) == 0);
 	}
 	q = begin_at(cl, &dir);
-	op_access(q, 0);
+	add_access(q, 0);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(last(r)->access, 0);
 	q = begin_at(cl, &dir);
-	op_access(q, 0xffffffff);
+	add_access(q, 0xffffffff);
 	r = call(q);
 	expect_one_of(r->status, NFS4_OK, NFS4ERR_INVAL);
 	if (r->status == NFS4_OK)
@@ -520,11 +520,11 @@ static void permissions(void **state)
 	f = make_file(cl, &dir, "f", "x", 1);
 	at_num(a, FATTR4_MODE, 0600);
 	q = begin_at(cl, &f);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	q = begin_at(cl, &sub);
 	at_num(a, FATTR4_MODE, 0700);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 
 	cl->conn = conn_as(2001, 2001);
@@ -535,16 +535,16 @@ static void permissions(void **state)
 	expect_one_of(link_name(cl, &f, &dir, "g"), NFS4ERR_ACCESS, NFS4ERR_PERM);
 	expect_status(lookup(cl, &sub, "x", NULL), NFS4ERR_ACCESS);
 	q = begin_at(cl, &sub);
-	op_readdir(q, 0, NULL, 4096, 4096, bm_of(FATTR4_TYPE, -1));
+	add_readdir(q, 0, NULL, 4096, 4096, bm_of(FATTR4_TYPE, -1));
 	expect(call(q), NFS4ERR_ACCESS);
 	q = begin_at(cl, &f);
-	op_read(q, &SID_ANONYMOUS, 0, 1);
+	add_read(q, &SID_ANONYMOUS, 0, 1);
 	expect(call(q), NFS4ERR_ACCESS);
 	q = begin_at(cl, &f);
-	op_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "y", 1);
+	add_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "y", 1);
 	expect(call(q), NFS4ERR_ACCESS);
 	q = begin_at(cl, &f);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4ERR_PERM);
 	conn_close(cl->conn);
 	cl->conn = root;
@@ -563,7 +563,7 @@ static void setgid_and_sticky(void **state)
 
 	at_num(a, FATTR4_MODE, 03777);
 	at_str(a, FATTR4_OWNER_GROUP, "3001");
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	cl->conn = conn_as(2001, 2001);
 	sub = make(cl, &shared, NF4DIR, "sub");
@@ -593,21 +593,21 @@ static void secinfo_of_names(void **state)
 
 	make(cl, &dir, NF4REG, "f");
 	q = begin_at(cl, &dir);
-	op_secinfo(q, "f");
+	add_secinfo(q, "f");
 	r = call(q);
 	expect(r, NFS4_OK);
 	for (uint32_t i = 0; i < last(r)->n; i++)
 		sys = sys || last(r)->list[i] == 1;
 	check(sys);
 	q = begin_at(cl, &dir);
-	op_secinfo(q, "nothing");
+	add_secinfo(q, "nothing");
 	expect(call(q), NFS4ERR_NOENT);
 	if (cl->minor == 0)
 		return;
 	/* From minor version 1 on the filehandle is consumed. */
 	q = begin_at(cl, &dir);
-	op_secinfo(q, "f");
-	op_getfh(q);
+	add_secinfo(q, "f");
+	add_getfh(q);
 	expect(call(q), NFS4ERR_NOFILEHANDLE);
 }
 
@@ -618,7 +618,7 @@ static void named_attributes(void **state)
 	struct fh dir = test_dir(cl);
 	struct compound *q = begin_at(cl, &dir);
 
-	op_openattr(q, false);
+	add_openattr(q, false);
 	expect_one_of(call(q)->status, NFS4ERR_NOTSUPP, NFS4ERR_NOENT);
 	check_num(getattr_num(cl, &dir, FATTR4_NAMED_ATTR), 0);
 }

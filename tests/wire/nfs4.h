@@ -2,16 +2,16 @@
  * A small NFSv4 client for tests, by an encoder that shares no code with the server: every
  * byte is written and read by libtirpc's XDR primitives. From the tree it takes numbers only.
  *
- * Life of a request: compound_begin() (or begin(), which adds SEQUENCE), op_...() for every
+ * Life of a request: compound_begin() (or begin(), which adds SEQUENCE), add_...() for every
  * operation, call(). The reply is decoded completely and at once: every operation's result
  * must parse and no byte may be left over, or the test fails. Results stand in reply->op[].
  *
  *	struct client *cl = client_new(1);
  *	struct compound *q = begin(cl);
  *
- *	op_putrootfh(q);
- *	op_lookup(q, "file");
- *	op_getfh(q);
+ *	add_putrootfh(q);
+ *	add_lookup(q, "file");
+ *	add_getfh(q);
  *	struct reply *r = call(q);
  *
  *	expect(r, NFS4_OK);
@@ -49,8 +49,18 @@ struct conn {
 	uint32_t next_xid;
 	/* Credentials put into calls. AUTH_SYS (1) with these ids, or AUTH_NONE (0). */
 	uint32_t flavor, uid, gid, ngids, gids[16];
+	unsigned number;      /* of the connection in this test */
+	uint8_t *local_reply; /* of conn_local_hook, not received yet */
+	size_t local_len;
 	struct conn *next;
 };
+
+/*
+ * Not NULL: there is no network; every record that is sent is answered by this function at once
+ * (tests/fuzz). The reply is memory of the test.
+ */
+extern uint8_t *(*conn_local_hook)(struct conn *c, const uint8_t *call, size_t len,
+				   size_t *reply_len);
 
 /* A connection to the server under test as uid 0; fails the test if there is none. */
 struct conn *conn_new(void);
@@ -296,85 +306,85 @@ struct result *last(struct reply *r);
 struct result *result_of(struct reply *r, uint32_t op);
 
 /* Any operation number without arguments, for what has no function here. */
-void op_raw(struct compound *q, uint32_t op);
+void add_raw(struct compound *q, uint32_t op);
 
-void op_access(struct compound *q, uint32_t access);
-void op_close(struct compound *q, uint32_t seqid, const struct sid *sid);
-void op_commit(struct compound *q, uint64_t offset, uint32_t count);
+void add_access(struct compound *q, uint32_t access);
+void add_close(struct compound *q, uint32_t seqid, const struct sid *sid);
+void add_commit(struct compound *q, uint64_t offset, uint32_t count);
 /* `data`: link text of NF4LNK; d1, d2: of devices */
-void op_create(struct compound *q, uint32_t type, const char *name, const char *data, uint32_t d1,
-	       uint32_t d2, const struct attrs *a);
-void op_delegpurge(struct compound *q, uint64_t clientid);
-void op_delegreturn(struct compound *q, const struct sid *sid);
-void op_getattr(struct compound *q, struct bitmap bm);
-void op_getfh(struct compound *q);
-void op_link(struct compound *q, const char *name);
-void op_lock_new(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
-		 uint32_t open_seqid, const struct sid *open, uint32_t lock_seqid,
-		 uint64_t clientid, const char *owner);
-void op_lock_more(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
-		  const struct sid *lock, uint32_t lock_seqid);
-void op_lockt(struct compound *q, uint32_t type, uint64_t off, uint64_t len, uint64_t clientid,
-	      const char *owner);
-void op_locku(struct compound *q, uint32_t type, uint32_t seqid, const struct sid *sid,
-	      uint64_t off, uint64_t len);
-void op_lookup(struct compound *q, const char *name);
-void op_lookup_n(struct compound *q, const void *name, uint32_t len);
-void op_lookupp(struct compound *q);
-void op_nverify(struct compound *q, const struct attrs *a);
-void op_openattr(struct compound *q, bool create);
-void op_open_confirm(struct compound *q, const struct sid *sid, uint32_t seqid);
-void op_open_downgrade(struct compound *q, const struct sid *sid, uint32_t seqid, uint32_t access,
-		       uint32_t deny);
-void op_putfh(struct compound *q, const struct fh *fh);
-void op_putpubfh(struct compound *q);
-void op_putrootfh(struct compound *q);
-void op_read(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count);
-void op_readdir(struct compound *q, uint64_t cookie, const struct verf *verf, uint32_t dircount,
-		uint32_t maxcount, struct bitmap bm);
-void op_readlink(struct compound *q);
-void op_remove(struct compound *q, const char *name);
-void op_rename(struct compound *q, const char *from, const char *to);
-void op_renew(struct compound *q, uint64_t clientid);
-void op_restorefh(struct compound *q);
-void op_savefh(struct compound *q);
-void op_secinfo(struct compound *q, const char *name);
-void op_setattr(struct compound *q, const struct sid *sid, const struct attrs *a);
-void op_setclientid(struct compound *q, const struct verf *verf, const char *id, uint32_t cb_prog,
-		    const char *netid, const char *addr, uint32_t ident);
-void op_setclientid_confirm(struct compound *q, uint64_t clientid, const struct verf *verf);
-void op_verify(struct compound *q, const struct attrs *a);
-void op_write(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t stable,
-	      const void *data, uint32_t len);
-void op_release_lockowner(struct compound *q, uint64_t clientid, const char *owner);
+void add_create(struct compound *q, uint32_t type, const char *name, const char *data, uint32_t d1,
+		uint32_t d2, const struct attrs *a);
+void add_delegpurge(struct compound *q, uint64_t clientid);
+void add_delegreturn(struct compound *q, const struct sid *sid);
+void add_getattr(struct compound *q, struct bitmap bm);
+void add_getfh(struct compound *q);
+void add_link(struct compound *q, const char *name);
+void add_lock_new(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
+		  uint32_t open_seqid, const struct sid *open, uint32_t lock_seqid,
+		  uint64_t clientid, const char *owner);
+void add_lock_more(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
+		   const struct sid *lock, uint32_t lock_seqid);
+void add_lockt(struct compound *q, uint32_t type, uint64_t off, uint64_t len, uint64_t clientid,
+	       const char *owner);
+void add_locku(struct compound *q, uint32_t type, uint32_t seqid, const struct sid *sid,
+	       uint64_t off, uint64_t len);
+void add_lookup(struct compound *q, const char *name);
+void add_lookup_n(struct compound *q, const void *name, uint32_t len);
+void add_lookupp(struct compound *q);
+void add_nverify(struct compound *q, const struct attrs *a);
+void add_openattr(struct compound *q, bool create);
+void add_open_confirm(struct compound *q, const struct sid *sid, uint32_t seqid);
+void add_open_downgrade(struct compound *q, const struct sid *sid, uint32_t seqid, uint32_t access,
+			uint32_t deny);
+void add_putfh(struct compound *q, const struct fh *fh);
+void add_putpubfh(struct compound *q);
+void add_putrootfh(struct compound *q);
+void add_read(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count);
+void add_readdir(struct compound *q, uint64_t cookie, const struct verf *verf, uint32_t dircount,
+		 uint32_t maxcount, struct bitmap bm);
+void add_readlink(struct compound *q);
+void add_remove(struct compound *q, const char *name);
+void add_rename(struct compound *q, const char *from, const char *to);
+void add_renew(struct compound *q, uint64_t clientid);
+void add_restorefh(struct compound *q);
+void add_savefh(struct compound *q);
+void add_secinfo(struct compound *q, const char *name);
+void add_setattr(struct compound *q, const struct sid *sid, const struct attrs *a);
+void add_setclientid(struct compound *q, const struct verf *verf, const char *id, uint32_t cb_prog,
+		     const char *netid, const char *addr, uint32_t ident);
+void add_setclientid_confirm(struct compound *q, uint64_t clientid, const struct verf *verf);
+void add_verify(struct compound *q, const struct attrs *a);
+void add_write(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t stable,
+	       const void *data, uint32_t len);
+void add_release_lockowner(struct compound *q, uint64_t clientid, const char *owner);
 
-void op_backchannel_ctl(struct compound *q, uint32_t program);
-void op_bind_conn(struct compound *q, const uint8_t *session, uint32_t dir);
-void op_exchange_id(struct compound *q, const struct verf *verf, const char *owner, uint32_t flags,
-		    uint32_t protect);
-void op_create_session(struct compound *q, uint64_t clientid, uint32_t sequence, uint32_t flags,
-		       const struct chan *fore, const struct chan *back);
-void op_destroy_session(struct compound *q, const uint8_t *session);
-void op_free_stateid(struct compound *q, const struct sid *sid);
-void op_get_dir_delegation(struct compound *q);
-void op_secinfo_no_name(struct compound *q, uint32_t style);
-void op_sequence(struct compound *q, const uint8_t *session, uint32_t seqid, uint32_t slot,
-		 uint32_t highest_slot, bool cache_this);
-void op_test_stateid(struct compound *q, const struct sid *sids, uint32_t n);
-void op_destroy_clientid(struct compound *q, uint64_t clientid);
-void op_reclaim_complete(struct compound *q, bool one_fs);
+void add_backchannel_ctl(struct compound *q, uint32_t program);
+void add_bind_conn(struct compound *q, const uint8_t *session, uint32_t dir);
+void add_exchange_id(struct compound *q, const struct verf *verf, const char *owner, uint32_t flags,
+		     uint32_t protect);
+void add_create_session(struct compound *q, uint64_t clientid, uint32_t sequence, uint32_t flags,
+			const struct chan *fore, const struct chan *back);
+void add_destroy_session(struct compound *q, const uint8_t *session);
+void add_free_stateid(struct compound *q, const struct sid *sid);
+void add_get_dir_delegation(struct compound *q);
+void add_secinfo_no_name(struct compound *q, uint32_t style);
+void add_sequence(struct compound *q, const uint8_t *session, uint32_t seqid, uint32_t slot,
+		  uint32_t highest_slot, bool cache_this);
+void add_test_stateid(struct compound *q, const struct sid *sids, uint32_t n);
+void add_destroy_clientid(struct compound *q, uint64_t clientid);
+void add_reclaim_complete(struct compound *q, bool one_fs);
 
-void op_allocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len);
-void op_deallocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len);
-void op_seek(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t what);
-void op_copy(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
-	     uint64_t dst_off, uint64_t len, bool consecutive, bool synchronous);
-void op_clone(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
-	      uint64_t dst_off, uint64_t len);
-void op_io_advise(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len,
-		  struct bitmap hints);
-void op_read_plus(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count);
-void op_offload_status(struct compound *q, uint32_t op, const struct sid *sid);
+void add_allocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len);
+void add_deallocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len);
+void add_seek(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t what);
+void add_copy(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
+	      uint64_t dst_off, uint64_t len, bool consecutive, bool synchronous);
+void add_clone(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
+	       uint64_t dst_off, uint64_t len);
+void add_io_advise(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len,
+		   struct bitmap hints);
+void add_read_plus(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count);
+void add_offload_status(struct compound *q, uint32_t op, const struct sid *sid);
 
 /* OPEN with everything that it can have. Zeroes: CLAIM_NULL, OPEN4_NOCREATE. */
 struct open_args {
@@ -390,7 +400,7 @@ struct open_args {
 	uint32_t delegate_type; /* CLAIM_PREVIOUS */
 	struct sid deleg_sid;	/* CLAIM_DELEGATE_CUR */
 };
-void op_open(struct compound *q, const struct open_args *a);
+void add_open(struct compound *q, const struct open_args *a);
 
 /* ---- things that tests do all the time ---- */
 

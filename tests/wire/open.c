@@ -205,7 +205,7 @@ static void create_without_rights(void **state)
 	struct open_file f;
 	struct compound *q = begin_at(cl, &dir);
 
-	op_setattr(q, &SID_ANONYMOUS, one_num(FATTR4_MODE, 0777));
+	add_setattr(q, &SID_ANONYMOUS, one_num(FATTR4_MODE, 0777));
 	expect(call(q), NFS4_OK);
 	cl->conn->uid = cl->conn->gid = 2001;
 	/* Another principal than that of SETCLIENTID is fine for OPEN. */
@@ -213,8 +213,8 @@ static void create_without_rights(void **state)
 				&f),
 		      NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_write(q, &f.sid, 0, FILE_SYNC4, "data", 4);
-	op_read(q, &f.sid, 0, 4);
+	add_write(q, &f.sid, 0, FILE_SYNC4, "data", 4);
+	add_read(q, &f.sid, 0, 4);
 	expect(call(q), NFS4_OK);
 	close_file(cl, &f);
 	expect_status(open_status(cl, owner_new(), &dir, "f", R, 0, NULL), NFS4ERR_ACCESS);
@@ -288,7 +288,7 @@ static void claim_fh(void **state)
 	expect_status(open_any(cl, owner_new(), &fh, &a, &f), NFS4_OK);
 	check(f.fh.len == fh.len && !memcmp(f.fh.data, fh.data, fh.len));
 	q = begin_at(cl, &fh);
-	op_read(q, &f.sid, 0, 1);
+	add_read(q, &f.sid, 0, 1);
 	expect(call(q), NFS4_OK);
 	close_file(cl, &f);
 }
@@ -360,14 +360,14 @@ static void upgrade(void **state)
 	make_file(cl, &dir, "f", "x", 1);
 	expect_status(open_status(cl, o, &dir, "f", R, DENY_W, &f), NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_write(q, &f.sid, 0, FILE_SYNC4, "y", 1);
+	add_write(q, &f.sid, 0, FILE_SYNC4, "y", 1);
 	expect(call(q), NFS4ERR_OPENMODE);
 	expect_status(open_status(cl, o, &dir, "f", W, 0, &g), NFS4_OK);
 	check(memcmp(f.sid.other, g.sid.other, sizeof(f.sid.other)) == 0);
 	check_num(g.sid.seqid, f.sid.seqid + 1);
 	q = begin_at(cl, &f.fh);
-	op_write(q, &g.sid, 0, FILE_SYNC4, "y", 1);
-	op_read(q, &g.sid, 0, 1);
+	add_write(q, &g.sid, 0, FILE_SYNC4, "y", 1);
+	add_read(q, &g.sid, 0, 1);
 	expect(call(q), NFS4_OK);
 	expect_status(open_status(other, oo, &dir, "f", W, 0, NULL), NFS4ERR_SHARE_DENIED);
 	expect_status(open_status(other, oo, &dir, "f", R, DENY_R, NULL), NFS4ERR_SHARE_DENIED);
@@ -392,7 +392,7 @@ static void upgrade_denied(void **state)
 	expect_status(open_status(cl, o, &dir, "f", W, 0, NULL), NFS4ERR_SHARE_DENIED);
 	expect_status(open_status(cl, o, &dir, "f", R, DENY_R, NULL), NFS4ERR_SHARE_DENIED);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &f.sid, 0, 1);
+	add_read(q, &f.sid, 0, 1);
 	expect(call(q), NFS4_OK);
 	close_file(other, &g);
 	expect_status(open_status(cl, o, &dir, "f", W, 0, &g), NFS4_OK);
@@ -405,7 +405,7 @@ static struct result *downgrade(struct client *cl, struct open_file *f, uint32_t
 	struct compound *q = begin_at(cl, &f->fh);
 	struct reply *r;
 
-	op_open_downgrade(q, &f->sid, cl->minor ? 0 : f->owner->seqid, access, deny);
+	add_open_downgrade(q, &f->sid, cl->minor ? 0 : f->owner->seqid, access, deny);
 	r = call(q);
 	if (cl->minor == 0 && seqid_advances(r->status))
 		f->owner->seqid++;
@@ -437,7 +437,7 @@ static void downgrade_rules(void **state)
 	check_num(f.sid.seqid, before.seqid + 1);
 	check(memcmp(before.other, f.sid.other, sizeof(before.other)) == 0);
 	q = begin_at(cl, &f.fh);
-	op_write(q, &f.sid, 0, FILE_SYNC4, "y", 1);
+	add_write(q, &f.sid, 0, FILE_SYNC4, "y", 1);
 	expect(call(q), NFS4ERR_OPENMODE);
 	expect_status(open_status(other, oo, &dir, "f", W, 0, &g), NFS4_OK);
 	close_file(other, &g);
@@ -489,7 +489,7 @@ static void close_rules(void **state)
 	close_file(cl, &f);
 	expect_one_of(close_status(cl, &f), NFS4ERR_BAD_STATEID, NFS4ERR_OLD_STATEID);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &f.sid, 0, 1);
+	add_read(q, &f.sid, 0, 1);
 	expect_one_of(call(q)->status, NFS4ERR_BAD_STATEID, NFS4ERR_OLD_STATEID);
 }
 
@@ -502,12 +502,12 @@ static void removed_while_open(void **state)
 	struct compound *q = begin_at(cl, &f.fh);
 	struct reply *r;
 
-	op_write(q, &f.sid, 0, FILE_SYNC4, "still here", 10);
+	add_write(q, &f.sid, 0, FILE_SYNC4, "still here", 10);
 	expect(call(q), NFS4_OK);
 	expect_status(remove_name(cl, &dir, "f"), NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &f.sid, 0, 100);
-	op_getattr(q, bm_of(FATTR4_NUMLINKS, FATTR4_SIZE, -1));
+	add_read(q, &f.sid, 0, 100);
+	add_getattr(q, bm_of(FATTR4_NUMLINKS, FATTR4_SIZE, -1));
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(result_of(r, OP_READ)->len, 10);

@@ -208,7 +208,7 @@ bool compound_send(struct compound *q)
 	return conn_send(q->conn, bytes, len);
 }
 
-void op_raw(struct compound *q, uint32_t op)
+void add_raw(struct compound *q, uint32_t op)
 {
 	check(q->nops < OPS_MAX);
 	q->op_at[q->nops] = xdr_getpos(&q->enc.xdr);
@@ -222,30 +222,30 @@ static void put_sid(struct enc *e, const struct sid *sid)
 	put_fixed(e, sid->other, sizeof(sid->other));
 }
 
-void op_access(struct compound *q, uint32_t access)
+void add_access(struct compound *q, uint32_t access)
 {
-	op_raw(q, OP_ACCESS);
+	add_raw(q, OP_ACCESS);
 	put_u32(&q->enc, access);
 }
 
-void op_close(struct compound *q, uint32_t seqid, const struct sid *sid)
+void add_close(struct compound *q, uint32_t seqid, const struct sid *sid)
 {
-	op_raw(q, OP_CLOSE);
+	add_raw(q, OP_CLOSE);
 	put_u32(&q->enc, seqid);
 	put_sid(&q->enc, sid);
 }
 
-void op_commit(struct compound *q, uint64_t offset, uint32_t count)
+void add_commit(struct compound *q, uint64_t offset, uint32_t count)
 {
-	op_raw(q, OP_COMMIT);
+	add_raw(q, OP_COMMIT);
 	put_u64(&q->enc, offset);
 	put_u32(&q->enc, count);
 }
 
-void op_create(struct compound *q, uint32_t type, const char *name, const char *data, uint32_t d1,
-	       uint32_t d2, const struct attrs *a)
+void add_create(struct compound *q, uint32_t type, const char *name, const char *data, uint32_t d1,
+		uint32_t d2, const struct attrs *a)
 {
-	op_raw(q, OP_CREATE);
+	add_raw(q, OP_CREATE);
 	put_u32(&q->enc, type);
 	if (type == NF4LNK)
 		put_string(&q->enc, data);
@@ -257,39 +257,39 @@ void op_create(struct compound *q, uint32_t type, const char *name, const char *
 	put_attrs(&q->enc, a);
 }
 
-void op_delegpurge(struct compound *q, uint64_t clientid)
+void add_delegpurge(struct compound *q, uint64_t clientid)
 {
-	op_raw(q, OP_DELEGPURGE);
+	add_raw(q, OP_DELEGPURGE);
 	put_u64(&q->enc, clientid);
 }
 
-void op_delegreturn(struct compound *q, const struct sid *sid)
+void add_delegreturn(struct compound *q, const struct sid *sid)
 {
-	op_raw(q, OP_DELEGRETURN);
+	add_raw(q, OP_DELEGRETURN);
 	put_sid(&q->enc, sid);
 }
 
-void op_getattr(struct compound *q, struct bitmap bm)
+void add_getattr(struct compound *q, struct bitmap bm)
 {
-	op_raw(q, OP_GETATTR);
+	add_raw(q, OP_GETATTR);
 	put_bitmap(&q->enc, &bm);
 }
 
-void op_getfh(struct compound *q)
+void add_getfh(struct compound *q)
 {
-	op_raw(q, OP_GETFH);
+	add_raw(q, OP_GETFH);
 }
 
-void op_link(struct compound *q, const char *name)
+void add_link(struct compound *q, const char *name)
 {
-	op_raw(q, OP_LINK);
+	add_raw(q, OP_LINK);
 	put_string(&q->enc, name);
 }
 
 static void put_lock(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
 		     bool new_owner)
 {
-	op_raw(q, OP_LOCK);
+	add_raw(q, OP_LOCK);
 	put_u32(&q->enc, type);
 	put_bool(&q->enc, reclaim);
 	put_u64(&q->enc, off);
@@ -297,9 +297,9 @@ static void put_lock(struct compound *q, uint32_t type, bool reclaim, uint64_t o
 	put_bool(&q->enc, new_owner);
 }
 
-void op_lock_new(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
-		 uint32_t open_seqid, const struct sid *open, uint32_t lock_seqid,
-		 uint64_t clientid, const char *owner)
+void add_lock_new(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
+		  uint32_t open_seqid, const struct sid *open, uint32_t lock_seqid,
+		  uint64_t clientid, const char *owner)
 {
 	put_lock(q, type, reclaim, off, len, true);
 	put_u32(&q->enc, open_seqid);
@@ -309,18 +309,18 @@ void op_lock_new(struct compound *q, uint32_t type, bool reclaim, uint64_t off, 
 	put_string(&q->enc, owner);
 }
 
-void op_lock_more(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
-		  const struct sid *lock, uint32_t lock_seqid)
+void add_lock_more(struct compound *q, uint32_t type, bool reclaim, uint64_t off, uint64_t len,
+		   const struct sid *lock, uint32_t lock_seqid)
 {
 	put_lock(q, type, reclaim, off, len, false);
 	put_sid(&q->enc, lock);
 	put_u32(&q->enc, lock_seqid);
 }
 
-void op_lockt(struct compound *q, uint32_t type, uint64_t off, uint64_t len, uint64_t clientid,
-	      const char *owner)
+void add_lockt(struct compound *q, uint32_t type, uint64_t off, uint64_t len, uint64_t clientid,
+	       const char *owner)
 {
-	op_raw(q, OP_LOCKT);
+	add_raw(q, OP_LOCKT);
 	put_u32(&q->enc, type);
 	put_u64(&q->enc, off);
 	put_u64(&q->enc, len);
@@ -328,10 +328,10 @@ void op_lockt(struct compound *q, uint32_t type, uint64_t off, uint64_t len, uin
 	put_string(&q->enc, owner);
 }
 
-void op_locku(struct compound *q, uint32_t type, uint32_t seqid, const struct sid *sid,
-	      uint64_t off, uint64_t len)
+void add_locku(struct compound *q, uint32_t type, uint32_t seqid, const struct sid *sid,
+	       uint64_t off, uint64_t len)
 {
-	op_raw(q, OP_LOCKU);
+	add_raw(q, OP_LOCKU);
 	put_u32(&q->enc, type);
 	put_u32(&q->enc, seqid);
 	put_sid(&q->enc, sid);
@@ -339,81 +339,81 @@ void op_locku(struct compound *q, uint32_t type, uint32_t seqid, const struct si
 	put_u64(&q->enc, len);
 }
 
-void op_lookup(struct compound *q, const char *name)
+void add_lookup(struct compound *q, const char *name)
 {
-	op_lookup_n(q, name, (uint32_t)strlen(name));
+	add_lookup_n(q, name, (uint32_t)strlen(name));
 }
 
-void op_lookup_n(struct compound *q, const void *name, uint32_t len)
+void add_lookup_n(struct compound *q, const void *name, uint32_t len)
 {
-	op_raw(q, OP_LOOKUP);
+	add_raw(q, OP_LOOKUP);
 	put_opaque(&q->enc, name, len);
 }
 
-void op_lookupp(struct compound *q)
+void add_lookupp(struct compound *q)
 {
-	op_raw(q, OP_LOOKUPP);
+	add_raw(q, OP_LOOKUPP);
 }
 
-void op_nverify(struct compound *q, const struct attrs *a)
+void add_nverify(struct compound *q, const struct attrs *a)
 {
-	op_raw(q, OP_NVERIFY);
+	add_raw(q, OP_NVERIFY);
 	put_attrs(&q->enc, a);
 }
 
-void op_openattr(struct compound *q, bool create)
+void add_openattr(struct compound *q, bool create)
 {
-	op_raw(q, OP_OPENATTR);
+	add_raw(q, OP_OPENATTR);
 	put_bool(&q->enc, create);
 }
 
-void op_open_confirm(struct compound *q, const struct sid *sid, uint32_t seqid)
+void add_open_confirm(struct compound *q, const struct sid *sid, uint32_t seqid)
 {
-	op_raw(q, OP_OPEN_CONFIRM);
+	add_raw(q, OP_OPEN_CONFIRM);
 	put_sid(&q->enc, sid);
 	put_u32(&q->enc, seqid);
 }
 
-void op_open_downgrade(struct compound *q, const struct sid *sid, uint32_t seqid, uint32_t access,
-		       uint32_t deny)
+void add_open_downgrade(struct compound *q, const struct sid *sid, uint32_t seqid, uint32_t access,
+			uint32_t deny)
 {
-	op_raw(q, OP_OPEN_DOWNGRADE);
+	add_raw(q, OP_OPEN_DOWNGRADE);
 	put_sid(&q->enc, sid);
 	put_u32(&q->enc, seqid);
 	put_u32(&q->enc, access);
 	put_u32(&q->enc, deny);
 }
 
-void op_putfh(struct compound *q, const struct fh *fh)
+void add_putfh(struct compound *q, const struct fh *fh)
 {
-	op_raw(q, OP_PUTFH);
+	add_raw(q, OP_PUTFH);
 	put_opaque(&q->enc, fh->data, fh->len);
 }
 
-void op_putpubfh(struct compound *q)
+void add_putpubfh(struct compound *q)
 {
-	op_raw(q, OP_PUTPUBFH);
+	add_raw(q, OP_PUTPUBFH);
 }
 
-void op_putrootfh(struct compound *q)
+void add_putrootfh(struct compound *q)
 {
-	op_raw(q, OP_PUTROOTFH);
+	add_raw(q, OP_PUTROOTFH);
 }
 
-void op_read(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count)
+void add_read(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count)
 {
-	op_raw(q, OP_READ);
+	add_raw(q, OP_READ);
 	put_sid(&q->enc, sid);
 	put_u64(&q->enc, offset);
 	put_u32(&q->enc, count);
 }
 
-void op_readdir(struct compound *q, uint64_t cookie, const struct verf *verf, uint32_t dircount,
-		uint32_t maxcount, struct bitmap bm)
+void add_readdir(struct compound *q, uint64_t cookie, const struct verf *verf, uint32_t dircount,
+		 uint32_t maxcount, struct bitmap bm)
 {
 	static const struct verf zero;
 
-	op_raw(q, OP_READDIR);
+	add_raw(q, OP_READDIR);
 	put_u64(&q->enc, cookie);
 	put_fixed(&q->enc, verf ? verf->data : zero.data, NFS4_VERIFIER_SIZE);
 	put_u32(&q->enc, dircount);
@@ -421,57 +421,57 @@ void op_readdir(struct compound *q, uint64_t cookie, const struct verf *verf, ui
 	put_bitmap(&q->enc, &bm);
 }
 
-void op_readlink(struct compound *q)
+void add_readlink(struct compound *q)
 {
-	op_raw(q, OP_READLINK);
+	add_raw(q, OP_READLINK);
 }
 
-void op_remove(struct compound *q, const char *name)
+void add_remove(struct compound *q, const char *name)
 {
-	op_raw(q, OP_REMOVE);
+	add_raw(q, OP_REMOVE);
 	put_string(&q->enc, name);
 }
 
-void op_rename(struct compound *q, const char *from, const char *to)
+void add_rename(struct compound *q, const char *from, const char *to)
 {
-	op_raw(q, OP_RENAME);
+	add_raw(q, OP_RENAME);
 	put_string(&q->enc, from);
 	put_string(&q->enc, to);
 }
 
-void op_renew(struct compound *q, uint64_t clientid)
+void add_renew(struct compound *q, uint64_t clientid)
 {
-	op_raw(q, OP_RENEW);
+	add_raw(q, OP_RENEW);
 	put_u64(&q->enc, clientid);
 }
 
-void op_restorefh(struct compound *q)
+void add_restorefh(struct compound *q)
 {
-	op_raw(q, OP_RESTOREFH);
+	add_raw(q, OP_RESTOREFH);
 }
 
-void op_savefh(struct compound *q)
+void add_savefh(struct compound *q)
 {
-	op_raw(q, OP_SAVEFH);
+	add_raw(q, OP_SAVEFH);
 }
 
-void op_secinfo(struct compound *q, const char *name)
+void add_secinfo(struct compound *q, const char *name)
 {
-	op_raw(q, OP_SECINFO);
+	add_raw(q, OP_SECINFO);
 	put_string(&q->enc, name);
 }
 
-void op_setattr(struct compound *q, const struct sid *sid, const struct attrs *a)
+void add_setattr(struct compound *q, const struct sid *sid, const struct attrs *a)
 {
-	op_raw(q, OP_SETATTR);
+	add_raw(q, OP_SETATTR);
 	put_sid(&q->enc, sid);
 	put_attrs(&q->enc, a);
 }
 
-void op_setclientid(struct compound *q, const struct verf *verf, const char *id, uint32_t cb_prog,
-		    const char *netid, const char *addr, uint32_t ident)
+void add_setclientid(struct compound *q, const struct verf *verf, const char *id, uint32_t cb_prog,
+		     const char *netid, const char *addr, uint32_t ident)
 {
-	op_raw(q, OP_SETCLIENTID);
+	add_raw(q, OP_SETCLIENTID);
 	put_fixed(&q->enc, verf->data, NFS4_VERIFIER_SIZE);
 	put_string(&q->enc, id);
 	put_u32(&q->enc, cb_prog);
@@ -480,32 +480,32 @@ void op_setclientid(struct compound *q, const struct verf *verf, const char *id,
 	put_u32(&q->enc, ident);
 }
 
-void op_setclientid_confirm(struct compound *q, uint64_t clientid, const struct verf *verf)
+void add_setclientid_confirm(struct compound *q, uint64_t clientid, const struct verf *verf)
 {
-	op_raw(q, OP_SETCLIENTID_CONFIRM);
+	add_raw(q, OP_SETCLIENTID_CONFIRM);
 	put_u64(&q->enc, clientid);
 	put_fixed(&q->enc, verf->data, NFS4_VERIFIER_SIZE);
 }
 
-void op_verify(struct compound *q, const struct attrs *a)
+void add_verify(struct compound *q, const struct attrs *a)
 {
-	op_raw(q, OP_VERIFY);
+	add_raw(q, OP_VERIFY);
 	put_attrs(&q->enc, a);
 }
 
-void op_write(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t stable,
-	      const void *data, uint32_t len)
+void add_write(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t stable,
+	       const void *data, uint32_t len)
 {
-	op_raw(q, OP_WRITE);
+	add_raw(q, OP_WRITE);
 	put_sid(&q->enc, sid);
 	put_u64(&q->enc, offset);
 	put_u32(&q->enc, stable);
 	put_opaque(&q->enc, data, len);
 }
 
-void op_release_lockowner(struct compound *q, uint64_t clientid, const char *owner)
+void add_release_lockowner(struct compound *q, uint64_t clientid, const char *owner)
 {
-	op_raw(q, OP_RELEASE_LOCKOWNER);
+	add_raw(q, OP_RELEASE_LOCKOWNER);
 	put_u64(&q->enc, clientid);
 	put_string(&q->enc, owner);
 }
@@ -519,11 +519,11 @@ static void put_createhow(struct enc *e, const struct open_args *a)
 		put_attrs(e, a->attrs);
 }
 
-void op_open(struct compound *q, const struct open_args *a)
+void add_open(struct compound *q, const struct open_args *a)
 {
 	struct enc *e = &q->enc;
 
-	op_raw(q, OP_OPEN);
+	add_raw(q, OP_OPEN);
 	put_u32(e, a->seqid);
 	put_u32(e, a->access);
 	put_u32(e, a->deny);
@@ -560,27 +560,27 @@ static void put_cb_sec(struct enc *e)
 	put_u32(e, 0);
 }
 
-void op_backchannel_ctl(struct compound *q, uint32_t program)
+void add_backchannel_ctl(struct compound *q, uint32_t program)
 {
-	op_raw(q, OP_BACKCHANNEL_CTL);
+	add_raw(q, OP_BACKCHANNEL_CTL);
 	put_u32(&q->enc, program);
 	put_cb_sec(&q->enc);
 }
 
-void op_bind_conn(struct compound *q, const uint8_t *session, uint32_t dir)
+void add_bind_conn(struct compound *q, const uint8_t *session, uint32_t dir)
 {
-	op_raw(q, OP_BIND_CONN_TO_SESSION);
+	add_raw(q, OP_BIND_CONN_TO_SESSION);
 	put_fixed(&q->enc, session, NFS4_SESSIONID_SIZE);
 	put_u32(&q->enc, dir);
 	put_bool(&q->enc, false);
 }
 
-void op_exchange_id(struct compound *q, const struct verf *verf, const char *owner, uint32_t flags,
-		    uint32_t protect)
+void add_exchange_id(struct compound *q, const struct verf *verf, const char *owner, uint32_t flags,
+		     uint32_t protect)
 {
 	struct enc *e = &q->enc;
 
-	op_raw(q, OP_EXCHANGE_ID);
+	add_raw(q, OP_EXCHANGE_ID);
 	put_fixed(e, verf->data, NFS4_VERIFIER_SIZE);
 	put_string(e, owner);
 	put_u32(e, flags);
@@ -615,12 +615,12 @@ static void put_chan(struct enc *e, const struct chan *c)
 	put_u32(e, 0); /* no RDMA */
 }
 
-void op_create_session(struct compound *q, uint64_t clientid, uint32_t sequence, uint32_t flags,
-		       const struct chan *fore, const struct chan *back)
+void add_create_session(struct compound *q, uint64_t clientid, uint32_t sequence, uint32_t flags,
+			const struct chan *fore, const struct chan *back)
 {
 	struct enc *e = &q->enc;
 
-	op_raw(q, OP_CREATE_SESSION);
+	add_raw(q, OP_CREATE_SESSION);
 	put_u64(e, clientid);
 	put_u32(e, sequence);
 	put_u32(e, flags);
@@ -630,23 +630,23 @@ void op_create_session(struct compound *q, uint64_t clientid, uint32_t sequence,
 	put_cb_sec(e);
 }
 
-void op_destroy_session(struct compound *q, const uint8_t *session)
+void add_destroy_session(struct compound *q, const uint8_t *session)
 {
-	op_raw(q, OP_DESTROY_SESSION);
+	add_raw(q, OP_DESTROY_SESSION);
 	put_fixed(&q->enc, session, NFS4_SESSIONID_SIZE);
 }
 
-void op_free_stateid(struct compound *q, const struct sid *sid)
+void add_free_stateid(struct compound *q, const struct sid *sid)
 {
-	op_raw(q, OP_FREE_STATEID);
+	add_raw(q, OP_FREE_STATEID);
 	put_sid(&q->enc, sid);
 }
 
-void op_get_dir_delegation(struct compound *q)
+void add_get_dir_delegation(struct compound *q)
 {
 	struct enc *e = &q->enc;
 
-	op_raw(q, OP_GET_DIR_DELEGATION);
+	add_raw(q, OP_GET_DIR_DELEGATION);
 	put_bool(e, false);
 	put_u32(e, 0); /* notification types */
 	put_i64(e, 0);
@@ -657,16 +657,16 @@ void op_get_dir_delegation(struct compound *q)
 	put_u32(e, 0); /* directory attributes */
 }
 
-void op_secinfo_no_name(struct compound *q, uint32_t style)
+void add_secinfo_no_name(struct compound *q, uint32_t style)
 {
-	op_raw(q, OP_SECINFO_NO_NAME);
+	add_raw(q, OP_SECINFO_NO_NAME);
 	put_u32(&q->enc, style);
 }
 
-void op_sequence(struct compound *q, const uint8_t *session, uint32_t seqid, uint32_t slot,
-		 uint32_t highest_slot, bool cache_this)
+void add_sequence(struct compound *q, const uint8_t *session, uint32_t seqid, uint32_t slot,
+		  uint32_t highest_slot, bool cache_this)
 {
-	op_raw(q, OP_SEQUENCE);
+	add_raw(q, OP_SEQUENCE);
 	put_fixed(&q->enc, session, NFS4_SESSIONID_SIZE);
 	put_u32(&q->enc, seqid);
 	put_u32(&q->enc, slot);
@@ -674,23 +674,23 @@ void op_sequence(struct compound *q, const uint8_t *session, uint32_t seqid, uin
 	put_bool(&q->enc, cache_this);
 }
 
-void op_test_stateid(struct compound *q, const struct sid *sids, uint32_t n)
+void add_test_stateid(struct compound *q, const struct sid *sids, uint32_t n)
 {
-	op_raw(q, OP_TEST_STATEID);
+	add_raw(q, OP_TEST_STATEID);
 	put_u32(&q->enc, n);
 	for (uint32_t i = 0; i < n; i++)
 		put_sid(&q->enc, &sids[i]);
 }
 
-void op_destroy_clientid(struct compound *q, uint64_t clientid)
+void add_destroy_clientid(struct compound *q, uint64_t clientid)
 {
-	op_raw(q, OP_DESTROY_CLIENTID);
+	add_raw(q, OP_DESTROY_CLIENTID);
 	put_u64(&q->enc, clientid);
 }
 
-void op_reclaim_complete(struct compound *q, bool one_fs)
+void add_reclaim_complete(struct compound *q, bool one_fs)
 {
-	op_raw(q, OP_RECLAIM_COMPLETE);
+	add_raw(q, OP_RECLAIM_COMPLETE);
 	put_bool(&q->enc, one_fs);
 }
 
@@ -699,34 +699,34 @@ void op_reclaim_complete(struct compound *q, bool one_fs)
 static void put_range(struct compound *q, uint32_t op, const struct sid *sid, uint64_t offset,
 		      uint64_t len)
 {
-	op_raw(q, op);
+	add_raw(q, op);
 	put_sid(&q->enc, sid);
 	put_u64(&q->enc, offset);
 	put_u64(&q->enc, len);
 }
 
-void op_allocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len)
+void add_allocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len)
 {
 	put_range(q, OP_ALLOCATE, sid, offset, len);
 }
 
-void op_deallocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len)
+void add_deallocate(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len)
 {
 	put_range(q, OP_DEALLOCATE, sid, offset, len);
 }
 
-void op_seek(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t what)
+void add_seek(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t what)
 {
-	op_raw(q, OP_SEEK);
+	add_raw(q, OP_SEEK);
 	put_sid(&q->enc, sid);
 	put_u64(&q->enc, offset);
 	put_u32(&q->enc, what);
 }
 
-void op_copy(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
-	     uint64_t dst_off, uint64_t len, bool consecutive, bool synchronous)
+void add_copy(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
+	      uint64_t dst_off, uint64_t len, bool consecutive, bool synchronous)
 {
-	op_raw(q, OP_COPY);
+	add_raw(q, OP_COPY);
 	put_sid(&q->enc, src);
 	put_sid(&q->enc, dst);
 	put_u64(&q->enc, src_off);
@@ -737,10 +737,10 @@ void op_copy(struct compound *q, const struct sid *src, const struct sid *dst, u
 	put_u32(&q->enc, 0); /* no source server */
 }
 
-void op_clone(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
-	      uint64_t dst_off, uint64_t len)
+void add_clone(struct compound *q, const struct sid *src, const struct sid *dst, uint64_t src_off,
+	       uint64_t dst_off, uint64_t len)
 {
-	op_raw(q, OP_CLONE);
+	add_raw(q, OP_CLONE);
 	put_sid(&q->enc, src);
 	put_sid(&q->enc, dst);
 	put_u64(&q->enc, src_off);
@@ -748,23 +748,23 @@ void op_clone(struct compound *q, const struct sid *src, const struct sid *dst, 
 	put_u64(&q->enc, len);
 }
 
-void op_io_advise(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len,
-		  struct bitmap hints)
+void add_io_advise(struct compound *q, const struct sid *sid, uint64_t offset, uint64_t len,
+		   struct bitmap hints)
 {
 	put_range(q, OP_IO_ADVISE, sid, offset, len);
 	put_bitmap(&q->enc, &hints);
 }
 
-void op_read_plus(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count)
+void add_read_plus(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count)
 {
-	op_raw(q, OP_READ_PLUS);
+	add_raw(q, OP_READ_PLUS);
 	put_sid(&q->enc, sid);
 	put_u64(&q->enc, offset);
 	put_u32(&q->enc, count);
 }
 
-void op_offload_status(struct compound *q, uint32_t op, const struct sid *sid)
+void add_offload_status(struct compound *q, uint32_t op, const struct sid *sid)
 {
-	op_raw(q, op);
+	add_raw(q, op);
 	put_sid(&q->enc, sid);
 }

@@ -52,7 +52,7 @@ static struct reply *readdir_at(struct place *p, uint64_t cookie, const struct v
 {
 	struct compound *q = begin_at(p->cl, &p->dir);
 
-	op_readdir(q, cookie, verf, dircount, maxcount, bm);
+	add_readdir(q, cookie, verf, dircount, maxcount, bm);
 	return call(q);
 }
 
@@ -326,7 +326,7 @@ static void unsearchable(void **state)
 
 	fill(p, 5);
 	at_num(a, FATTR4_MODE, 0744);
-	op_setattr(q, &SID_ANONYMOUS, a);
+	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	p->cl->conn->uid = p->cl->conn->gid = 2001;
 	r = readdir_at(p, 0, NULL, 65536, 65536,

@@ -585,8 +585,8 @@ static void closed_with_calls_running(void **state)
 		for (int n = 0; n < 50; n++) {
 			struct compound *q = compound_begin(c, 0, "gone");
 
-			op_putrootfh(q);
-			op_readdir(q, 0, NULL, 8192, 65536, bm_of(FATTR4_TYPE, FATTR4_SIZE, -1));
+			add_putrootfh(q);
+			add_readdir(q, 0, NULL, 8192, 65536, bm_of(FATTR4_TYPE, FATTR4_SIZE, -1));
 			check(compound_send(q));
 		}
 		if (i & 1) /* a reset in place of an orderly end */
@@ -634,7 +634,7 @@ static void client_does_not_read(void **state)
 	int n = 0;
 
 	q = begin_at(cl, &fh);
-	op_read(q, &SID_ANONYMOUS, 0, 65536);
+	add_read(q, &SID_ANONYMOUS, 0, 65536);
 	bytes = compound_bytes(q, &len);
 	record = test_alloc(len + 4);
 	*(uint32_t *)(void *)record = __builtin_bswap32(0x80000000u | (uint32_t)len);
@@ -691,11 +691,11 @@ static void parallel_slots(void **state)
 
 		for (uint32_t i = 0; i < slots; i++) {
 			q[i] = begin_slot(cl, i);
-			op_putfh(q[i], &files[i]);
+			add_putfh(q[i], &files[i]);
 			if (i % 4 == 3)
-				op_write(q[i], &SID_ANONYMOUS, 0, FILE_SYNC4, data[i], 50);
-			op_read(q[i], &SID_ANONYMOUS, 0, 4096);
-			op_getattr(q[i], bm_of(FATTR4_SIZE, -1));
+				add_write(q[i], &SID_ANONYMOUS, 0, FILE_SYNC4, data[i], 50);
+			add_read(q[i], &SID_ANONYMOUS, 0, 4096);
+			add_getattr(q[i], bm_of(FATTR4_SIZE, -1));
 			check(compound_send(q[i]));
 		}
 		for (uint32_t n = 0; n < slots; n++) {
@@ -734,10 +734,10 @@ static void large_and_small(void **state)
 	for (int n = 0; n < 4; n++) {
 		struct compound *big = begin_slot(cl, 0), *small = begin_slot(cl, 1);
 
-		op_putfh(big, &fh);
-		op_write(big, &SID_ANONYMOUS, (uint64_t)n * len, UNSTABLE4, data, len);
-		op_putfh(small, &dir);
-		op_getattr(small, bm_of(FATTR4_TYPE, -1));
+		add_putfh(big, &fh);
+		add_write(big, &SID_ANONYMOUS, (uint64_t)n * len, UNSTABLE4, data, len);
+		add_putfh(small, &dir);
+		add_getattr(small, bm_of(FATTR4_TYPE, -1));
 		check(compound_send(big));
 		check(compound_send(small));
 		for (int i = 0; i < 2; i++) {
@@ -755,7 +755,7 @@ static void large_and_small(void **state)
 		struct compound *q = begin_at(cl, &fh);
 		struct reply *r;
 
-		op_read(q, &SID_ANONYMOUS, (uint64_t)n * len, len);
+		add_read(q, &SID_ANONYMOUS, (uint64_t)n * len, len);
 		r = call(q);
 		expect(r, NFS4_OK);
 		check_num(last(r)->len, len);

@@ -20,41 +20,41 @@ static struct attrs *some_attrs(void)
 		__VA_ARGS__;                                          \
 	}
 
-SAMPLE(access, op_access(q, 0x3f))
-SAMPLE(close, op_close(q, 1, &some_sid))
-SAMPLE(commit, op_commit(q, 0, 0))
-SAMPLE(create, op_create(q, NF4LNK, "name", "target", 0, 0, some_attrs()))
-SAMPLE(delegpurge, op_delegpurge(q, cl->clientid))
-SAMPLE(delegreturn, op_delegreturn(q, &some_sid))
-SAMPLE(getattr, op_getattr(q, bm_of(FATTR4_TYPE, FATTR4_MODE, -1)))
-SAMPLE(getfh, op_getfh(q))
-SAMPLE(link, op_link(q, "name"))
-SAMPLE(lock, op_lock_new(q, READ_LT, false, 0, 10, 1, &some_sid, 1, cl->clientid, "owner"))
-SAMPLE(lockt, op_lockt(q, READ_LT, 0, 10, cl->clientid, "owner"))
-SAMPLE(locku, op_locku(q, READ_LT, 1, &some_sid, 0, 10))
-SAMPLE(lookup, op_lookup(q, "name"))
-SAMPLE(lookupp, op_lookupp(q))
-SAMPLE(nverify, op_nverify(q, some_attrs()))
-SAMPLE(openattr, op_openattr(q, false))
-SAMPLE(open_confirm, op_open_confirm(q, &some_sid, 1))
-SAMPLE(open_downgrade, op_open_downgrade(q, &some_sid, 1, 1, 0))
-SAMPLE(putpubfh, op_putpubfh(q))
-SAMPLE(putrootfh, op_putrootfh(q))
-SAMPLE(read, op_read(q, &SID_ANONYMOUS, 0, 10))
-SAMPLE(readdir, op_readdir(q, 0, NULL, 1000, 1000, bm_of(FATTR4_TYPE, -1)))
-SAMPLE(readlink, op_readlink(q))
-SAMPLE(remove, op_remove(q, "name"))
-SAMPLE(rename, op_rename(q, "name", "other"))
-SAMPLE(renew, op_renew(q, cl->clientid))
-SAMPLE(restorefh, op_restorefh(q))
-SAMPLE(savefh, op_savefh(q))
-SAMPLE(secinfo, op_secinfo(q, "name"))
-SAMPLE(setattr, op_setattr(q, &SID_ANONYMOUS, some_attrs()))
-SAMPLE(setclientid, op_setclientid(q, &some_verf, cl->id, 1, "tcp", "127.0.0.1.0.0", 1))
-SAMPLE(setclientid_confirm, op_setclientid_confirm(q, cl->clientid, &some_verf))
-SAMPLE(verify, op_verify(q, some_attrs()))
-SAMPLE(write, op_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "hello", 5))
-SAMPLE(release_lockowner, op_release_lockowner(q, cl->clientid, "owner"))
+SAMPLE(access, add_access(q, 0x3f))
+SAMPLE(close, add_close(q, 1, &some_sid))
+SAMPLE(commit, add_commit(q, 0, 0))
+SAMPLE(create, add_create(q, NF4LNK, "name", "target", 0, 0, some_attrs()))
+SAMPLE(delegpurge, add_delegpurge(q, cl->clientid))
+SAMPLE(delegreturn, add_delegreturn(q, &some_sid))
+SAMPLE(getattr, add_getattr(q, bm_of(FATTR4_TYPE, FATTR4_MODE, -1)))
+SAMPLE(getfh, add_getfh(q))
+SAMPLE(link, add_link(q, "name"))
+SAMPLE(lock, add_lock_new(q, READ_LT, false, 0, 10, 1, &some_sid, 1, cl->clientid, "owner"))
+SAMPLE(lockt, add_lockt(q, READ_LT, 0, 10, cl->clientid, "owner"))
+SAMPLE(locku, add_locku(q, READ_LT, 1, &some_sid, 0, 10))
+SAMPLE(lookup, add_lookup(q, "name"))
+SAMPLE(lookupp, add_lookupp(q))
+SAMPLE(nverify, add_nverify(q, some_attrs()))
+SAMPLE(openattr, add_openattr(q, false))
+SAMPLE(open_confirm, add_open_confirm(q, &some_sid, 1))
+SAMPLE(open_downgrade, add_open_downgrade(q, &some_sid, 1, 1, 0))
+SAMPLE(putpubfh, add_putpubfh(q))
+SAMPLE(putrootfh, add_putrootfh(q))
+SAMPLE(read, add_read(q, &SID_ANONYMOUS, 0, 10))
+SAMPLE(readdir, add_readdir(q, 0, NULL, 1000, 1000, bm_of(FATTR4_TYPE, -1)))
+SAMPLE(readlink, add_readlink(q))
+SAMPLE(remove, add_remove(q, "name"))
+SAMPLE(rename, add_rename(q, "name", "other"))
+SAMPLE(renew, add_renew(q, cl->clientid))
+SAMPLE(restorefh, add_restorefh(q))
+SAMPLE(savefh, add_savefh(q))
+SAMPLE(secinfo, add_secinfo(q, "name"))
+SAMPLE(setattr, add_setattr(q, &SID_ANONYMOUS, some_attrs()))
+SAMPLE(setclientid, add_setclientid(q, &some_verf, cl->id, 1, "tcp", "127.0.0.1.0.0", 1))
+SAMPLE(setclientid_confirm, add_setclientid_confirm(q, cl->clientid, &some_verf))
+SAMPLE(verify, add_verify(q, some_attrs()))
+SAMPLE(write, add_write(q, &SID_ANONYMOUS, 0, FILE_SYNC4, "hello", 5))
+SAMPLE(release_lockowner, add_release_lockowner(q, cl->clientid, "owner"))
 
 static void put_open(struct compound *q, struct client *cl)
 {
@@ -67,44 +67,44 @@ static void put_open(struct compound *q, struct client *cl)
 			       .attrs = some_attrs(),
 			       .name = "name" };
 
-	op_open(q, &a);
+	add_open(q, &a);
 }
 
 static void put_putfh(struct compound *q, struct client *cl)
 {
 	struct fh fh = { .len = 21, .data = "this is no filehandle" };
 
-	op_putfh(q, &fh);
+	add_putfh(q, &fh);
 }
 
-SAMPLE(backchannel_ctl, op_backchannel_ctl(q, 0x40000000))
-SAMPLE(bind_conn, op_bind_conn(q, some_session, CDFC4_FORE))
-SAMPLE(exchange_id, op_exchange_id(q, &some_verf, "some owner", 0, SP4_NONE))
-SAMPLE(destroy_session, op_destroy_session(q, some_session))
-SAMPLE(free_stateid, op_free_stateid(q, &some_sid))
-SAMPLE(get_dir_delegation, op_get_dir_delegation(q))
-SAMPLE(secinfo_no_name, op_secinfo_no_name(q, SECINFO_STYLE4_CURRENT_FH))
-SAMPLE(test_stateid, op_test_stateid(q, &some_sid, 1))
-SAMPLE(destroy_clientid, op_destroy_clientid(q, cl->clientid + 1))
-SAMPLE(reclaim_complete, op_reclaim_complete(q, false))
-SAMPLE(sequence, op_sequence(q, some_session, 1, 0, 0, false))
+SAMPLE(backchannel_ctl, add_backchannel_ctl(q, 0x40000000))
+SAMPLE(bind_conn, add_bind_conn(q, some_session, CDFC4_FORE))
+SAMPLE(exchange_id, add_exchange_id(q, &some_verf, "some owner", 0, SP4_NONE))
+SAMPLE(destroy_session, add_destroy_session(q, some_session))
+SAMPLE(free_stateid, add_free_stateid(q, &some_sid))
+SAMPLE(get_dir_delegation, add_get_dir_delegation(q))
+SAMPLE(secinfo_no_name, add_secinfo_no_name(q, SECINFO_STYLE4_CURRENT_FH))
+SAMPLE(test_stateid, add_test_stateid(q, &some_sid, 1))
+SAMPLE(destroy_clientid, add_destroy_clientid(q, cl->clientid + 1))
+SAMPLE(reclaim_complete, add_reclaim_complete(q, false))
+SAMPLE(sequence, add_sequence(q, some_session, 1, 0, 0, false))
 
 static void put_create_session(struct compound *q, struct client *cl)
 {
 	struct chan c = { 0, 65536, 65536, 8192, 16, 4 };
 
-	op_create_session(q, cl->clientid + 1, 1, 0, &c, &c);
+	add_create_session(q, cl->clientid + 1, 1, 0, &c, &c);
 }
 
-SAMPLE(allocate, op_allocate(q, &SID_ANONYMOUS, 0, 10))
-SAMPLE(deallocate, op_deallocate(q, &SID_ANONYMOUS, 0, 10))
-SAMPLE(seek, op_seek(q, &SID_ANONYMOUS, 0, NFS4_CONTENT_DATA))
-SAMPLE(copy, op_copy(q, &SID_ANONYMOUS, &SID_ANONYMOUS, 0, 0, 10, true, true))
-SAMPLE(clone, op_clone(q, &SID_ANONYMOUS, &SID_ANONYMOUS, 0, 0, 10))
-SAMPLE(io_advise, op_io_advise(q, &SID_ANONYMOUS, 0, 10, bm_of(1, -1)))
-SAMPLE(read_plus, op_read_plus(q, &SID_ANONYMOUS, 0, 10))
-SAMPLE(offload_status, op_offload_status(q, OP_OFFLOAD_STATUS, &some_sid))
-SAMPLE(offload_cancel, op_offload_status(q, OP_OFFLOAD_CANCEL, &some_sid))
+SAMPLE(allocate, add_allocate(q, &SID_ANONYMOUS, 0, 10))
+SAMPLE(deallocate, add_deallocate(q, &SID_ANONYMOUS, 0, 10))
+SAMPLE(seek, add_seek(q, &SID_ANONYMOUS, 0, NFS4_CONTENT_DATA))
+SAMPLE(copy, add_copy(q, &SID_ANONYMOUS, &SID_ANONYMOUS, 0, 0, 10, true, true))
+SAMPLE(clone, add_clone(q, &SID_ANONYMOUS, &SID_ANONYMOUS, 0, 0, 10))
+SAMPLE(io_advise, add_io_advise(q, &SID_ANONYMOUS, 0, 10, bm_of(1, -1)))
+SAMPLE(read_plus, add_read_plus(q, &SID_ANONYMOUS, 0, 10))
+SAMPLE(offload_status, add_offload_status(q, OP_OFFLOAD_STATUS, &some_sid))
+SAMPLE(offload_cancel, add_offload_status(q, OP_OFFLOAD_CANCEL, &some_sid))
 
 const struct sample samples[] = {
 	{ OP_ACCESS, 0, NEEDS_FH, put_access },

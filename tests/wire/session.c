@@ -18,7 +18,7 @@ static struct result *exchange_id_on(struct conn *c, struct client *cl, const st
 	struct compound *q = compound_begin(c, cl->minor, "");
 	struct reply *r;
 
-	op_exchange_id(q, verf, cl->id, flags, protect);
+	add_exchange_id(q, verf, cl->id, flags, protect);
 	r = call(q);
 	check_num(r->nops, 1);
 	return last(r);
@@ -36,7 +36,7 @@ static struct result *create_session(struct client *cl, uint64_t clientid, uint3
 	struct compound *q = compound_begin(cl->conn, cl->minor, "");
 	struct reply *r;
 
-	op_create_session(q, clientid, sequence, flags, fore, &back_wanted);
+	add_create_session(q, clientid, sequence, flags, fore, &back_wanted);
 	r = call(q);
 	check_num(r->nops, 1);
 	return last(r);
@@ -69,7 +69,7 @@ static struct result *sequence(struct conn *c, struct client *cl, uint32_t seqid
 	struct compound *q = compound_begin(c, cl->minor, "");
 	struct reply *r;
 
-	op_sequence(q, cl->session, seqid, slot, highest, false);
+	add_sequence(q, cl->session, seqid, slot, highest, false);
 	r = call(q);
 	check_num(r->nops, 1);
 	return last(r);
@@ -79,7 +79,7 @@ static void check_session_works(struct client *cl)
 {
 	struct compound *q = begin(cl);
 
-	op_putrootfh(q);
+	add_putrootfh(q);
 	expect(call(q), NFS4_OK);
 }
 
@@ -275,7 +275,7 @@ static void exchange_id_two_implementations(void **state)
 	struct rpc_reply *rpc;
 	size_t len;
 
-	op_raw(q, OP_EXCHANGE_ID);
+	add_raw(q, OP_EXCHANGE_ID);
 	put_fixed(&q->enc, cl->verf.data, 8);
 	put_string(&q->enc, cl->id);
 	put_u32(&q->enc, 0);
@@ -300,8 +300,8 @@ static void exchange_id_in_session(void **state)
 	struct compound *q = begin(cl);
 	struct reply *r;
 
-	op_exchange_id(q, &cl->verf, cl->id, EXCHGID4_FLAG_UPD_CONFIRMED_REC_A, SP4_NONE);
-	op_putrootfh(q);
+	add_exchange_id(q, &cl->verf, cl->id, EXCHGID4_FLAG_UPD_CONFIRMED_REC_A, SP4_NONE);
+	add_putrootfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(r->op[1].clientid, cl->clientid);
@@ -469,7 +469,7 @@ static void create_session_rdma_ird(void **state)
 	struct rpc_reply *rpc;
 	size_t len;
 
-	op_raw(q, OP_CREATE_SESSION);
+	add_raw(q, OP_CREATE_SESSION);
 	put_u64(&q->enc, cl->clientid);
 	put_u32(&q->enc, cl->cs_sequence);
 	put_u32(&q->enc, 0);
@@ -493,7 +493,7 @@ static void create_session_callback_security(void **state)
 	struct client *cl = unconfirmed(minor_of(state));
 	struct compound *q = compound_begin(cl->conn, cl->minor, "");
 
-	op_raw(q, OP_CREATE_SESSION);
+	add_raw(q, OP_CREATE_SESSION);
 	put_u64(&q->enc, cl->clientid);
 	put_u32(&q->enc, cl->cs_sequence);
 	put_u32(&q->enc, 0);
@@ -532,10 +532,10 @@ static void two_sessions(void **state)
 	check_session_works(&first);
 	/* State belongs to the client, not to the session. */
 	q = begin_at(cl, &f.fh);
-	op_write(q, &f.sid, 0, FILE_SYNC4, "x", 1);
+	add_write(q, &f.sid, 0, FILE_SYNC4, "x", 1);
 	expect(call(q), NFS4_OK);
 	q = compound_begin(cl->conn, cl->minor, "");
-	op_destroy_session(q, first.session);
+	add_destroy_session(q, first.session);
 	expect(call(q), NFS4_OK);
 	check_session_works(cl);
 	close_file(cl, &f);
@@ -630,15 +630,15 @@ static void replay_cached(void **state)
 
 	cl->cache_this = true;
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "once", NULL, 0, 0, NULL);
-	op_getfh(q);
+	add_create(q, NF4DIR, "once", NULL, 0, 0, NULL);
+	add_getfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_same_reply(q, r, cl->conn);
 	check_same_reply(q, r, conn_new());
 
 	q = begin_at(cl, &dir);
-	op_remove(q, "once");
+	add_remove(q, "once");
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_same_reply(q, r, cl->conn);
@@ -656,7 +656,7 @@ static void replay_cached_error(void **state)
 
 	cl->cache_this = true;
 	q = begin_at(cl, &dir);
-	op_remove(q, "later");
+	add_remove(q, "later");
 	r = call(q);
 	expect(r, NFS4ERR_NOENT);
 	make(other, &dir, NF4DIR, "later");
@@ -696,8 +696,8 @@ static void replay_open(void **state)
 	at_num(a, FATTR4_MODE, 0600);
 	cl->cache_this = true;
 	q = begin_at(cl, &dir);
-	op_open(q, &args);
-	op_getfh(q);
+	add_open(q, &args);
+	add_getfh(q);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_same_reply(q, r, conn_new());
@@ -715,17 +715,17 @@ static void false_retry(void **state)
 	cl->cache_this = true;
 	seq = cl->slot_seq[0];
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "a", NULL, 0, 0, NULL);
+	add_create(q, NF4DIR, "a", NULL, 0, 0, NULL);
 	expect(call(q), NFS4_OK);
 
 	cl->slot_seq[0] = seq;
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "b", NULL, 0, 0, NULL);
+	add_create(q, NF4DIR, "b", NULL, 0, 0, NULL);
 	expect(call(q), NFS4ERR_SEQ_FALSE_RETRY);
 	cl->slot_seq[0] = seq;
 	q = begin_at(cl, &dir);
-	op_remove(q, "a");
-	op_getattr(q, bm_of(FATTR4_CHANGE, -1));
+	add_remove(q, "a");
+	add_getattr(q, bm_of(FATTR4_CHANGE, -1));
 	expect(call(q), NFS4ERR_SEQ_FALSE_RETRY);
 	cl->slot_seq[0] = seq + 1;
 	expect_status(lookup(cl, &dir, "a", NULL), NFS4_OK);
@@ -742,8 +742,8 @@ static void slots_are_independent(void **state)
 
 	cl->cache_this = true;
 	q = begin_slot(cl, 1);
-	op_putfh(q, &dir);
-	op_create(q, NF4DIR, "one", NULL, 0, 0, NULL);
+	add_putfh(q, &dir);
+	add_create(q, NF4DIR, "one", NULL, 0, 0, NULL);
 	r = call(q);
 	expect(r, NFS4_OK);
 	for (int i = 0; i < 5; i++)
@@ -769,8 +769,8 @@ static void several_connections(void **state)
 			cl->conn = conns[(i + round) % 4];
 			snprintf(name, sizeof(name), "%u-%u", round, i);
 			q[i] = begin_slot(cl, i);
-			op_putfh(q[i], &dir);
-			op_create(q[i], NF4DIR, name, NULL, 0, 0, NULL);
+			add_putfh(q[i], &dir);
+			add_create(q[i], NF4DIR, name, NULL, 0, 0, NULL);
 			check(compound_send(q[i]));
 		}
 		for (uint32_t i = 0; i < 4; i++) {
@@ -803,7 +803,7 @@ static struct result *bind_conn(struct conn *c, struct client *cl, const uint8_t
 {
 	struct compound *q = compound_begin(c, cl->minor, "");
 
-	op_bind_conn(q, session, dir);
+	add_bind_conn(q, session, dir);
 	return last(call(q));
 }
 
@@ -842,14 +842,14 @@ static void bind_conn_errors(void **state)
 	expect_status(bind_conn(c, cl, session, CDFC4_FORE)->status, NFS4ERR_BADSESSION);
 	/* A direction that does not exist. */
 	q = compound_begin(c, cl->minor, "");
-	op_bind_conn(q, cl->session, 9);
+	add_bind_conn(q, cl->session, 9);
 	compound_bytes(q, &len);
 	rpc = rpc_call(c, &q->enc);
 	if (rpc->outcome != RPC_GARBAGE_ARGS_R)
 		expect_one_of(compound_parse(q, rpc)->status, NFS4ERR_BADXDR, NFS4ERR_INVAL);
 	/* Section 18.34.3: alone in its compound, also with SEQUENCE. */
 	q = begin(cl);
-	op_bind_conn(q, cl->session, CDFC4_FORE);
+	add_bind_conn(q, cl->session, CDFC4_FORE);
 	expect(call(q), NFS4ERR_NOT_ONLY_OP);
 }
 
@@ -859,7 +859,7 @@ static uint32_t destroy_session(struct conn *c, struct client *cl)
 {
 	struct compound *q = compound_begin(c, cl->minor, "");
 
-	op_destroy_session(q, cl->session);
+	add_destroy_session(q, cl->session);
 	return call(q)->status;
 }
 
@@ -867,7 +867,7 @@ static uint32_t destroy_clientid(struct client *cl, uint64_t clientid)
 {
 	struct compound *q = compound_begin(cl->conn, cl->minor, "");
 
-	op_destroy_clientid(q, clientid);
+	add_destroy_clientid(q, clientid);
 	return call(q)->status;
 }
 
@@ -891,7 +891,7 @@ static void destroy_session_within(void **state)
 	struct client *cl = client_new(minor_of(state));
 	struct compound *q = begin(cl);
 
-	op_destroy_session(q, cl->session);
+	add_destroy_session(q, cl->session);
 	expect(call(q), NFS4_OK);
 	expect_status(sequence(cl->conn, cl, cl->slot_seq[0], 0, 0)->status, NFS4ERR_BADSESSION);
 }
@@ -918,7 +918,7 @@ static void destroy_clientid_rules(void **state)
 
 	expect_status(destroy_clientid(cl, cl->clientid), NFS4ERR_CLIENTID_BUSY);
 	q = begin(cl);
-	op_destroy_clientid(q, cl->clientid);
+	add_destroy_clientid(q, cl->clientid);
 	expect(call(q), NFS4ERR_CLIENTID_BUSY);
 	expect_status(destroy_session(cl->conn, cl), NFS4_OK);
 	expect_status(destroy_clientid(cl, cl->clientid), NFS4_OK);
@@ -942,7 +942,7 @@ static void destroy_clientid_in_session(void **state)
 	struct client *cl = client_new(minor_of(state)), *un = unconfirmed(minor_of(state));
 	struct compound *q = begin(cl);
 
-	op_destroy_clientid(q, un->clientid);
+	add_destroy_clientid(q, un->clientid);
 	expect(call(q), NFS4_OK);
 }
 
@@ -972,8 +972,8 @@ static uint32_t reclaim_complete(struct client *cl, bool one_fs, bool with_fh)
 	struct compound *q = begin(cl);
 
 	if (with_fh)
-		op_putrootfh(q);
-	op_reclaim_complete(q, one_fs);
+		add_putrootfh(q);
+	add_reclaim_complete(q, one_fs);
 	return call(q)->status;
 }
 
@@ -1024,7 +1024,7 @@ static void reclaim_after_complete(void **state)
 	expect_status(open_status(cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_READ, 0, &g),
 		      NFS4_OK);
 	q = begin_at(cl, &g.fh);
-	op_lock_new(q, READ_LT, true, 0, 1, 0, &g.sid, 0, cl->clientid, "o");
+	add_lock_new(q, READ_LT, true, 0, 1, 0, &g.sid, 0, cl->clientid, "o");
 	expect(call(q), NFS4ERR_NO_GRACE);
 }
 
@@ -1056,7 +1056,7 @@ static void test_stateid_list(void **state)
 	sids[6] = SID_BYPASS;
 	sids[7] = SID_CURRENT;
 	q = begin(cl);
-	op_test_stateid(q, sids, 8);
+	add_test_stateid(q, sids, 8);
 	r = last(call(q));
 	expect_status(r->status, NFS4_OK);
 	check_num(r->n, 8);
@@ -1067,18 +1067,18 @@ static void test_stateid_list(void **state)
 		expect_status(r->list[i], NFS4ERR_BAD_STATEID);
 	/* No stateids; and another client's. */
 	q = begin(cl);
-	op_test_stateid(q, sids, 0);
+	add_test_stateid(q, sids, 0);
 	r = last(call(q));
 	expect_status(r->status, NFS4_OK);
 	check_num(r->n, 0);
 	q = begin(other);
-	op_test_stateid(q, sids + 1, 1);
+	add_test_stateid(q, sids + 1, 1);
 	r = last(call(q));
 	expect_status(r->status, NFS4_OK);
 	expect_status(r->list[0], NFS4ERR_BAD_STATEID);
 	close_file(cl, &g);
 	q = begin(cl);
-	op_test_stateid(q, sids + 1, 1);
+	add_test_stateid(q, sids + 1, 1);
 	expect_status(last(call(q))->list[0], NFS4ERR_BAD_STATEID);
 }
 
@@ -1086,7 +1086,7 @@ static uint32_t free_stateid(struct client *cl, const struct sid *sid)
 {
 	struct compound *q = begin(cl);
 
-	op_free_stateid(q, sid);
+	add_free_stateid(q, sid);
 	return call(q)->status;
 }
 
@@ -1128,7 +1128,7 @@ static void put_create_open(struct compound *q, struct client *cl, const char *n
 				  .name = name };
 
 	at_num(a, FATTR4_MODE, 0644);
-	op_open(q, &args);
+	add_open(q, &args);
 }
 
 /* OPEN, WRITE, READ, LOCK, LOCKU and CLOSE in one compound. */
@@ -1140,18 +1140,18 @@ static void current_stateid(void **state)
 	struct reply *r;
 
 	put_create_open(q, cl, "f");
-	op_write(q, &SID_CURRENT, 0, FILE_SYNC4, "hello", 5);
-	op_read(q, &SID_CURRENT, 0, 10);
-	op_close(q, 0, &SID_CURRENT);
+	add_write(q, &SID_CURRENT, 0, FILE_SYNC4, "hello", 5);
+	add_read(q, &SID_CURRENT, 0, 10);
+	add_close(q, 0, &SID_CURRENT);
 	r = call(q);
 	expect(r, NFS4_OK);
 	check_num(result_of(r, OP_READ)->len, 5);
 
 	q = begin_at(cl, &dir);
 	put_create_open(q, cl, "f");
-	op_lock_new(q, WRITE_LT, false, 0, 5, 0, &SID_CURRENT, 0, cl->clientid, "lock owner");
-	op_read(q, &SID_CURRENT, 0, 10);
-	op_locku(q, WRITE_LT, 0, &SID_CURRENT, 0, 5);
+	add_lock_new(q, WRITE_LT, false, 0, 5, 0, &SID_CURRENT, 0, cl->clientid, "lock owner");
+	add_read(q, &SID_CURRENT, 0, 10);
+	add_locku(q, WRITE_LT, 0, &SID_CURRENT, 0, 5);
 	expect(call(q), NFS4_OK);
 }
 
@@ -1164,31 +1164,31 @@ static void current_stateid_goes(void **state)
 	struct fh fh;
 
 	put_create_open(q, cl, "f");
-	op_savefh(q);
-	op_putfh(q, &sub);
+	add_savefh(q);
+	add_putfh(q, &sub);
 	put_create_open(q, cl, "g");
-	op_write(q, &SID_CURRENT, 0, FILE_SYNC4, "g", 1);
-	op_restorefh(q);
-	op_write(q, &SID_CURRENT, 0, FILE_SYNC4, "ff", 2);
-	op_getattr(q, bm_of(FATTR4_SIZE, -1));
+	add_write(q, &SID_CURRENT, 0, FILE_SYNC4, "g", 1);
+	add_restorefh(q);
+	add_write(q, &SID_CURRENT, 0, FILE_SYNC4, "ff", 2);
+	add_getattr(q, bm_of(FATTR4_SIZE, -1));
 	expect(call(q), NFS4_OK);
 	expect_status(lookup(cl, &dir, "f", &fh), NFS4_OK);
 	check_num(getattr_num(cl, &fh, FATTR4_SIZE), 2);
 
 	q = begin_at(cl, &dir);
 	put_create_open(q, cl, "f");
-	op_putfh(q, &fh);
-	op_read(q, &SID_CURRENT, 0, 1);
+	add_putfh(q, &fh);
+	add_read(q, &SID_CURRENT, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	q = begin_at(cl, &dir);
 	put_create_open(q, cl, "f");
-	op_putfh(q, &dir);
-	op_lookup(q, "f");
-	op_close(q, 0, &SID_CURRENT);
+	add_putfh(q, &dir);
+	add_lookup(q, "f");
+	add_close(q, 0, &SID_CURRENT);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	/* No stateid in the compound at all. */
 	q = begin_at(cl, &fh);
-	op_read(q, &SID_CURRENT, 0, 1);
+	add_read(q, &SID_CURRENT, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 }
 
@@ -1201,13 +1201,13 @@ static void closed_stateid(void **state)
 	struct compound *q = begin_at(cl, &f.fh);
 	struct reply *r;
 
-	op_close(q, 0, &f.sid);
-	op_read(q, &SID_CURRENT, 0, 1);
+	add_close(q, 0, &f.sid);
+	add_read(q, &SID_CURRENT, 0, 1);
 	r = call(q);
 	expect(r, NFS4ERR_BAD_STATEID);
 	check(memcmp(&result_of(r, OP_CLOSE)->sid, &SID_INVALID, sizeof(SID_INVALID)) == 0);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &SID_INVALID, 0, 1);
+	add_read(q, &SID_INVALID, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 }
 
@@ -1224,7 +1224,7 @@ static void malformed_special_stateids(void **state)
 	for (int i = 0; i < 3; i++) {
 		struct compound *q = begin_at(cl, &fh);
 
-		op_read(q, &sids[i], 0, 1);
+		add_read(q, &sids[i], 0, 1);
 		expect(call(q), NFS4ERR_BAD_STATEID);
 	}
 }
@@ -1243,22 +1243,22 @@ static void stateid_sequence(void **state)
 	sid = g.sid;
 	sid.seqid = 0;
 	q = begin_at(cl, &f.fh);
-	op_write(q, &sid, 0, UNSTABLE4, "x", 1);
+	add_write(q, &sid, 0, UNSTABLE4, "x", 1);
 	expect(call(q), NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &f.sid, 0, 1);
+	add_read(q, &f.sid, 0, 1);
 	expect(call(q), NFS4ERR_OLD_STATEID);
 	sid.seqid = g.sid.seqid + 1;
 	q = begin_at(cl, &f.fh);
-	op_read(q, &sid, 0, 1);
+	add_read(q, &sid, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	/* Another client's use, and another file. */
 	q = begin_at(other, &f.fh);
-	op_read(q, &g.sid, 0, 1);
+	add_read(q, &g.sid, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	f.fh = make_file(cl, &dir, "other", "x", 1);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &g.sid, 0, 1);
+	add_read(q, &g.sid, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 }
 
@@ -1275,8 +1275,8 @@ static void secinfo_no_name(void **state)
 
 	for (uint32_t style = 0; style <= 1; style++) {
 		q = begin_at(cl, &dir);
-		op_secinfo_no_name(q, style);
-		op_getfh(q);
+		add_secinfo_no_name(q, style);
+		add_getfh(q);
 		r = call(q);
 		expect(r, NFS4ERR_NOFILEHANDLE);
 		for (uint32_t i = 0; i < result_of(r, OP_SECINFO_NO_NAME)->n; i++)
@@ -1284,7 +1284,7 @@ static void secinfo_no_name(void **state)
 		check(sys);
 	}
 	q = begin_at(cl, &root);
-	op_secinfo_no_name(q, SECINFO_STYLE4_PARENT);
+	add_secinfo_no_name(q, SECINFO_STYLE4_PARENT);
 	expect(call(q), NFS4ERR_NOENT);
 }
 
@@ -1294,8 +1294,8 @@ static void get_dir_delegation(void **state)
 	struct client *cl = client_new(minor_of(state));
 	struct compound *q = begin(cl);
 
-	op_putrootfh(q);
-	op_get_dir_delegation(q);
+	add_putrootfh(q);
+	add_get_dir_delegation(q);
 	expect_one_of(call(q)->status, NFS4_OK, NFS4ERR_NOTSUPP, NFS4ERR_DIRDELEG_UNAVAIL);
 }
 
@@ -1305,7 +1305,7 @@ static void backchannel_ctl(void **state)
 	struct client *cl = client_new(minor_of(state));
 	struct compound *q = begin(cl);
 
-	op_backchannel_ctl(q, 0x40000001);
+	add_backchannel_ctl(q, 0x40000001);
 	expect_one_of(call(q)->status, NFS4_OK, NFS4ERR_NOTSUPP);
 }
 

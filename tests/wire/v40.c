@@ -14,7 +14,7 @@ static struct result *setclientid_on(struct conn *c, struct client *cl, const st
 {
 	struct compound *q = compound_begin(c, 0, "");
 
-	op_setclientid(q, verf, cl->id, 0x40000000, "tcp", "127.0.0.1.0.0", 1);
+	add_setclientid(q, verf, cl->id, 0x40000000, "tcp", "127.0.0.1.0.0", 1);
 	return last(call(q));
 }
 
@@ -22,7 +22,7 @@ static uint32_t confirm_on(struct conn *c, uint64_t clientid, const struct verf 
 {
 	struct compound *q = compound_begin(c, 0, "");
 
-	op_setclientid_confirm(q, clientid, verf);
+	add_setclientid_confirm(q, clientid, verf);
 	return call(q)->status;
 }
 
@@ -30,7 +30,7 @@ static uint32_t renew(struct client *cl, uint64_t clientid)
 {
 	struct compound *q = begin(cl);
 
-	op_renew(q, clientid);
+	add_renew(q, clientid);
 	return call(q)->status;
 }
 
@@ -181,8 +181,8 @@ static struct reply *raw_open(struct client *cl, struct owner *o, const struct f
 			       .name = name };
 	struct compound *q = begin_at(cl, dir);
 
-	op_open(q, &a);
-	op_getfh(q);
+	add_open(q, &a);
+	add_getfh(q);
 	return call(q);
 }
 
@@ -191,7 +191,7 @@ static struct result *raw_confirm(struct client *cl, const struct fh *fh, const 
 {
 	struct compound *q = begin_at(cl, fh);
 
-	op_open_confirm(q, sid, seqid);
+	add_open_confirm(q, sid, seqid);
 	return last(call(q));
 }
 
@@ -239,10 +239,10 @@ static void unconfirmed_stateid(void **state)
 	expect(r, NFS4_OK);
 	sid = result_of(r, OP_OPEN)->sid;
 	q = begin_at(cl, &fh);
-	op_lock_new(q, READ_LT, false, 0, 1, 2, &sid, 1, cl->clientid, "lock owner");
+	add_lock_new(q, READ_LT, false, 0, 1, 2, &sid, 1, cl->clientid, "lock owner");
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	q = begin_at(cl, &fh);
-	op_open_downgrade(q, &sid, 2, OPEN4_SHARE_ACCESS_READ, 0);
+	add_open_downgrade(q, &sid, 2, OPEN4_SHARE_ACCESS_READ, 0);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	expect_status(raw_confirm(cl, &fh, &sid, 2)->status, NFS4_OK);
 }
@@ -362,7 +362,7 @@ static void replay_of_another_operation(void **state)
 	struct open_file f = open_create(cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_READ, 0);
 	struct compound *q = begin_at(cl, &f.fh);
 
-	op_close(q, f.owner->seqid - 1, &f.sid);
+	add_close(q, f.owner->seqid - 1, &f.sid);
 	expect(call(q), NFS4ERR_BAD_SEQID);
 	close_file(cl, &f);
 }
@@ -393,7 +393,7 @@ static struct reply *raw_close(struct client *cl, const struct fh *fh, const str
 {
 	struct compound *q = begin_at(cl, fh);
 
-	op_close(q, seqid, sid);
+	add_close(q, seqid, sid);
 	return call(q);
 }
 
@@ -445,7 +445,7 @@ static void open_downgrade_replay(void **state)
 	for (int i = 0; i < 2; i++) {
 		struct compound *q = begin_at(cl, &f.fh);
 
-		op_open_downgrade(q, &g.sid, o->seqid, OPEN4_SHARE_ACCESS_READ, 0);
+		add_open_downgrade(q, &g.sid, o->seqid, OPEN4_SHARE_ACCESS_READ, 0);
 		r[i] = call(q);
 		expect(r[i], NFS4_OK);
 	}
@@ -468,19 +468,19 @@ static void stateid_seqids(void **state)
 	expect_status(open_status(cl, o, &dir, "f", OPEN4_SHARE_ACCESS_BOTH, 0, &g), NFS4_OK);
 	check(memcmp(f.sid.other, g.sid.other, sizeof(f.sid.other)) == 0);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &f.sid, 0, 1);
+	add_read(q, &f.sid, 0, 1);
 	expect(call(q), NFS4ERR_OLD_STATEID);
 	sid = g.sid;
 	sid.seqid = 0;
 	q = begin_at(cl, &f.fh);
-	op_read(q, &sid, 0, 1);
+	add_read(q, &sid, 0, 1);
 	expect(call(q), NFS4ERR_OLD_STATEID);
 	sid.seqid = g.sid.seqid + 1;
 	q = begin_at(cl, &f.fh);
-	op_read(q, &sid, 0, 1);
+	add_read(q, &sid, 0, 1);
 	expect(call(q), NFS4ERR_BAD_STATEID);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &g.sid, 0, 1);
+	add_read(q, &g.sid, 0, 1);
 	expect(call(q), NFS4_OK);
 }
 
@@ -495,10 +495,10 @@ static void stateid_forged(void **state)
 		struct sid sid = { 1, { 0 } };
 
 		memset(sid.other, i, sizeof(sid.other));
-		op_read(q, &sid, 0, 1);
+		add_read(q, &sid, 0, 1);
 		expect_one_of(call(q)->status, NFS4ERR_BAD_STATEID, NFS4ERR_STALE_STATEID);
 		q = begin_at(cl, &fh);
-		op_close(q, 1, &sid);
+		add_close(q, 1, &sid);
 		expect_one_of(call(q)->status, NFS4ERR_BAD_STATEID, NFS4ERR_STALE_STATEID);
 	}
 }
@@ -510,8 +510,8 @@ static struct reply *raw_lock_new(struct client *cl, struct open_file *f, uint32
 {
 	struct compound *q = begin_at(cl, &f->fh);
 
-	op_lock_new(q, WRITE_LT, false, off, 10, open_seqid, &f->sid, lock_seqid, cl->clientid,
-		    owner);
+	add_lock_new(q, WRITE_LT, false, off, 10, open_seqid, &f->sid, lock_seqid, cl->clientid,
+		     owner);
 	return call(q);
 }
 
@@ -537,36 +537,36 @@ static void lock_seqids(void **state)
 
 	/* Then the lock-owner's. */
 	q = begin_at(cl, &f.fh);
-	op_lock_more(q, WRITE_LT, false, 20, 10, &sid, 9);
+	add_lock_more(q, WRITE_LT, false, 20, 10, &sid, 9);
 	expect(call(q), NFS4ERR_BAD_SEQID);
 	q = begin_at(cl, &f.fh);
-	op_lock_more(q, WRITE_LT, false, 20, 10, &sid, 2);
+	add_lock_more(q, WRITE_LT, false, 20, 10, &sid, 2);
 	a = call(q);
 	expect(a, NFS4_OK);
 	next = last(a)->sid;
 	check_num(next.seqid, sid.seqid + 1);
 	check(memcmp(next.other, sid.other, sizeof(sid.other)) == 0);
 	q = begin_at(cl, &f.fh);
-	op_lock_more(q, WRITE_LT, false, 20, 10, &sid, 2);
+	add_lock_more(q, WRITE_LT, false, 20, 10, &sid, 2);
 	b = call(q);
 	expect(b, NFS4_OK);
 	check(same_sid(&last(b)->sid, &next));
 
 	/* LOCKU: its replay, and the stateid before it is old. */
 	q = begin_at(cl, &f.fh);
-	op_locku(q, WRITE_LT, 3, &next, 0, 10);
+	add_locku(q, WRITE_LT, 3, &next, 0, 10);
 	a = call(q);
 	expect(a, NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_locku(q, WRITE_LT, 3, &next, 0, 10);
+	add_locku(q, WRITE_LT, 3, &next, 0, 10);
 	b = call(q);
 	expect(b, NFS4_OK);
 	check(same_sid(&last(a)->sid, &last(b)->sid));
 	q = begin_at(cl, &f.fh);
-	op_locku(q, WRITE_LT, 4, &next, 0, 10);
+	add_locku(q, WRITE_LT, 4, &next, 0, 10);
 	expect(call(q), NFS4ERR_OLD_STATEID);
 	q = begin_at(cl, &f.fh);
-	op_locku(q, WRITE_LT, 7, &last(a)->sid, 0, 10);
+	add_locku(q, WRITE_LT, 7, &last(a)->sid, 0, 10);
 	expect(call(q), NFS4ERR_BAD_SEQID);
 	close_file(cl, &f);
 }
@@ -618,7 +618,7 @@ static uint32_t release_lockowner(struct client *cl, uint64_t clientid, const ch
 {
 	struct compound *q = begin(cl);
 
-	op_release_lockowner(q, clientid, owner);
+	add_release_lockowner(q, clientid, owner);
 	return call(q)->status;
 }
 
@@ -676,21 +676,21 @@ static void retransmission(void **state)
 
 	cl->conn->next_xid = 0x7a5b0000;
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "made", NULL, 0, 0, NULL);
+	add_create(q, NF4DIR, "made", NULL, 0, 0, NULL);
 	check_retransmission(cl, q);
 	q = begin_at(cl, &dir);
-	op_savefh(q);
-	op_rename(q, "made", "renamed");
+	add_savefh(q);
+	add_rename(q, "made", "renamed");
 	check_retransmission(cl, q);
 	q = begin_at(cl, &dir);
-	op_remove(q, "renamed");
+	add_remove(q, "renamed");
 	check_retransmission(cl, q);
 	make_file(cl, &dir, "file", "x", 1);
 	q = begin_at(cl, &dir);
-	op_lookup(q, "file");
-	op_savefh(q);
-	op_putfh(q, &dir);
-	op_link(q, "second");
+	add_lookup(q, "file");
+	add_savefh(q);
+	add_putfh(q, &dir);
+	add_link(q, "second");
 	check_retransmission(cl, q);
 }
 
@@ -707,7 +707,7 @@ static void xid_reused(void **state)
 		snprintf(name, sizeof(name), "d%d", i);
 		cl->conn->next_xid = 0x5a5a5a5a;
 		q = begin_at(cl, &dir);
-		op_create(q, NF4DIR, name, NULL, 0, 0, NULL);
+		add_create(q, NF4DIR, name, NULL, 0, 0, NULL);
 		expect(call(q), NFS4_OK);
 	}
 	for (int i = 0; i < 10; i++) {
@@ -729,11 +729,11 @@ static void retransmission_by_others(void **state)
 	c->uid = 4711;
 	cl->conn->next_xid = c->next_xid = 0x6b6b6b6b;
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "mine", NULL, 0, 0, NULL);
+	add_create(q, NF4DIR, "mine", NULL, 0, 0, NULL);
 	expect(call(q), NFS4_OK);
 	cl->conn = c;
 	q = begin_at(cl, &dir);
-	op_create(q, NF4DIR, "mine", NULL, 0, 0, NULL);
+	add_create(q, NF4DIR, "mine", NULL, 0, 0, NULL);
 	expect_one_of(call(q)->status, NFS4ERR_EXIST, NFS4ERR_ACCESS);
 }
 
@@ -755,7 +755,7 @@ static void later_claims(void **state)
 
 	for (int i = 0; i < 2; i++) {
 		q = begin_at(cl, i == 0 ? &fh : &dir);
-		op_open(q, &a);
+		add_open(q, &a);
 		compound_bytes(q, &len);
 		rpc = rpc_call(cl->conn, &q->enc);
 		if (rpc->outcome != RPC_GARBAGE_ARGS_R)
@@ -780,7 +780,7 @@ static void reclaim_without_grace(void **state)
 	expect_status(open_any(cl, owner_new(), &fh, &a, &f), NFS4ERR_NO_GRACE);
 	f = open_create(cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_BOTH, 0);
 	q = begin_at(cl, &fh);
-	op_lock_new(q, READ_LT, true, 0, 1, f.owner->seqid, &f.sid, 1, cl->clientid, "lo");
+	add_lock_new(q, READ_LT, true, 0, 1, f.owner->seqid, &f.sid, 1, cl->clientid, "lo");
 	expect(call(q), NFS4ERR_NO_GRACE);
 }
 
@@ -792,10 +792,10 @@ static void delegations(void **state)
 	struct compound *q = begin_at(cl, &fh);
 	struct sid sid = { 1, { 1, 2, 3 } };
 
-	op_delegreturn(q, &sid);
+	add_delegreturn(q, &sid);
 	expect_one_of(call(q)->status, NFS4ERR_NOTSUPP, NFS4ERR_BAD_STATEID, NFS4ERR_STALE_STATEID);
 	q = begin(cl);
-	op_delegpurge(q, cl->clientid);
+	add_delegpurge(q, cl->clientid);
 	expect_one_of(call(q)->status, NFS4_OK, NFS4ERR_NOTSUPP);
 }
 
@@ -815,7 +815,7 @@ static void server_restart(void **state)
 	expect_status(open_status(cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_READ, 0, NULL),
 		      NFS4ERR_STALE_CLIENTID);
 	q = begin_at(cl, &f.fh);
-	op_read(q, &f.sid, 0, 10);
+	add_read(q, &f.sid, 0, 10);
 	expect(call(q), NFS4ERR_STALE_STATEID);
 	expect_status(close_status(cl, &f), NFS4ERR_STALE_STATEID);
 	client_establish(cl);
