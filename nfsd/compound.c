@@ -360,6 +360,14 @@ static enum nfsstat4 check_filehandles(const struct compound *c)
 	return NFS4_OK;
 }
 
+void compound_limit_reply(struct compound *c, size_t most, size_t bodies)
+{
+	if (bodies > most - STATUS_ROOM)
+		bodies = most - STATUS_ROOM;
+	c->most = most;
+	reply_of(c)->limit = bodies;
+}
+
 /* The reply cannot take what an operation has to say. */
 static enum nfsstat4 too_big(const struct compound *c)
 {
@@ -435,6 +443,7 @@ static enum nfsstat4 op_begin(struct compound *c)
 static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 {
 	struct xdr_out *x = reply_of(c);
+	size_t limit;
 
 	if (x->failed && (status == NFS4_OK || c->error_body)) {
 		status = too_big(c);
@@ -442,12 +451,13 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 	}
 	if (status != NFS4_OK && !c->error_body) {
 		xdr_out_rewind(x, c->op_mark);
-		x->limit += STATUS_ROOM;
+		limit = x->limit;
+		x->limit = c->most;
 		xdr_put_u32(x, c->opnum);
 		xdr_put_u32(x, status);
 		if (c->row && (c->row->flags & ROW_ERROR_MASK))
 			xdr_put_u32(x, 0);
-		x->limit -= STATUS_ROOM;
+		x->limit = limit;
 	} else if (status != NFS4_OK) {
 		xdr_patch_u32(x, c->status_at, status);
 	}
@@ -511,7 +521,7 @@ static enum rpc_verdict compound_replay(struct compound *c, const uint8_t *reply
 	struct xdr_out *x = reply_of(c);
 
 	xdr_out_rewind(x, (struct xdr_mark){ c->res_at, 0 });
-	x->limit += STATUS_ROOM;
+	x->limit = c->most;
 	xdr_put_fixed(x, reply, len);
 	if (c->has_session)
 		state_sequence_end(c->server->state, &c->slot, NULL, 0);
@@ -615,7 +625,7 @@ enum rpc_verdict compound_run(struct nfs_server *server, struct rpc_call *call)
 	if (x->failed)
 		return RPC_SYSTEM_ERR;
 	c->exports = nfs_server_exports(server);
-	x->limit -= STATUS_ROOM;
+	compound_limit_reply(c, x->limit, x->limit);
 	status = check_whole(c, tag);
 	if (status != NFS4_OK)
 		return compound_end(c, status, 0);

@@ -65,6 +65,7 @@ struct compound {
 
 	struct drc_entry *drc; /* minor version 0: this request's place in the cache */
 
+	size_t most; /* bytes the reply may have; its encoder's limit is less by STATUS_ROOM */
 	/* Positions in the reply: COMPOUND4res, and the operation's status and body. */
 	size_t res_at, status_at, body_at;
 	struct xdr_mark op_mark;
@@ -135,6 +136,12 @@ struct state_command *compound_command(struct compound *c, enum state_command_ty
  */
 enum nfsstat4 compound_resolve_stateid(struct compound *c, struct stateid *id);
 void compound_set_stateid(struct compound *c, const struct stateid *id);
+
+/*
+ * The reply may have `most` bytes, of which successful results take `bodies` at most: what does not
+ * fit there is answered with a status that does. `most` is more than STATUS_ROOM.
+ */
+void compound_limit_reply(struct compound *c, size_t most, size_t bodies);
 
 /* ---- running ---- */
 

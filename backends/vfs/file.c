@@ -92,7 +92,9 @@ static int read_buffer(const struct vfs_file *f, int fd, uint64_t offset, struct
 {
 	uint8_t behind;
 	struct iovec iov[2] = { { out->buf, out->cap }, { &behind, 1 } };
-	ssize_t n = preadv2(fd, iov, 2, (off_t)offset, nowait(f));
+	/* No file has a byte at INT64_MAX, and to ask for one is EINVAL. */
+	int count = out->cap < INT64_MAX - offset ? 2 : 1;
+	ssize_t n = preadv2(fd, iov, count, (off_t)offset, nowait(f));
 	uint64_t size;
 	size_t got = n > 0 ? (size_t)n : 0;
 	int err;
@@ -173,6 +175,8 @@ int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 		out->eof = true;
 		return 0;
 	}
+	if (out->cap > INT64_MAX - offset)
+		out->cap = INT64_MAX - offset;
 	fd = vfs_file_get(f);
 	if (fd < 0)
 		return fd;

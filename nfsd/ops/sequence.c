@@ -31,16 +31,13 @@ static uint64_t request_hash(struct compound *c)
 	       hash_bytes(c->principal.p, c->principal.len);
 }
 
-/* From here on the reply may not be longer than the session allows. */
+/* Behind SEQUENCE, which always fits, the reply may not be longer than the session allows. */
 static void limit_reply(struct compound *c)
 {
-	struct xdr_out *x = reply_of(c);
-	uint32_t most = c->slot.fore.max_response;
+	const struct channel_attrs *fore = &c->slot.fore;
+	size_t most = fore->max_response < c->most ? fore->max_response : c->most;
 
-	if (c->slot.cache_this && c->slot.fore.max_response_cached < most)
-		most = c->slot.fore.max_response_cached;
-	if (most < x->limit)
-		x->limit = most > STATUS_ROOM ? most - STATUS_ROOM : 0;
+	compound_limit_reply(c, most, c->slot.cache_this ? fore->max_response_cached : most);
 }
 
 static enum nfsstat4 sequence_run(struct compound *c, void *args)
@@ -69,13 +66,13 @@ static enum nfsstat4 sequence_run(struct compound *c, void *args)
 	c->clientid = c->slot.clientid;
 	if (c->slot.replay && c->has_session)
 		return NFS4_OK; /* the dispatcher answers with it */
-	limit_reply(c);
 	xdr_put_fixed(x, a->session.data, NFS4_SESSIONID_SIZE);
 	xdr_put_u32(x, a->seqid);
 	xdr_put_u32(x, a->slot);
 	xdr_put_u32(x, c->slot.highest_slot);
 	xdr_put_u32(x, c->slot.target_highest_slot);
 	xdr_put_u32(x, c->slot.status_flags);
+	limit_reply(c);
 	return NFS4_OK;
 }
 
