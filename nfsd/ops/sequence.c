@@ -35,8 +35,11 @@ static uint64_t request_hash(struct compound *c)
 static void limit_reply(struct compound *c)
 {
 	const struct channel_attrs *fore = &c->slot.fore;
+	size_t least = xdr_out_total(reply_of(c)) + STATUS_ROOM; /* a long tag may need it */
 	size_t most = fore->max_response < c->most ? fore->max_response : c->most;
 
+	if (most < least)
+		most = least;
 	compound_limit_reply(c, most, c->slot.cache_this ? fore->max_response_cached : most);
 }
 

@@ -17,10 +17,11 @@
 /*
  * The least sizes with which a COMPOUND of SEQUENCE alone can pass: RPC call header with empty
  * credential and verifier (40 bytes), empty tag, minor version, count, and SEQUENCE; RPC reply
- * header (24 bytes), status, empty tag, count, and SEQUENCE's result.
+ * header (24 bytes), status, empty tag, count, SEQUENCE's result, and the status of an operation
+ * behind it for which there is no room.
  */
 #define MIN_REQUEST  (40 + 12 + 4 + NFS4_SESSIONID_SIZE + 16)
-#define MIN_RESPONSE (24 + 12 + 8 + NFS4_SESSIONID_SIZE + 20)
+#define MIN_RESPONSE (24 + 12 + 8 + NFS4_SESSIONID_SIZE + 20 + 12)
 #define MIN_OPS	     2
 
 /* A session may take this part of the reply cache that is still free... */
