@@ -155,7 +155,10 @@ void rpc_server_on_reply(struct rpc_server *s,
  */
 int rpc_server_listen(struct rpc_server *s, const struct sockaddr *addr, socklen_t len,
 		      struct sockaddr_storage *bound);
-/* Starts loops, spare threads and the watcher. */
+/*
+ * Starts loops, spare threads and the watcher. Those threads take no signals, SIGPIPE included, so
+ * the program need not ignore it for them. 0 or -errno.
+ */
 int rpc_server_start(struct rpc_server *s);
 /*
  * Stops accepting and reading, waits up to `seconds` until running calls have replied, closes

@@ -790,8 +790,11 @@ void conn_attend(struct worker *w, struct rpc_conn *c)
 		return;
 	}
 	conn_flush(w, c, false);
-	if (w->loop != l)
+	if (w->loop != l) {
+		/* The news has not been acted upon: that is for the new owner. */
+		loop_kick_conn(c);
 		return;
+	}
 	mutex_lock(&c->lock);
 	broken = c->broken;
 	mutex_unlock(&c->lock);
