@@ -163,19 +163,29 @@ static bool wait_ready(int out)
 	return true;
 }
 
-static void exec_server(int out)
+static void write_file(const char *name, const char *text)
 {
-	const char *build = getenv("ATOLL_BUILD_DIR");
-	char program[512], lease[16], port[16];
-	const char *argv[32];
-	size_t n = 0;
-	int log;
+	char path[128];
+	FILE *f;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(program, sizeof(program), "%s/atoll", build);
+	snprintf(path, sizeof(path), "%s/%s", srv.mount, name);
+	f = fopen(path, "w");
+	if (!f || fputs(text, f) < 0 || fclose(f))
+		die(path);
+}
+
+void wire_write_exports(const char *text)
+{
+	write_file("exports", text);
+}
+
+/* The arguments after the program's name. */
+static void serve_words(const char **argv, size_t n)
+{
+	static char lease[16], port[16];
+
 	snprintf(lease, sizeof(lease), "%u", srv.options.lease ? srv.options.lease : 90);
 	snprintf(port, sizeof(port), "%u", ntohs(srv.addr.sin_port));
-	argv[n++] = program;
 	argv[n++] = "serve";
 	argv[n++] = srv.dir;
 	argv[n++] = "--listen";
@@ -188,9 +198,40 @@ static void exec_server(int out)
 	argv[n++] = srv.state;
 	argv[n++] = "--lease";
 	argv[n++] = lease;
-	for (const char *const *e = srv.options.extra; e && *e && n < 30; e++)
-		argv[n++] = *e;
 	argv[n] = NULL;
+}
+
+static void config_words(const char **argv, size_t n)
+{
+	static char path[64];
+	char text[512];
+
+	snprintf(text, sizeof(text),
+		 "[atolld]\nlisten = 127.0.0.1\nport = %u\nexports = %s/exports\n"
+		 "lease-time = %u\nstate-dir = %s\nrpcbind = no\n",
+		 ntohs(srv.addr.sin_port), srv.mount, srv.options.lease ? srv.options.lease : 90,
+		 srv.state);
+	write_file("atoll.conf", text);
+	snprintf(path, sizeof(path), "%s/atoll.conf", srv.mount);
+	argv[n++] = "-c";
+	argv[n++] = path;
+	argv[n] = NULL;
+}
+
+static void exec_server(int out)
+{
+	char program[512];
+	const char *argv[32];
+	int log;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(program, sizeof(program), "%s/%s", getenv("ATOLL_BUILD_DIR"),
+		 srv.options.prepare ? "atolld" : "atoll");
+	argv[0] = program;
+	if (srv.options.prepare)
+		config_words(argv, 1);
+	else
+		serve_words(argv, 1);
 	log = open(srv.log, O_WRONLY | O_CREAT | O_APPEND, 0644);
 	dup2(out, 1);
 	dup2(log, 2);
@@ -262,6 +303,11 @@ static bool stop_server(void)
 	if (!ok)
 		show_log();
 	return ok;
+}
+
+void wire_server_reload(void)
+{
+	kill(srv.pid, SIGHUP);
 }
 
 void wire_server_restart(void)
@@ -346,6 +392,8 @@ int wire_main(const char *suite, const struct wire_options *o, const struct CMUn
 		srv.addr.sin_family = AF_INET;
 		srv.addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 		srv.addr.sin_port = free_port();
+		if (srv.options.prepare)
+			srv.options.prepare(srv.dir);
 		if (!start_server())
 			return 99;
 	}

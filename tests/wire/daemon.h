@@ -19,8 +19,12 @@
 
 /* What a suite wants of its server. */
 struct wire_options {
-	unsigned lease;		  /* seconds; 0: 90 */
-	const char *const *extra; /* more arguments of `atoll serve`, NULL-terminated, or NULL */
+	unsigned lease; /* seconds; 0: 90 */
+	/*
+	 * NULL: `atoll serve` of one directory. Else `atolld -c FILE`: this function makes the
+	 * directories to be exported below `dir` and calls wire_write_exports().
+	 */
+	void (*prepare)(const char *dir);
 };
 
 /* Runs a suite's tests against one server; the exit status for main(). */
@@ -54,5 +58,9 @@ const struct sockaddr *wire_server_addr(socklen_t *len);
 const char *wire_server_dir(void);
 /* True if the server is not ours to stop or to configure. */
 bool wire_server_external(void);
+/* Puts exports(5) text where the server looks for it. */
+void wire_write_exports(const char *text);
+/* SIGHUP: the server reads its exports again (and says so by its effect only). */
+void wire_server_reload(void);
 /* Stops the server by SIGTERM, and starts it again on the same directory and port. */
 void wire_server_restart(void);

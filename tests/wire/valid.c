@@ -1308,6 +1308,9 @@ bool status_is_valid(uint32_t minor, uint32_t op, uint32_t status)
 	/* Section 15.11.3 of RFC 7862, likewise. */
 	if (op == OP_SEEK && status == NFS4ERR_NXIO)
 		return true;
+	/* The table knows of no client that may not use an export whose handle it has. */
+	if (op == OP_PUTFH && status == NFS4ERR_ACCESS)
+		return true;
 	/* RFC 7862's operations are all optional; RFC 8276 has no table. */
 	if (minor > 1 && op >= OP_ALLOCATE && status == NFS4ERR_NOTSUPP)
 		return true;
