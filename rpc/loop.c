@@ -340,9 +340,10 @@ static bool settle(struct worker *w, struct loop *l)
 		out_finish_list(w, &finished);
 		if (w->loop != l || !flush_all(w, l))
 			return false;
-		drain(l);
+		/* First the inbox, then what its signal may have been about. */
 		if (atomic_load(&l->inbox_any))
 			take_inbox(l);
+		drain(l);
 		recheck_all(l);
 		if (!attend_all(w, l))
 			return false;
