@@ -13,7 +13,7 @@ build_package() {
 #: limit=180 needs=gcc,make,tar,xz short=4.0,4.1,4.2
 case_source_package() {
 	build_package ed
-	eq "$(tail -n 1 ../log)" 'tests completed successfully.'
+	grep -q '^tests completed successfully' ../log # a word about clock skew may follow
 	eq "$(printf 'a\nworks\n.\nw f\nq\n' | ./ed -s && cat f)" works
 }
 
