@@ -126,13 +126,21 @@ static inline int thread_ready(void)
 }
 
 /* setfsuid and setfsgid report the previous value, never failure: ask again to be sure. */
-static int switch_ids(uid_t uid, gid_t gid, const gid_t *groups, uint32_t ngroups)
+static int switch_ids(const struct cred *to, const struct cred *from)
 {
-	if (syscall(SYS_SETGROUPS, (size_t)ngroups, groups) < 0)
+	bool same_groups = from && from->ngroups == to->ngroups &&
+			   (to->ngroups == 0 ||
+			    memcmp(from->groups, to->groups, to->ngroups * sizeof(gid_t)) == 0);
+
+	if (!same_groups && syscall(SYS_SETGROUPS, (size_t)to->ngroups, to->groups) < 0)
 		return -errno;
-	syscall(SYS_SETFSGID, gid);
-	syscall(SYS_SETFSUID, uid);
-	if ((gid_t)syscall(SYS_SETFSGID, -1) != gid || (uid_t)syscall(SYS_SETFSUID, -1) != uid)
+	/* Each change costs about a microsecond. */
+	if (!from || from->gid != to->gid)
+		syscall(SYS_SETFSGID, to->gid);
+	if (!from || from->uid != to->uid)
+		syscall(SYS_SETFSUID, to->uid);
+	if ((gid_t)syscall(SYS_SETFSGID, -1) != to->gid ||
+	    (uid_t)syscall(SYS_SETFSUID, -1) != to->uid)
 		return -EPERM;
 	return 0;
 }
@@ -154,28 +162,27 @@ static int assume(const struct cred *cred)
 	if (err)
 		return err;
 	if (me.cred != cred || !me.sure) {
+		/* Between users the capabilities stay as they are. */
+		bool bare = me.sure && me.cred && me.cred->uid != 0 && !me.all_caps;
+
+		err = switch_ids(cred, me.sure ? me.cred : NULL);
 		me.sure = false;
-		err = switch_ids(cred->uid, cred->gid, cred->groups, cred->ngroups);
 		if (err) {
 			complain(cred, err);
 			return err;
 		}
 		cred_unref(me.cred);
 		me.cred = cred_ref(cred);
-		me.sure = true;
-		/* The kernel changed some of the capabilities together with fsuid. */
-		err = caps_set(cred->uid == 0 ? me.caps : me.caps & CAPS_OF_USER);
-	} else if (cred->uid != 0) {
-		err = caps_set(me.caps & CAPS_OF_USER);
-	} else {
-		return 0;
+		if (bare && cred->uid != 0) {
+			me.sure = true;
+			return 0;
+		}
 	}
-	if (err) {
-		me.sure = false;
-		return err;
-	}
+	/* The kernel has changed some of them together with fsuid. */
+	err = caps_set(cred->uid == 0 ? me.caps : me.caps & CAPS_OF_USER);
+	me.sure = !err;
 	me.all_caps = cred->uid == 0;
-	return 0;
+	return err;
 }
 
 int vfs_assume(const struct cred *cred)
@@ -213,7 +220,7 @@ void backend_restore_identity(void)
 	if (me.ready && !me.cred && me.sure && me.all_caps)
 		return;
 	me.sure = false;
-	if (thread_ready() < 0 || switch_ids(0, 0, NULL, 0) < 0 || caps_set(me.caps) < 0)
+	if (thread_ready() < 0 || switch_ids(cred_root(), NULL) < 0 || caps_set(me.caps) < 0)
 		log_error("a thread cannot take back the server's own identity");
 	else
 		me.sure = true;

@@ -4,6 +4,9 @@
  * call opens the directory with the caller's identity, so that the kernel checks
  * the permission each time, and goes to the cookie. What getdents64 read ahead of the entry that
  * did not fit is read again by the next call.
+ *
+ * tmpfs before Linux 6.6 counts names for a position: one that is removed while a listing is under
+ * way can make it repeat or miss another there. No server can do better with it.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -85,6 +85,11 @@ const char *last_image(void)
 
 bool mount_image(const char *fs, unsigned megabytes, const char *at)
 {
+	return mount_image_with(fs, "-q", megabytes, at);
+}
+
+bool mount_image_with(const char *fs, const char *option, unsigned megabytes, const char *at)
+{
 	const char *image = place_path("image.%u", ++images);
 	char mkfs[32];
 	int fd;
@@ -96,7 +101,7 @@ bool mount_image(const char *fs, unsigned megabytes, const char *at)
 	close(fd);
 	snprintf(mkfs, sizeof(mkfs), "/sbin/mkfs.%s", fs);
 	make_dir(at, 0755);
-	if (access(mkfs, X_OK) < 0 || !RUN(mkfs, "-q", image) ||
+	if (access(mkfs, X_OK) < 0 || !RUN(mkfs, "-q", option, image) ||
 	    !RUN("mount", "-o", "loop", "-t", fs, image, at)) {
 		print_message("skipped: no %s on a loop device here\n", fs);
 		return false;

@@ -26,6 +26,7 @@ struct fixture {
 	struct export_params params;
 	bool persistent; /* contents survive closing the export */
 	bool small;	 /* can be filled */
+	bool shifting;	 /* directory positions move when names go: tmpfs before Linux 6.6 */
 	struct object *root;
 	struct object *dir; /* a fresh directory of mode 0777 for each test */
 	const struct cred *super;
@@ -65,6 +66,8 @@ bool run(const char *const argv[]);
  * mounts it at `at`. False if that is not to be had here.
  */
 bool mount_image(const char *fs, unsigned megabytes, const char *at);
+/* The same with an option for mkfs. */
+bool mount_image_with(const char *fs, const char *option, unsigned megabytes, const char *at);
 /* The image made last. */
 const char *last_image(void);
 void make_dir(const char *path, mode_t mode);

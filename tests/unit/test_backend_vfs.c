@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/quota.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -610,6 +611,56 @@ static void umask_of_the_process(void **state)
 	assert_ok(m.err);
 	assert_int_equal(m.mode, 0777);
 	fixture_close(&fx);
+}
+
+/* The block quota of a user, 0: none. False if the file system has no quotas. */
+static bool set_quota(const char *at, uid_t uid, uint64_t bytes)
+{
+	struct if_dqblk dq = { .dqb_bhardlimit = bytes / 1024, .dqb_valid = QIF_BLIMITS };
+	int fd = open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	unsigned cmd = (unsigned)Q_SETQUOTA << SUBCMDSHIFT | USRQUOTA;
+	bool ok = syscall(SYS_quotactl_fd, fd, cmd, uid, &dq) == 0;
+
+	close(fd);
+	return ok;
+}
+
+/* The server's own capabilities are no way around a user's quota. */
+static void quotas_hold(void **state)
+{
+	static char data[512 << 10];
+	const char *at = place_path("quota");
+	struct fs_info info;
+	struct fixture fx;
+	struct file *f;
+	size_t n = 0, total = 0;
+	int err = 0;
+
+	if (!mount_image_with("ext4", "-Oquota", 16, at) || umount(at) < 0 ||
+	    !RUN("mount", "-o", "loop,usrquota", last_image(), at) ||
+	    !set_quota(at, ALICE, 1 << 20))
+		skip();
+	assert_int_equal(chmod(at, 0777), 0);
+	fx = open_export(at, false);
+	assert_ok(fx.b->statfs(fx.root, fx.bob, &info));
+	assert_false(info.has_quota);
+	f = make_file(&fx, fx.root, "f", 0666, fx.alice, NULL);
+	while (err == 0 && total < 4 << 20) {
+		err = try_put(f, total, data, sizeof(data), FILE_SYNC, &n);
+		total += err ? 0 : n;
+	}
+	assert_err(err, -EDQUOT);
+	assert_true(total <= 1 << 20);
+	assert_ok(fx.b->statfs(fx.root, fx.alice, &info));
+	assert_true(info.has_quota);
+	assert_true(info.quota_used >= total);
+	assert_true(info.quota_avail_hard <= (1 << 20) - total);
+	file_unref(f);
+	f = make_file(&fx, fx.root, "g", 0666, fx.bob, NULL);
+	assert_ok(try_put(f, 0, data, sizeof(data), FILE_SYNC, &n)); /* has none */
+	file_unref(f);
+	fixture_close(&fx);
+	umount(at);
 }
 
 /* user::rwx group::rwx other::r-- as a default ACL, in the kernel's form. */
@@ -1275,6 +1326,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(btrfs_subvolumes),
 		cmocka_unit_test(identity_of_threads),
 		cmocka_unit_test(umask_of_the_process),
+		cmocka_unit_test(quotas_hold),
 		cmocka_unit_test(default_acl_replaces_umask),
 		cmocka_unit_test_setup_teardown(few_descriptors, few_begin, few_end),
 		cmocka_unit_test_setup_teardown(descriptors_used_up, few_begin, few_end),
