@@ -1,6 +1,7 @@
 #include "tests/wire/daemon.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -303,6 +304,22 @@ static bool stop_server(void)
 	if (!ok)
 		show_log();
 	return ok;
+}
+
+unsigned wire_server_descriptors(void)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)srv.pid);
+	d = opendir(path);
+	if (!d)
+		fail_with("%s: %s", path, strerror(errno));
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
 }
 
 void wire_server_reload(void)

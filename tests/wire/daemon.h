@@ -58,6 +58,8 @@ const struct sockaddr *wire_server_addr(socklen_t *len);
 const char *wire_server_dir(void);
 /* True if the server is not ours to stop or to configure. */
 bool wire_server_external(void);
+/* How many descriptors the server has open. */
+unsigned wire_server_descriptors(void);
 /* Puts exports(5) text where the server looks for it. */
 void wire_write_exports(const char *text);
 /* SIGHUP: the server reads its exports again (and says so by its effect only). */

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/wire/daemon.h"
@@ -575,6 +576,38 @@ static void connections_in_vain(void **state)
 	check_alive();
 }
 
+/* A connection that has gone costs no descriptor, however it went. */
+static void descriptors_are_given_back(void **state)
+{
+	struct timespec step = { .tv_nsec = 5 * 1000 * 1000 };
+	unsigned before, now = 0;
+
+	if (wire_server_external())
+		skip();
+	check_alive();
+	before = wire_server_descriptors();
+	for (int i = 0; i < 200; i++) {
+		struct linger l = { .l_onoff = 1 };
+		struct conn *c = conn_new();
+		struct enc e;
+
+		begin_call(&e, c, NFS4_PROGRAM, NFS4_VERSION, NFSPROC4_NULL);
+		check(conn_send(c, e.buf, enc_len(&e) - (i % 3 == 0)));
+		if (i % 3 == 1)
+			rpc_must_recv(c);
+		if (i & 1)
+			setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+		conn_close(c);
+	}
+	for (int i = 0; i < 2000; i++) {
+		now = wire_server_descriptors();
+		if (now <= before + 5)
+			return;
+		nanosleep(&step, NULL);
+	}
+	fail_with("%u descriptors before, %u after 200 connections", before, now);
+}
+
 /* The client goes away while its calls run. */
 static void closed_with_calls_running(void **state)
 {
@@ -793,6 +826,7 @@ int main(void)
 		WIRE_TEST(xid_values),
 		WIRE_TEST(many_connections),
 		WIRE_TEST(connections_in_vain),
+		WIRE_TEST(descriptors_are_given_back),
 		WIRE_TEST(closed_with_calls_running),
 		WIRE_TEST(shutdown_after_calls),
 		WIRE_TEST(client_does_not_read),
