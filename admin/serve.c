@@ -27,7 +27,7 @@ static const char usage_text[] =
     "  --no-root-squash      let root of the clients be root here\n"
     "  --insecure            also take requests from client ports above 1023, that is, from\n"
     "                        programs that are not root on the client's machine\n"
-    "  --lease SECONDS       lease time, 10 to 3600; default 90\n"
+    "  --lease SECONDS       lease time, 1 to 3600; default 90\n"
     "  --state DIR           where the key for filehandles is kept; default a directory of\n"
     "                        DIR's own below /var/lib/atoll\n"
     "  --backend NAME        vfs (default), memory or computed\n"

@@ -274,7 +274,7 @@ static int set_port(struct setting *s, int arg)
 static int set_lease(struct setting *s, int arg)
 {
 	uint64_t n;
-	int rc = get_number(s, 10, 3600, &n);
+	int rc = get_number(s, 1, 3600, &n);
 
 	if (!rc)
 		s->config->lease_seconds = (unsigned)n;

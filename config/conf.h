@@ -26,7 +26,7 @@ struct config {
 	unsigned nlisten;
 	uint16_t port; /* for listen addresses without one */
 
-	unsigned lease_seconds; /* 10 to 3600 */
+	unsigned lease_seconds; /* 1 to 3600 */
 	const char *state_dir;
 	const char *secret_file; /* the filehandle key's; default STATE_DIR/handle.key */
 

@@ -112,7 +112,7 @@ done <<'END'
 --port|found no value
 --port x|--port: found `x'; expected a number
 --port 65536|--port: found `65536'
---lease 9|--lease: found `9'; expected a number from 10 to 3600
+--lease 0|--lease: found `0'; expected a number from 1 to 3600
 --listen localhost|--listen: found `localhost'; expected an IPv4 or IPv6 address
 --listen 127.0.0.1:x|--listen: found
 --allow 10.0.0.0/33|prefix length
