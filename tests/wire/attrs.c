@@ -174,6 +174,7 @@ static void values(void **state)
 	char path[128], name[32];
 	struct stat st;
 
+	wire_need_disk();
 	snprintf(name, sizeof(name), "values%u", cl->minor);
 	snprintf(path, sizeof(path), "%s/%s", wire_server_dir(), name);
 	fh = make_file(cl, &root, name, "0123456789", 10);

@@ -865,8 +865,7 @@ static void handles_survive_restart(void **state)
 	struct client *cl = client_new(0);
 	struct fh dir = test_dir(cl), fh = make_file(cl, &dir, "f", "data", 4);
 
-	if (wire_server_external())
-		skip();
+	wire_need_restart();
 	wire_server_restart();
 	cl = client_new(1);
 	expect_status(putfh_status(cl, &fh), NFS4_OK);

@@ -31,7 +31,8 @@ static struct {
 	struct wire_options options;
 	struct sockaddr_in addr;
 	bool external;
-	bool died; /* by itself, at least once: the suite has failed */
+	const char *backend; /* NULL: vfs */
+	bool died;	     /* by itself, at least once: the suite has failed */
 	pid_t pid;
 	char mount[16];
 	char dir[64];
@@ -199,6 +200,10 @@ static void serve_words(const char **argv, size_t n)
 	argv[n++] = srv.state;
 	argv[n++] = "--lease";
 	argv[n++] = lease;
+	if (srv.backend) {
+		argv[n++] = "--backend";
+		argv[n++] = srv.backend;
+	}
 	argv[n] = NULL;
 }
 
@@ -306,6 +311,18 @@ static bool stop_server(void)
 	return ok;
 }
 
+void wire_need_restart(void)
+{
+	if (srv.external || srv.backend)
+		skip();
+}
+
+void wire_need_disk(void)
+{
+	if (srv.backend)
+		skip();
+}
+
 unsigned wire_server_descriptors(void)
 {
 	char path[64];
@@ -388,6 +405,7 @@ int wire_main(const char *suite, const struct wire_options *o, const struct CMUn
 	umask(0);
 	if (o)
 		srv.options = *o;
+	srv.backend = getenv("ATOLL_WIRE_BACKEND");
 	if (external) {
 		if (!use_external(external))
 			return 99;

@@ -3,6 +3,8 @@
  * test's own (network: only loopback; mounts: a tmpfs that nobody else sees and that goes with
  * the process). Needs root; without it the suite is skipped, and says so.
  *
+ * ATOLL_WIRE_BACKEND=memory serves that backend in place of a directory.
+ *
  * For comparison the tests can be pointed to another server that runs already:
  *	ATOLL_WIRE_SERVER=127.0.0.1:2049 ATOLL_WIRE_DIR=/its/directory
  */
@@ -58,6 +60,10 @@ const struct sockaddr *wire_server_addr(socklen_t *len);
 const char *wire_server_dir(void);
 /* True if the server is not ours to stop or to configure. */
 bool wire_server_external(void);
+/* Skips the running test if the server cannot be restarted without losing its files. */
+void wire_need_restart(void);
+/* Skips it if the files are not in wire_server_dir(): another backend than vfs. */
+void wire_need_disk(void);
 /* How many descriptors the server has open. */
 unsigned wire_server_descriptors(void);
 /* Puts exports(5) text where the server looks for it. */

@@ -631,6 +631,7 @@ static void on_disk(void **state)
 	char path[128], name[32];
 	struct stat st;
 
+	wire_need_disk();
 	snprintf(name, sizeof(name), "disk%u", cl->minor);
 	snprintf(path, sizeof(path), "%s/%s", wire_server_dir(), name);
 	make_file(cl, &root, name, "hello", 5);

@@ -2,13 +2,9 @@
  * READDIR (RFC 7530 section 16.24, RFC 8881 section 18.23): completeness, cookies and their
  * verifier, the two limits, attributes of entries.
  */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "tests/wire/daemon.h"
 #include "tests/wire/nfs4.h"
@@ -16,34 +12,33 @@
 struct place {
 	struct client *cl;
 	struct fh dir;
-	char path[128]; /* on this machine */
 };
 
-static struct place *new_place(uint32_t minor, const char *tag)
+static struct place *new_place(uint32_t minor)
 {
 	struct place *p = test_alloc(sizeof(*p));
-	struct fh root;
-	char name[64];
 
 	p->cl = client_new(minor);
-	root = root_fh(p->cl);
-	snprintf(name, sizeof(name), "rd-%s-%u", tag, minor);
-	p->dir = make(p->cl, &root, NF4DIR, name);
-	snprintf(p->path, sizeof(p->path), "%s/%s", wire_server_dir(), name);
+	p->dir = test_dir(p->cl);
 	return p;
 }
 
-/* Files on disk: faster than by OPEN. */
+/* entry-00000 and so on; links are made many at a time. */
 static void fill(struct place *p, int n)
 {
-	for (int i = 0; i < n; i++) {
-		char path[256];
-		FILE *f;
+	for (int i = 0; i < n;) {
+		const void *mark = test_mark();
+		struct compound *q = begin(p->cl);
 
-		snprintf(path, sizeof(path), "%s/entry-%05d", p->path, i);
-		f = fopen(path, "w");
-		check(f != NULL);
-		fclose(f);
+		for (int end = i + 25; i < end && i < n; i++) {
+			char name[32];
+
+			snprintf(name, sizeof(name), "entry-%05d", i);
+			add_putfh(q, &p->dir);
+			add_create(q, NF4LNK, name, "nowhere", 0, 0, NULL);
+		}
+		expect(call(q), NFS4_OK);
+		test_release(mark);
 	}
 }
 
@@ -102,7 +97,7 @@ static int read_all(struct place *p, int n, uint32_t maxcount, struct bitmap bm)
 
 static void empty_directory(void **state)
 {
-	struct place *p = new_place(minor_of(state), "empty");
+	struct place *p = new_place(minor_of(state));
 	struct reply *r = readdir_at(p, 0, NULL, 4096, 4096, bm_of(FATTR4_TYPE, -1));
 
 	expect(r, NFS4_OK);
@@ -113,7 +108,7 @@ static void empty_directory(void **state)
 /* Everything once, in pieces of every size; `.' and `..' are not there. */
 static void complete(void **state)
 {
-	struct place *p = new_place(minor_of(state), "complete");
+	struct place *p = new_place(minor_of(state));
 
 	fill(p, 500);
 	read_all(p, 500, 1 << 20, bm_of(FATTR4_TYPE, FATTR4_FILEID, -1));
@@ -125,7 +120,7 @@ static void complete(void **state)
 /* A large directory. */
 static void large(void **state)
 {
-	struct place *p = new_place(minor_of(state), "large");
+	struct place *p = new_place(minor_of(state));
 
 	fill(p, 5000);
 	read_all(p, 5000, 32768, bm_of(FATTR4_TYPE, FATTR4_FILEID, FATTR4_FILEHANDLE, -1));
@@ -134,7 +129,7 @@ static void large(void **state)
 /* maxcount bounds READDIR4resok's bytes, exactly (section 16.24.4). */
 static void maxcount_is_kept(void **state)
 {
-	struct place *p = new_place(minor_of(state), "maxcount");
+	struct place *p = new_place(minor_of(state));
 	struct bitmap bm = bm_of(FATTR4_TYPE, FATTR4_FILEID, FATTR4_OWNER, -1);
 	uint32_t least = 0, before = 0;
 
@@ -171,7 +166,7 @@ static void maxcount_is_kept(void **state)
 /* Not even one entry fits. */
 static void too_small(void **state)
 {
-	struct place *p = new_place(minor_of(state), "toosmall");
+	struct place *p = new_place(minor_of(state));
 
 	fill(p, 3);
 	expect(readdir_at(p, 0, NULL, 8192, 0, bm_of(FATTR4_TYPE, -1)), NFS4ERR_TOOSMALL);
@@ -184,7 +179,7 @@ static void too_small(void **state)
 /* Every entry's cookie leads to exactly what follows it. */
 static void every_cookie(void **state)
 {
-	struct place *p = new_place(minor_of(state), "cookies");
+	struct place *p = new_place(minor_of(state));
 	struct reply *r;
 	struct result *all;
 
@@ -211,7 +206,7 @@ static void every_cookie(void **state)
 /* Entries come and go meanwhile; those that stay come exactly once. */
 static void while_it_changes(void **state)
 {
-	struct place *p = new_place(minor_of(state), "changes");
+	struct place *p = new_place(minor_of(state));
 	bool *seen = test_alloc(400);
 	struct verf verf = { { 0 } };
 	uint64_t cookie = 0;
@@ -223,7 +218,7 @@ static void while_it_changes(void **state)
 		struct reply *r =
 		    readdir_at(p, cookie, &verf, 2048, 2048, bm_of(FATTR4_FILEID, -1));
 		struct result *d;
-		char path[256];
+		char name[32];
 
 		expect(r, NFS4_OK);
 		d = last(r);
@@ -239,12 +234,10 @@ static void while_it_changes(void **state)
 		verf = d->verf;
 		eof = d->eof;
 		/* Also the one that the cookie stands behind goes. */
-		if (d->n) {
-			snprintf(path, sizeof(path), "%s/%s", p->path, d->entries[d->n - 1].name);
-			unlink(path);
-		}
-		snprintf(path, sizeof(path), "%s/new-%d", p->path, round++);
-		check(mkdir(path, 0700) == 0);
+		if (d->n)
+			remove_name(p->cl, &p->dir, d->entries[d->n - 1].name);
+		snprintf(name, sizeof(name), "new-%d", round++);
+		make(p->cl, &p->dir, NF4DIR, name);
 		check(round < 1000);
 	}
 	for (int i = 0; i < 400; i++)
@@ -255,7 +248,7 @@ static void while_it_changes(void **state)
 /* Cookies that are none (section 16.24.4: 1 and 2 are reserved). */
 static void bad_cookies(void **state)
 {
-	struct place *p = new_place(minor_of(state), "badcookie");
+	struct place *p = new_place(minor_of(state));
 
 	fill(p, 3);
 	expect(readdir_at(p, 1, NULL, 4096, 4096, bm_of(FATTR4_TYPE, -1)), NFS4ERR_BAD_COOKIE);
@@ -276,7 +269,7 @@ static void bad_cookies(void **state)
 /* The attributes are those of GETATTR; what does not exist is left out. */
 static void attributes(void **state)
 {
-	struct place *p = new_place(minor_of(state), "attrs");
+	struct place *p = new_place(minor_of(state));
 	struct bitmap bm =
 	    bm_of(FATTR4_TYPE, FATTR4_CHANGE, FATTR4_SIZE, FATTR4_FSID, FATTR4_RDATTR_ERROR,
 		  FATTR4_FILEHANDLE, FATTR4_FILEID, FATTR4_MODE, FATTR4_NUMLINKS, FATTR4_OWNER,
@@ -319,13 +312,14 @@ static void attributes(void **state)
 /* A directory that may be listed but not searched: the names come all the same. */
 static void unsearchable(void **state)
 {
-	struct place *p = new_place(minor_of(state), "nosearch");
+	struct place *p = new_place(minor_of(state));
 	struct attrs *a = test_alloc(sizeof(*a));
-	struct compound *q = begin_at(p->cl, &p->dir);
+	struct compound *q;
 	struct reply *r;
 
 	fill(p, 5);
 	at_num(a, FATTR4_MODE, 0744);
+	q = begin_at(p->cl, &p->dir);
 	add_setattr(q, &SID_ANONYMOUS, a);
 	expect(call(q), NFS4_OK);
 	p->cl->conn->uid = p->cl->conn->gid = 2001;
