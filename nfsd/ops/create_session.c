@@ -89,6 +89,7 @@ static enum nfsstat4 create_session_run(struct compound *c, void *args)
 	cmd->create_session.cb_program = a->cb_program;
 	cmd->create_session.cb_uid = a->sec.uid;
 	cmd->create_session.cb_gid = a->sec.gid;
+	cmd->create_session.cb_flavor = a->sec.flavor;
 	random_bytes(cmd->create_session.random, sizeof(cmd->create_session.random));
 	c->op_state = result;
 	c->phase = 1;

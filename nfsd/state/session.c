@@ -217,6 +217,7 @@ static enum nfsstat4 session_new(struct state *s, struct client *c, const struct
 	session->cb_program = cmd->create_session.cb_program;
 	session->cb_uid = cmd->create_session.cb_uid;
 	session->cb_gid = cmd->create_session.cb_gid;
+	session->cb_flavor = cmd->create_session.cb_flavor;
 	/* The first slots with the session: a client that has one can use it. */
 	session->chunks[0] = calloc(SLOTS_PER_CHUNK, sizeof(struct slot));
 	status = session->chunks[0] ? reserve_replies(s, session) : NFS4ERR_DELAY;
@@ -385,6 +386,7 @@ static void unbind(struct state *s, struct session *session, struct binding *b)
 	mutex_unlock(&stripe->lock);
 	list_remove(&b->in_session);
 	session->nbindings--;
+	session_back_unbound(session);
 	free(b);
 }
 
@@ -419,7 +421,7 @@ bool session_bind(struct state *s, struct session *session, uint64_t conn_id, ui
 	b->dir |= dir;
 	b->is_explicit |= is_explicit;
 	if (dir & CDFS4_BACK)
-		session->had_back = true;
+		session_back_bound(session);
 	return true;
 }
 
@@ -462,6 +464,8 @@ static enum nfsstat4 bind_locked(struct state *s, struct session *session, uint6
 		if (!enough)
 			return NFS4ERR_INVAL;
 		*dir = b->dir;
+		if (b->dir & CDFS4_BACK)
+			session_back_bound(session); /* the client wants it tried again */
 		return NFS4_OK;
 	}
 	if (!session_bind(s, session, conn_id, granted, true))
@@ -563,6 +567,7 @@ enum nfsstat4 cmd_backchannel_ctl(struct work *w)
 	session->cb_program = w->cmd->backchannel_ctl.cb_program;
 	session->cb_uid = w->cmd->backchannel_ctl.cb_uid;
 	session->cb_gid = w->cmd->backchannel_ctl.cb_gid;
+	session->cb_flavor = w->cmd->backchannel_ctl.cb_flavor;
 	mutex_unlock(&session->lock);
 	session_unref(w->s, session);
 	return NFS4_OK;

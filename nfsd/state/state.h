@@ -133,6 +133,7 @@ struct state_command {
 			struct channel_attrs fore, back;
 			uint32_t cb_program;
 			uint32_t cb_uid, cb_gid; /* of the AUTH_SYS callback parameters, if any */
+			uint32_t cb_flavor;	 /* RPC_AUTH_*; UINT32_MAX: none that we have */
 			uint8_t random[8];	 /* makes the session ID unguessable */
 		} create_session; /* clientid above */
 		struct {
@@ -140,7 +141,7 @@ struct state_command {
 		} destroy_session;
 		struct {
 			struct sessionid session;
-			uint32_t cb_program, cb_uid, cb_gid; /* as of create_session */
+			uint32_t cb_program, cb_uid, cb_gid, cb_flavor; /* as of create_session */
 		} backchannel_ctl;
 		struct {
 			bool one_fs;
@@ -293,8 +294,9 @@ struct sequence_args {
 struct slot_use {
 	struct session *session; /* a reference until state_sequence_end() */
 	uint64_t clientid;
-	uint32_t slot;
+	uint32_t slot, seqid;
 	bool cache_this;
+	bool probe_back; /* the client knows its session now: its back channel can be tried */
 	struct channel_attrs fore;
 	/* SEQUENCE's results: */
 	uint32_t highest_slot, target_highest_slot, status_flags;

@@ -39,6 +39,7 @@
 
 #include "base/list.h"
 #include "base/lock.h"
+#include "nfsd/state/back.h"
 #include "nfsd/state/state.h"
 #include "nfsd/state/table.h"
 #include "nfsd/state/tree.h"
@@ -133,6 +134,7 @@ struct client {
 	_Atomic uint64_t heard_ns;     /* this node's: when the lease was last renewed */
 	_Atomic uint64_t nopens;       /* written under lock; no opens: no state worth keeping */
 	_Atomic bool reclaim_complete; /* written under lock */
+	_Atomic bool callback_up;      /* this node's; minor version 0: its callback path answers */
 
 	struct mutex lock; /* guards the rest */
 	bool dead;
@@ -204,8 +206,11 @@ struct session {
 
 	struct mutex lock; /* guards the rest */
 	bool dead;
-	uint32_t cb_program, cb_uid, cb_gid;
-	bool had_back;	      /* a connection has been bound to the back channel */
+	uint32_t cb_program, cb_flavor, cb_uid, cb_gid;
+	bool had_back;		   /* a connection has been bound to the back channel */
+	bool back_probe;	   /* the next SEQUENCE has it tried */
+	enum back_path back_path;  /* this and the next: see back.h */
+	uint32_t back_seqids[BACK_SLOTS_MAX];
 	struct list bindings; /* the oldest first */
 	uint32_t nbindings;
 	uint32_t nslots;      /* what the client may use now: highest_slotid + 1 */
@@ -226,6 +231,9 @@ bool session_bind(struct state *s, struct session *session, uint64_t conn_id, ui
 void session_unbind_all(struct state *s, struct session *session) REQUIRES(&session->lock);
 struct binding *session_binding(struct session *session, uint64_t conn_id) REQUIRES(&session->lock);
 struct slot *session_slot(struct session *session, uint32_t n) REQUIRES(&session->lock);
+/* A connection has been bound to the back channel; one has been unbound (from either channel). */
+void session_back_bound(struct session *session) REQUIRES(&session->lock);
+void session_back_unbound(struct session *session) REQUIRES(&session->lock);
 
 /* ------------------------------------------------------------------- owners ---- */
 
