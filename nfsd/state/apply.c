@@ -45,6 +45,8 @@ static const struct row rows[] = {
 	[CMD_RELEASE_LOCKOWNER] = CLIENT_ROW(cmd_release_lockowner),
 	[CMD_FREE_STATEID] = STATEID_ROW(cmd_free_stateid, free_stateid),
 	[CMD_OWNER_ADVANCE] = CLIENT_ROW(cmd_owner_advance),
+	[CMD_START_GRACE] = { GLOBAL, cmd_start_grace },
+	[CMD_END_GRACE] = { GLOBAL, cmd_end_grace },
 };
 
 static const struct stateid *command_stateid(const struct row *row, const struct state_command *cmd)
@@ -107,6 +109,8 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 		result->status = row->global(s, cmd, result, effects);
 	else
 		result->status = apply_on_client(s, row, cmd, result, effects);
+	if (unlikely(s->grace.ended))
+		grace_announce(s, effects);
 }
 
 void after_init(struct after *after)
@@ -152,6 +156,9 @@ void finish(struct state *s, struct after *after, const struct state_effects *ef
 		free(open);
 	}
 	drop_files(after->files);
+	if (after->record)
+		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_RECORD,
+						      .clientid = after->record });
 	if (after->freed) {
 		emit_freed(effects, after->freed);
 		state_file_put(s, after->freed);

@@ -61,6 +61,7 @@ void client_unref(struct client *c)
 	mutex_destroy(&c->lock);
 	free(c->update);
 	free(c->principal);
+	free(c->key);
 	free(c);
 }
 
@@ -134,8 +135,8 @@ static struct client_name *name_new(bool v40, struct bytes owner)
 
 /* ----------------------------------------------------------- coming and going ---- */
 
-static struct client *client_new(struct state *s, bool v40, const struct nfs_verifier *verifier,
-				 struct bytes principal)
+static struct client *client_new(struct state *s, bool v40, struct bytes owner,
+				 const struct nfs_verifier *verifier, struct bytes principal)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
@@ -151,6 +152,11 @@ static struct client *client_new(struct state *s, bool v40, const struct nfs_ver
 	c->principal_len = principal.len;
 	c->refs = 1;
 	c->v40 = v40;
+	if (client_make_key(c, owner) != 0) {
+		free(c->principal);
+		free(c);
+		return NULL;
+	}
 	c->verifier = *verifier;
 	mutex_init(&c->lock);
 	cond_init(&c->owner_released);
@@ -216,6 +222,7 @@ void client_destroy(struct state *s, struct client *c, const struct state_effect
 	if (!c)
 		return;
 	gone.clientid = c->id;
+	client_forget(c, effects);
 	after_init(&after);
 	mutex_lock(&c->lock);
 	c->dead = true;
@@ -278,6 +285,7 @@ struct client *client_confirm(struct state *s, struct client *c)
 	c->name->unconfirmed = NULL;
 	c->confirmed = true;
 	list_remove(&c->in_unconfirmed);
+	grace_client_confirmed(s, c);
 	if (old)
 		client_withdraw(s, old);
 	return old;
@@ -333,7 +341,7 @@ static enum nfsstat4 establish_unconfirmed(struct state *s, const struct state_c
     REQUIRES(&s->names_lock)
 {
 	struct client_name *name = name_find(s, v40, owner), *fresh = NULL;
-	struct client *c = client_new(s, v40, verifier, cmd->principal);
+	struct client *c = client_new(s, v40, owner, verifier, cmd->principal);
 	enum nfsstat4 status = out_of_memory(cmd->minor);
 
 	if (!c)
@@ -598,8 +606,10 @@ enum nfsstat4 cmd_destroy_clientid(struct state *s, const struct state_command *
 	if (c && !c->v40)
 		status = destroy_if_unused(s, c);
 	mutex_unlock(&s->names_lock);
-	if (status == NFS4_OK)
+	if (status == NFS4_OK) {
+		grace_client_done(s, c);
 		client_destroy(s, c, effects);
+	}
 	if (c)
 		client_unref(c);
 	return status;
@@ -630,11 +640,18 @@ enum nfsstat4 cmd_expire_client(struct state *s, const struct state_command *cmd
 
 enum nfsstat4 cmd_reclaim_complete(struct work *w)
 {
+	/* Minor version 0 says it by asking for something new, if it has reclaimed at all. */
+	if (w->c->v40) {
+		if (w->c->reclaimed)
+			grace_client_done(w->s, w->c);
+		return NFS4_OK;
+	}
 	/* No file system ever migrates here: those for one are ignored (RFC 8881 18.51.4). */
 	if (w->cmd->reclaim_complete.one_fs)
 		return NFS4_OK;
 	if (w->c->reclaim_complete)
 		return NFS4ERR_COMPLETE_ALREADY;
 	w->c->reclaim_complete = true;
+	grace_client_done(w->s, w->c);
 	return NFS4_OK;
 }

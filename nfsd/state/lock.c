@@ -138,6 +138,8 @@ static void count_locks(struct state *s, struct client *c, int change) REQUIRES(
 
 static enum nfsstat4 denied(struct work *w, const struct range *r)
 {
+	if (w->cmd->lock.reclaim)
+		return NFS4ERR_RECLAIM_CONFLICT;
 	range_describe(r, &w->result->denied);
 	w->result->conflict_client = w->result->denied.clientid;
 	return NFS4ERR_DENIED;
@@ -212,10 +214,11 @@ enum nfsstat4 cmd_lock(struct work *w)
 	struct locking l = { .exclusive = is_exclusive(w->cmd->lock.type) };
 	enum nfsstat4 status = span_from(w->cmd->lock.range, &l.span);
 
+	if (status == NFS4_OK)
+		status = w->cmd->lock.reclaim ? grace_may_reclaim(w->s, w->c)
+					      : grace_may_claim_new(w->s, w->c);
 	if (status)
 		return status;
-	if (w->cmd->lock.reclaim)
-		return NFS4ERR_NO_GRACE;
 	status = lock(w, &l);
 	free(l.fresh);
 	if (!l.owner)
@@ -339,6 +342,9 @@ enum nfsstat4 state_lockt(struct state *s, uint64_t clientid, struct bytes owner
 		return client_missing(s, clientid);
 	client_heard(s, c);
 	status = c->confirmed ? span_from(range, &span) : NFS4ERR_STALE_CLIENTID;
+	/* What is not held now may be reclaimed yet. */
+	if (status == NFS4_OK && state_in_grace(s))
+		status = NFS4ERR_GRACE;
 	f = status == NFS4_OK ? state_file_get(s, file, false) : NULL;
 	if (f) {
 		status = test_ranges(s, c, owner, f, span, is_exclusive(type), denied_by);

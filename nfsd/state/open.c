@@ -58,12 +58,9 @@ static enum nfsstat4 may_open(const struct work *w)
 
 	if (!valid_share(cmd->open.access, cmd->open.deny))
 		return NFS4ERR_INVAL;
-	/* Nothing is reclaimed without a grace period. */
 	if (cmd->open.claim == CLAIM_PREVIOUS)
-		return NFS4ERR_NO_GRACE;
-	if (cmd->minor > 0 && !w->c->reclaim_complete)
-		return NFS4ERR_GRACE;
-	return NFS4_OK;
+		return grace_may_reclaim(w->s, w->c);
+	return grace_may_claim_new(w->s, w->c);
 }
 
 static void cancel_unconfirmed(struct work *w, struct owner *o) REQUIRES(&w->c->lock)
@@ -108,6 +105,8 @@ static void open_link(struct work *w, struct open *open, struct state_file *f) R
 
 static enum nfsstat4 share_denied(struct work *w, const struct open *other)
 {
+	if (w->cmd->open.claim == CLAIM_PREVIOUS)
+		return NFS4ERR_RECLAIM_CONFLICT;
 	w->result->conflict_client = other->h.client->id;
 	return NFS4ERR_SHARE_DENIED;
 }
@@ -167,6 +166,8 @@ static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c-
 	w->result->open.needs_confirm = !o->confirmed;
 	w->result->open.upgraded = open != NULL;
 	o->principal = principal_hash(w->cmd->principal);
+	if (o->confirmed)
+		client_granted(w->c, w->after);
 	if (fresh)
 		return NFS4_OK; /* it has the file's reference */
 out:
@@ -178,6 +179,7 @@ out:
 
 enum nfsstat4 cmd_open(struct work *w)
 {
+	bool reclaim = w->cmd->open.claim == CLAIM_PREVIOUS, confirmed;
 	enum nfsstat4 status = may_open(w);
 	struct owner *o;
 
@@ -186,7 +188,14 @@ enum nfsstat4 cmd_open(struct work *w)
 	status = owner_obtain(w->s, w->c, OWNER_OPEN, w->cmd->open.owner, &o);
 	if (status)
 		return status;
+	/* A reclaim needs no confirmation (RFC 7530 section 9.1.11). */
+	confirmed = o->confirmed;
+	o->confirmed |= reclaim;
 	status = open_owned(w, o);
+	if (status)
+		o->confirmed = confirmed;
+	else
+		w->c->reclaimed |= reclaim;
 	if (status)
 		owner_settle(w->s, w->c, o);
 	return status;
@@ -223,6 +232,7 @@ enum nfsstat4 cmd_open_confirm(struct work *w)
 	open->unconfirmed = false;
 	mutex_unlock(&stripe->lock);
 	open->h.owner->confirmed = true;
+	client_granted(w->c, w->after);
 	held_bump(w->s, w->c, &open->h);
 	stateid_fill(w->s, &open->h, &w->result->stateid);
 	return NFS4_OK;

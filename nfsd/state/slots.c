@@ -53,11 +53,13 @@ static bool has_back_channel(struct session *session) REQUIRES(&session->lock)
  */
 static uint32_t status_flags(struct session *session) REQUIRES(&session->lock)
 {
+	uint32_t flags = session->client->reclaim_needed ? SEQ4_STATUS_RESTART_RECLAIM_NEEDED : 0;
+
 	if (session->back_path == BACK_FAULT)
-		return SEQ4_STATUS_BACKCHANNEL_FAULT;
+		return flags | SEQ4_STATUS_BACKCHANNEL_FAULT;
 	if (session->back_path == BACK_DOWN || (session->had_back && !has_back_channel(session)))
-		return SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION;
-	return 0;
+		flags |= SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION;
+	return flags;
 }
 
 static void fill_use(struct session *session, const struct sequence_args *args,

@@ -45,6 +45,7 @@ int state_new(const struct state_config *config, struct state **out)
 	s->config = *config;
 	if (s->config.limits.max_slots_per_session > SLOTS_MAX)
 		s->config.limits.max_slots_per_session = SLOTS_MAX;
+	grace_init(&s->grace);
 	mutex_init(&s->names_lock);
 	mutex_init(&s->reply_lock);
 	list_init(&s->clients);
@@ -85,6 +86,7 @@ void state_free(struct state *s)
 	table_free(&s->names);
 	mutex_destroy(&s->reply_lock);
 	mutex_destroy(&s->names_lock);
+	grace_destroy(&s->grace);
 	free(s);
 }
 

@@ -91,12 +91,20 @@ enum state_command_type {
 	CMD_RELEASE_LOCKOWNER,
 	CMD_FREE_STATEID,
 	CMD_OWNER_ADVANCE,
+	CMD_START_GRACE,
+	CMD_END_GRACE,
 };
 
 /* clientaddr4 and friends of SETCLIENTID (RFC 7530 section 16.33). */
 struct callback_target {
 	uint32_t program, ident;
 	struct bytes netid, addr;
+};
+
+/* A client that held something when the last instance ended without handing its state over. */
+struct state_reclaimer {
+	struct bytes key; /* as in struct state_record */
+	struct nfs_verifier verifier;
 };
 
 /* The range of a byte-range lock as in the protocol: length NFS4_UINT64_MAX = to end of file. */
@@ -145,7 +153,7 @@ struct state_command {
 		} backchannel_ctl;
 		struct {
 			bool one_fs;
-		} reclaim_complete;
+		} reclaim_complete; /* minor version 0: the client has asked for something new */
 		struct {
 			/*
 			 * Why it expires, for those who look on. It makes no difference: the client's
@@ -192,6 +200,11 @@ struct state_command {
 			struct bytes reply; /* the operation's encoded result, for a replay */
 			struct bytes fh;    /* OPEN: the current filehandle after it */
 		} owner_advance; /* minor version 0 */
+		struct {
+			const struct state_reclaimer *clients;
+			uint32_t n;
+			bool anybody; /* they are not known: whoever asks may reclaim */
+		} start_grace; /* before there is any client; END_GRACE has no arguments */
 	};
 };
 
@@ -243,6 +256,9 @@ enum state_effect_type {
 	EFFECT_LOCK_FREED,    /* byte ranges or share reservations of `file` became free */
 	EFFECT_SESSION_GONE,  /* its connections are no longer bound */
 	EFFECT_CLIENT_GONE,
+	EFFECT_CLIENT_RECORD, /* the first thing has been granted to it: state_record_take() */
+	EFFECT_CLIENT_FORGET, /* `key` of `clientid`: what it holds is now about to become free */
+	EFFECT_GRACE_ENDED,
 };
 
 struct state_effect {
@@ -250,6 +266,7 @@ struct state_effect {
 	uint64_t clientid;
 	struct sessionid session;
 	struct bytes file; /* valid during the call */
+	struct bytes key;  /* likewise */
 };
 
 struct state_effects {
@@ -277,6 +294,34 @@ bool state_is_courtesy(struct state *s, uint64_t clientid);
 unsigned state_expirable(struct state *s, uint64_t *clientids, unsigned cap);
 /* With sessions: true once the client has sent RECLAIM_COMPLETE (a plain OPEN before: NFS4ERR_GRACE). */
 bool state_reclaim_completed(struct state *s, uint64_t clientid);
+
+/* ------------------------------------------ the grace period, stable storage ---- */
+
+/* True while nothing new may be had. */
+bool state_in_grace(struct state *s);
+/* 0 if the client may reclaim now; NO_GRACE, or why the client ID is no good. */
+enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t clientid);
+/* How many clients held something before, and how many of them are not done with reclaiming. */
+void state_grace_progress(struct state *s, uint32_t *listed, uint32_t *waiting);
+
+/* What stable storage keeps of a client: enough to know it again. */
+struct state_record {
+	uint8_t *key; /* kind, owner string and principal, as bytes; malloc'ed */
+	uint32_t key_len;
+	struct nfs_verifier verifier;
+};
+
+/*
+ * The client's record, to be stored, for the first who asks: 0 with *out filled; -EALREADY when
+ * somebody has asked before; -ENOENT, no such client (any more); -ENOMEM.
+ */
+int state_record_take(struct state *s, uint64_t clientid, struct state_record *out);
+/* It is on stable storage now. */
+void state_record_stored(struct state *s, uint64_t clientid);
+/* Also true when there is no such client. */
+bool state_record_is_stored(struct state *s, uint64_t clientid);
+/* The client that a stateid of minor version 0 speaks of, whether it exists or not. */
+uint64_t state_stateid_client(struct state *s, const struct stateid *id);
 
 /* ------------------------------------------- sessions and slots (this node's) ---- */
 

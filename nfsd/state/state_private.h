@@ -14,7 +14,7 @@
  * Locks, in the order in which they are taken:
  *	state.names_lock > client.lock > state_file.lock
  *			   client.lock > session.lock > stripe
- *	and every stripe of a table is a leaf: nothing is taken while one is held.
+ *	and grace.lock and every stripe of a table are leaves: nothing is taken while one is held.
  * No two clients', files', sessions' or stripes' locks are held at once. Nothing is called back
  * (effects, file_unref) with a lock held: a command collects in struct after what remains
  * to be done, and finish() does it.
@@ -46,8 +46,26 @@
 
 struct after;
 
+/* The grace period, grace.c. */
+struct grace_entry;
+
+struct grace {
+	_Atomic bool active; /* written under lock, as the next */
+	_Atomic bool ended;  /* since the last announcement */
+
+	struct mutex lock; /* a leaf; guards the rest */
+	bool started;
+	bool anybody;		   /* who held something is not known */
+	uint32_t listed, waiting;  /* clients that did; of them, those not done */
+	struct table entries;	   /* by key, empty when it is over */
+	struct grace_entry **all;  /* the same */
+	uint32_t nentries;
+};
+
 struct state {
 	struct state_config config; /* immutable */
+
+	struct grace grace;
 
 	struct mutex names_lock; /* guards the next group, and see struct client */
 	struct table names;
@@ -99,6 +117,8 @@ struct client_name {
 	uint8_t bytes[];
 };
 
+enum record { RECORD_NONE, RECORD_TAKEN, RECORD_STORED };
+
 /* The one-slot reply cache of CREATE_SESSION (RFC 8881 section 18.36.4). */
 struct create_slot {
 	uint32_t sequence;
@@ -118,8 +138,9 @@ struct client {
 	bool v40;
 	struct nfs_verifier verifier;
 	uint32_t state_protect;
-	uint32_t principal_len;
+	uint32_t principal_len, key_len;
 	uint8_t *principal;
+	uint8_t *key; /* how stable storage and the grace period know it: client_make_key() */
 
 	/* Under names_lock. */
 	struct client_name *name;
@@ -134,10 +155,14 @@ struct client {
 	_Atomic uint64_t heard_ns;     /* this node's: when the lease was last renewed */
 	_Atomic uint64_t nopens;       /* written under lock; no opens: no state worth keeping */
 	_Atomic bool reclaim_complete; /* written under lock */
+	_Atomic bool reclaim_needed;   /* it held something before the restart; until RECLAIM_COMPLETE */
+	_Atomic bool recorded;	       /* something has been granted; written under lock */
+	_Atomic enum record record;    /* this node's: its record in stable storage */
 	_Atomic bool callback_up;      /* this node's; minor version 0: its callback path answers */
 
 	struct mutex lock; /* guards the rest */
 	bool dead;
+	bool reclaimed;	  /* an open, in this instance */
 	uint32_t last_id; /* of stateids and lock-owners */
 	uint32_t nlocks, nowners, nidle, nsessions;
 	struct table owners; /* by kind and bytes */
@@ -148,6 +173,8 @@ struct client {
 	struct cond owner_released;
 };
 
+/* Fills c->key (v40 and principal are set): 0 or -ENOMEM. */
+int client_make_key(struct client *c, struct bytes owner);
 /* The client with this ID, with a reference; NULL if there is none. */
 struct client *client_get(struct state *s, uint64_t clientid);
 struct client *client_get_counter(struct state *s, uint32_t counter);
@@ -461,12 +488,32 @@ struct after {
 	struct file *files[3];	  /* references to drop */
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
+	uint64_t record;	  /* this client is to be recorded; 0: none */
 };
 
 void after_init(struct after *after);
 void after_freed(struct state *s, struct after *after, struct state_file *f);
 /* Without any lock: emits the effects and releases what `after` holds. */
 void finish(struct state *s, struct after *after, const struct state_effects *effects);
+
+/* --------------------------------------------------------------- grace period ---- */
+
+void grace_init(struct grace *g);
+void grace_destroy(struct grace *g);
+/* A client has been confirmed. */
+void grace_client_confirmed(struct state *s, struct client *c);
+/* It has reclaimed all that it will. */
+void grace_client_done(struct state *s, struct client *c);
+/* 0, or NO_GRACE. */
+enum nfsstat4 grace_may_reclaim(struct state *s, const struct client *c);
+/* 0, or GRACE: nothing new during the grace period, or before the client's RECLAIM_COMPLETE. */
+enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
+/* Emits EFFECT_GRACE_ENDED if it has. */
+void grace_announce(struct state *s, const struct state_effects *effects);
+/* Something has been granted to the client: it is to be on the list after a crash. */
+void client_granted(struct client *c, struct after *after) REQUIRES(&c->lock);
+/* What it holds will now become free: it is to be on no list. Without any lock. */
+void client_forget(struct client *c, const struct state_effects *effects);
 
 /* A command at work on its client, whose lock is held. */
 struct work {
@@ -483,7 +530,7 @@ typedef enum nfsstat4 global_command(struct state *s, const struct state_command
 				     const struct state_effects *effects);
 
 global_command cmd_setclientid, cmd_setclientid_confirm, cmd_exchange_id, cmd_create_session,
-    cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client;
+    cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client, cmd_start_grace, cmd_end_grace;
 enum nfsstat4 cmd_backchannel_ctl(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_reclaim_complete(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_open(struct work *w) REQUIRES(&w->c->lock);

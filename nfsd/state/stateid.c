@@ -39,6 +39,11 @@ uint32_t stateid_counter(const struct stateid *id)
 	return get_word(id, 1);
 }
 
+uint64_t state_stateid_client(struct state *s, const struct stateid *id)
+{
+	return (uint64_t)s->config.epoch << 32 | stateid_counter(id);
+}
+
 /* "other" all zeros or all ones: reserved, whatever the seqid. */
 bool stateid_is_special(const struct stateid *id)
 {
@@ -280,6 +285,9 @@ static struct look look_up(struct state *s, uint32_t minor, uint64_t clientid,
 static enum nfsstat4 use_special(struct state *s, const struct stateid *id, struct bytes file,
 				 unsigned access, uint64_t *conflict_client)
 {
+	/* A share reservation that denies it may be reclaimed yet. */
+	if (state_in_grace(s) && (stateid_is_anonymous(id) || stateid_is_read_bypass(id)))
+		return NFS4ERR_GRACE;
 	if (stateid_is_read_bypass(id) && access == ACCESS_READ)
 		return NFS4_OK;
 	if (!stateid_is_anonymous(id) && !stateid_is_read_bypass(id))

@@ -73,6 +73,7 @@ int fixture_teardown(void **state)
 void fixture_forget_effects(struct fixture *f)
 {
 	f->nfreed = f->nsessions_gone = f->nclients_gone = 0;
+	f->nrecords = f->nforgotten = f->ngraces_ended = 0;
 }
 
 void pass_seconds(struct fixture *f, unsigned seconds)
@@ -98,6 +99,16 @@ static void note_effect(void *arg, const struct state_effect *e)
 		break;
 	case EFFECT_CLIENT_GONE:
 		f->nclients_gone++;
+		break;
+	case EFFECT_CLIENT_RECORD:
+		f->nrecords++;
+		break;
+	case EFFECT_CLIENT_FORGET:
+		assert_true(e->key.len != 0);
+		f->nforgotten++;
+		break;
+	case EFFECT_GRACE_ENDED:
+		f->ngraces_ended++;
 		break;
 	}
 }
