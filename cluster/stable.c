@@ -57,7 +57,7 @@ struct stable {
 	bool anybody;	   /* until the grace period ends there cannot be one */
 	bool forgotten;	   /* a missed change could not even be remembered */
 	bool failing;	   /* the last commit failed: for the log */
-	const char *due;   /* a statement on earlier instances' records; the next commit runs it */
+	bool due;	   /* the next commit removes the records of earlier instances */
 	uint64_t complained_ns;
 	struct missed *missed, **missed_tail;
 };
@@ -585,7 +585,7 @@ static int write_all(struct stable *s, const struct stable_change *changes, size
 	for (size_t i = 0; rc == SQLITE_OK && i < n; i++)
 		rc = write_change(s, &changes[i]);
 	if (rc == SQLITE_OK && s->due)
-		rc = run_number(s, s->due, s->instance);
+		rc = run_number(s, "DELETE FROM clients WHERE instance < ?1", s->instance);
 	return rc == SQLITE_OK ? exec(s, "COMMIT") : rc;
 }
 
@@ -632,7 +632,7 @@ static void written(struct stable *s) REQUIRES(&s->lock)
 {
 	int err;
 
-	s->due = NULL;
+	s->due = false;
 	drop_missed(s);
 	if (s->failing)
 		log_info("%s/" DATABASE ": clients are recorded again", s->dir);
@@ -667,24 +667,14 @@ int stable_commit(struct stable *s, const struct stable_change *changes, size_t 
 	return err;
 }
 
-static int change_earlier(struct stable *s, const char *sql)
+int stable_forget_earlier(struct stable *s)
 {
 	int err;
 
 	mutex_lock(&s->lock);
 	s->anybody = false;
-	s->due = sql;
+	s->due = true;
 	err = commit(s, NULL, 0);
 	mutex_unlock(&s->lock);
 	return err;
-}
-
-int stable_forget_earlier(struct stable *s)
-{
-	return change_earlier(s, "DELETE FROM clients WHERE instance < ?1");
-}
-
-int stable_adopt(struct stable *s)
-{
-	return change_earlier(s, "UPDATE clients SET instance = ?1");
 }

@@ -78,5 +78,3 @@ int stable_commit(struct stable *s, const struct stable_change *changes, size_t 
  * complete. 0 or -errno as above.
  */
 int stable_forget_earlier(struct stable *s);
-/* The clients of the last instance live on as this one's (its state was restored whole). */
-int stable_adopt(struct stable *s);

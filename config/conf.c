@@ -281,6 +281,16 @@ static int set_lease(struct setting *s, int arg)
 	return rc;
 }
 
+static int set_grace(struct setting *s, int arg)
+{
+	uint64_t n;
+	int rc = get_number(s, 1, 3600, &n);
+
+	if (!rc)
+		s->config->grace_seconds = (unsigned)n;
+	return rc;
+}
+
 static int set_loops(struct setting *s, int arg)
 {
 	uint64_t n;
@@ -360,6 +370,7 @@ static const struct key_row keys[] = {
 	{ "port", false, set_port, 0 },
 	{ "exports", true, set_exports, 0 },
 	{ "lease-time", false, set_lease, 0 },
+	{ "grace-time", false, set_grace, 0 },
 	{ "state-dir", false, set_state_dir, 0 },
 	{ "secret-file", false, set_secret_file, 0 },
 	{ "log-level", false, set_log_level, 0 },

@@ -27,6 +27,7 @@ struct config {
 	uint16_t port; /* for listen addresses without one */
 
 	unsigned lease_seconds; /* 10 to 3600 */
+	unsigned grace_seconds; /* 0: the lease, or the last instance's if that was longer */
 	const char *state_dir;
 	const char *secret_file; /* the filehandle key's; default STATE_DIR/handle.key */
 

@@ -24,6 +24,7 @@
 #include "nfsd/drc.h"
 #include "nfsd/ops.h"
 #include "nfsd/peer.h"
+#include "nfsd/recorder.h"
 #include "nfsd/utf8.h"
 
 #define MAX_TAG	    1024 /* bytes; longer ones are not worth echoing */
@@ -288,6 +289,22 @@ bool compound_expire_conflict(struct compound *c, uint64_t conflict_client)
 		return false;
 	nfs_server_expire_client(c->server, conflict_client);
 	return true;
+}
+
+enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid)
+{
+	return recorder_promise(c->server->recorder, clientid);
+}
+
+enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid)
+{
+	struct state_command cmd = { .type = CMD_RECLAIM_COMPLETE, .clientid = clientid };
+
+	if (!state_in_grace(c->server->state))
+		return NFS4_OK;
+	/* If it is applied later, a later try of the client finds the grace period over. */
+	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+	return state_in_grace(c->server->state) ? NFS4ERR_GRACE : NFS4_OK;
 }
 
 struct state_command *compound_command(struct compound *c, enum state_command_type type)

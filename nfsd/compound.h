@@ -127,6 +127,16 @@ enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *c
  * expired and true returned: submit again.
  */
 bool compound_expire_conflict(struct compound *c, uint64_t conflict_client);
+/*
+ * Before the reply that tells of something granted to `clientid`: that it may reclaim it after a
+ * crash, and that whoever had it before may not, is on stable storage. 0 or DELAY. May block.
+ */
+enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid);
+/*
+ * A client of minor version 0 asks for something new, so it has reclaimed what it wanted (it has no
+ * RECLAIM_COMPLETE to say so). 0, or GRACE if others have not.
+ */
+enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid);
 /* A command for the caller: minor version, client, principal filled. NULL: out of memory. */
 struct state_command *compound_command(struct compound *c, enum state_command_type type);
 /*

@@ -14,7 +14,10 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "nfsd/compound.h"
+#include "nfsd/callback/callbacks.h"
 #include "nfsd/drc.h"
+#include "nfsd/effects.h"
+#include "nfsd/recorder.h"
 #include "nfsd/server_private.h"
 
 #define DEFAULT_LEASE	   90
@@ -35,12 +38,23 @@ void nfs_server_options_default(struct nfs_server_options *o)
 	random_bytes(&o->handle_key, sizeof(o->handle_key));
 }
 
+/* Stable storage first: whoever else is told may act on it. */
+static void emit(void *arg, const struct state_effect *effect)
+{
+	struct nfs_server *s = arg;
+
+	if (s->recorder)
+		recorder_effect(s->recorder, effect);
+	effects_emit(s, effect);
+}
+
 static void apply(void *ctx, const void *command, void *result)
 {
-	struct state_effects none = { 0 };
+	struct nfs_server *s = ctx;
+	struct state_effects effects = { emit, s };
 	struct state_result ignored;
 
-	state_apply(ctx, command, result ? result : &ignored, &none);
+	state_apply(s->state, command, result ? result : &ignored, &effects);
 }
 
 static int start_state(struct nfs_server *s)
@@ -58,9 +72,26 @@ static int start_state(struct nfs_server *s)
 	err = state_new(&config, &s->state);
 	if (err)
 		return err;
-	app.ctx = s->state;
+	s->callbacks = callbacks_new(s);
+	if (!s->callbacks)
+		return -ENOMEM;
+	app.ctx = s;
 	s->cluster = s->options.cluster_new(&app);
 	return s->cluster ? 0 : -ENOMEM;
+}
+
+static int start_recorder(struct nfs_server *s, struct config_error *err)
+{
+	struct recorder_params params = {
+		.state_dir = s->options.state_dir,
+		.instance = s->options.instance,
+		.earlier = s->options.earlier,
+		.lease_seconds = s->options.lease_seconds,
+		.grace_seconds = s->options.grace_seconds,
+	};
+
+	s->options.state_dir = NULL; /* the caller's */
+	return params.state_dir ? recorder_new(s, &params, &s->recorder, err) : 0;
 }
 
 static void name_owner(struct nfs_server *s)
@@ -91,6 +122,8 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 	s->registry = export_registry_new();
 	if (s->drc && s->registry)
 		code = start_state(s);
+	if (code == 0)
+		code = start_recorder(s, err);
 	if (code == 0)
 		code = export_set_new(s->registry, exports, &s->exports, err);
 	if (code) {
@@ -143,6 +176,7 @@ static void conn_closed(struct rpc_conn *conn, void *ctx)
 	struct nfs_server *s = ctx;
 
 	state_conn_closed(s->state, rpc_conn_id(conn));
+	callbacks_conn_closed(s->callbacks, conn);
 }
 
 struct rpc_program nfs_server_program(struct nfs_server *s)
@@ -155,6 +189,22 @@ struct rpc_program nfs_server_program(struct nfs_server *s)
 		.conn_closed = conn_closed,
 		.ctx = s,
 	};
+}
+
+int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
+{
+	struct rpc_program program = nfs_server_program(s);
+	int err = rpc_server_add_program(rpc, &program);
+
+	if (err)
+		return err;
+	rpc_server_on_reply(rpc, callbacks_reply, s->callbacks);
+	return callbacks_start(s->callbacks, rpc);
+}
+
+void nfs_server_detach(struct nfs_server *s)
+{
+	callbacks_stop(s->callbacks);
 }
 
 void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
@@ -178,13 +228,19 @@ void nfs_server_tick(struct nfs_server *s)
 
 	for (unsigned i = 0; i < n; i++)
 		nfs_server_expire_client(s, ids[i]);
+	if (s->recorder)
+		recorder_tick(s->recorder);
 }
 
 void nfs_server_free(struct nfs_server *s)
 {
 	if (!s)
 		return;
+	if (s->callbacks)
+		callbacks_stop(s->callbacks); /* its last calls may submit commands */
 	cluster_free(s->cluster);
+	recorder_free(s->recorder);
+	callbacks_free(s->callbacks);
 	if (s->state)
 		state_free(s->state);
 	export_set_unref(s->exports);

@@ -7,7 +7,9 @@
 #include "nfsd/server.h"
 #include "nfsd/state/state.h"
 
+struct callbacks;
 struct drc;
+struct recorder;
 
 struct nfs_server {
 	/* Immutable after nfs_server_new(). */
@@ -15,7 +17,9 @@ struct nfs_server {
 	char owner_major[64]; /* server_owner4.so_major_id, server_scope */
 	struct state *state;
 	struct cluster *cluster;
+	struct callbacks *callbacks;
 	struct export_registry *registry;
+	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct drc *drc; /* duplicate requests of minor version 0 */
 
 	struct mutex exports_lock;

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "nfsd/attrs.h"
+#include "nfsd/callback/callback.h"
 #include "nfsd/ops/seqid.h"
 #include "nfsd/ops_list.h"
 
@@ -115,7 +116,10 @@ static enum nfsstat4 check_claim(struct compound *c, struct open_args *a)
 		return NFS4ERR_INVAL;
 	switch (a->claim) {
 	case CLAIM_PREVIOUS:
-		return NFS4ERR_NO_GRACE;
+		if (a->opentype == OPEN4_CREATE)
+			return NFS4ERR_INVAL;
+		return state_may_reclaim(c->server->state, c->minor,
+					 c->minor ? c->clientid : a->clientid);
 	case CLAIM_DELEGATE_CUR:
 	case CLAIM_DELEG_CUR_FH:
 		return NFS4ERR_BAD_STATEID; /* no delegation was ever given */
@@ -129,7 +133,11 @@ static enum nfsstat4 check_claim(struct compound *c, struct open_args *a)
 	default:
 		break;
 	}
-	if (c->minor > 0 && !state_reclaim_completed(c->server->state, c->clientid))
+	/* Now, and not only when it is submitted: a file must not be made and then not opened. */
+	if (c->minor == 0)
+		return compound_ask_new_v40(c, a->clientid);
+	if (!state_reclaim_completed(c->server->state, c->clientid) ||
+	    state_in_grace(c->server->state))
 		return NFS4ERR_GRACE;
 	return NFS4_OK;
 }
@@ -176,6 +184,7 @@ static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
 				  struct open_progress *o)
 {
 	enum nfsstat4 status = check_type(c->current.object);
+	unsigned access;
 	int err;
 
 	/*
@@ -187,7 +196,11 @@ static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
 		return NFS4ERR_WRONG_TYPE;
 	if (status != NFS4_OK)
 		return status;
-	err = open_object(c, a->access & OPEN4_SHARE_ACCESS_BOTH, &o->file);
+	access = a->access & OPEN4_SHARE_ACCESS_BOTH;
+	/* What its owner could open when it was new must not be lost to its mode. */
+	if (a->claim == CLAIM_PREVIOUS)
+		access |= ACCESS_OWNER;
+	err = open_object(c, access, &o->file);
 	return err ? status_from_errno(err) : NFS4_OK;
 }
 
@@ -281,7 +294,7 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 
 	if (status == NFS4_OK)
 		status = check_claim(c, a);
-	if (status == NFS4_OK && a->claim == CLAIM_FH) {
+	if (status == NFS4_OK && (a->claim == CLAIM_FH || a->claim == CLAIM_PREVIOUS)) {
 		status = check_writable(c, a);
 		return status == NFS4_OK ? open_current(c, a, o) : status;
 	}
@@ -384,6 +397,8 @@ static void put_result(struct compound *c, const struct open_args *a,
 
 	if (o->result->open.needs_confirm)
 		rflags |= OPEN4_RESULT_CONFIRM;
+	if (c->minor > 0 && callback_path_up(c->server, c->clientid))
+		rflags |= OPEN4_RESULT_MAY_NOTIFY_LOCK;
 	if (a->opentype == OPEN4_CREATE && a->createmode != EXCLUSIVE4)
 		attr_set_bitmap(&a->attrs, o->attrs_done, &attrset);
 	xdr_put_stateid(x, &o->result->open.stateid);
@@ -412,8 +427,11 @@ static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct
 	state_attach_file(c->server->state, &result->open.stateid, o->file);
 	o->file = NULL;
 	compound_set_stateid(c, &result->open.stateid);
-	put_result(c, a, o);
-	return NFS4_OK;
+	/* What has to be confirmed first is not promised yet. */
+	status = compound_promise(c, result->open.needs_confirm ? 0 : o->cmd->clientid);
+	if (status == NFS4_OK)
+		put_result(c, a, o);
+	return status;
 }
 
 static enum nfsstat4 open_begin(struct compound *c, struct open_args *a, struct open_progress *o)

@@ -323,14 +323,24 @@ int state_record_take(struct state *s, uint64_t clientid, struct state_record *o
 	return err;
 }
 
-void state_record_stored(struct state *s, uint64_t clientid)
+static void set_record(struct state *s, uint64_t clientid, enum record record)
 {
 	struct client *c = client_get(s, clientid);
 
 	if (!c)
 		return;
-	c->record = RECORD_STORED;
+	c->record = record;
 	client_unref(c);
+}
+
+void state_record_untake(struct state *s, uint64_t clientid)
+{
+	set_record(s, clientid, RECORD_NONE);
+}
+
+void state_record_stored(struct state *s, uint64_t clientid)
+{
+	set_record(s, clientid, RECORD_STORED);
 }
 
 bool state_record_is_stored(struct state *s, uint64_t clientid)
@@ -343,4 +353,21 @@ bool state_record_is_stored(struct state *s, uint64_t clientid)
 	stored = c->record == RECORD_STORED;
 	client_unref(c);
 	return stored;
+}
+
+int state_recorded_clients(struct state *s, uint64_t **ids, size_t *n)
+{
+	struct client *c;
+	int err = 0;
+
+	*n = 0;
+	mutex_lock(&s->names_lock);
+	*ids = malloc((s->nclients ? s->nclients : 1) * sizeof(**ids));
+	if (!*ids)
+		err = -ENOMEM;
+	list_for_each (c, &s->clients, in_clients)
+		if (!err && c->recorded)
+			(*ids)[(*n)++] = c->id;
+	mutex_unlock(&s->names_lock);
+	return err;
 }

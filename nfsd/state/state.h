@@ -316,10 +316,14 @@ struct state_record {
  * somebody has asked before; -ENOENT, no such client (any more); -ENOMEM.
  */
 int state_record_take(struct state *s, uint64_t clientid, struct state_record *out);
+/* It could not be stored: the next who asks gets it. */
+void state_record_untake(struct state *s, uint64_t clientid);
 /* It is on stable storage now. */
 void state_record_stored(struct state *s, uint64_t clientid);
 /* Also true when there is no such client. */
 bool state_record_is_stored(struct state *s, uint64_t clientid);
+/* Those with a record, as after reading a snapshot: 0 or -ENOMEM; *ids is malloc'ed. */
+int state_recorded_clients(struct state *s, uint64_t **ids, size_t *n);
 /* The client that a stateid of minor version 0 speaks of, whether it exists or not. */
 uint64_t state_stateid_client(struct state *s, const struct stateid *id);
 

@@ -242,10 +242,6 @@ static void earlier_instances(void **state)
 	assert_int_equal(stable_forget_earlier(f->s), 0);
 	reopen(f, STABLE_COMPLETE, 1);
 	assert_non_null(record(f, "came back"));
-	/* Restored whole: they are this instance's. */
-	assert_int_equal(stable_adopt(f->s), 0);
-	assert_int_equal(stable_forget_earlier(f->s), 0);
-	reopen(f, STABLE_COMPLETE, 1);
 }
 
 /* A commit that has returned is there after SIGKILL, one that has not may be. */
