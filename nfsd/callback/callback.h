@@ -31,7 +31,6 @@
 #include "rpc/rpc.h"
 
 struct nfs_server;
-struct callbacks;
 
 enum callback_outcome {
 	CALLBACK_ANSWERED,  /* the client has answered: `status` and `result` */
@@ -71,9 +70,10 @@ struct callback_call {
 	struct xdr_in result; /* what follows the status; valid during done() */
 
 	/* callbacks' own. */
-	struct list link;
+	struct list link, by_deadline;
 	uint64_t deadline_ns;
 	bool sent;
+	uint8_t *body; /* what `result` is over */
 };
 
 /* Sends a call, now or when there is a way to the client. Any thread. */
@@ -83,3 +83,14 @@ void callback_send(struct nfs_server *server, struct callback_call *call);
  * now. A client without it gets nothing that may have to be recalled. Cheap: asked by every OPEN.
  */
 bool callback_path_up(struct nfs_server *server, uint64_t clientid);
+
+/* ---- for the operations that make or change a way back ---- */
+
+/* SETCLIENTID_CONFIRM over `conn` has succeeded: tries the address that it confirms. */
+void callback_client_confirmed(struct nfs_server *server, uint64_t clientid,
+			       struct rpc_conn *conn);
+/* `conn` has been bound to the back channel of a session, by CREATE_SESSION or otherwise. */
+void callback_conn_bound(struct nfs_server *server, const struct sessionid *session,
+			 struct rpc_conn *conn);
+/* A SEQUENCE of a session whose back channel has not been tried (slot_use.probe_back). */
+void callback_session_used(struct nfs_server *server, const struct sessionid *session);

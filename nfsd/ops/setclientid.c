@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "nfsd/callback/callback.h"
 #include "nfsd/ops_list.h"
 
 struct setclientid_args {
@@ -101,14 +102,21 @@ static enum nfsstat4 setclientid_confirm_run(struct compound *c, void *args)
 	struct setclientid_confirm_args *a = args;
 	struct state_command *cmd;
 
-	if (c->phase == 1)
-		return ((struct state_result *)c->op_state)->status;
-	cmd = compound_command(c, CMD_SETCLIENTID_CONFIRM);
-	if (!cmd)
-		return NFS4ERR_RESOURCE;
-	cmd->clientid = a->clientid;
-	cmd->setclientid_confirm.confirm = a->confirm;
-	return compound_submit_simple(c, cmd);
+	enum nfsstat4 status;
+
+	if (c->phase == 0) {
+		cmd = compound_command(c, CMD_SETCLIENTID_CONFIRM);
+		if (!cmd)
+			return NFS4ERR_RESOURCE;
+		cmd->clientid = a->clientid;
+		cmd->setclientid_confirm.confirm = a->confirm;
+		if (compound_submit_simple(c, cmd) == NFS4_PARKED)
+			return NFS4_PARKED;
+	}
+	status = ((struct state_result *)c->op_state)->status;
+	if (status == NFS4_OK)
+		callback_client_confirmed(c->server, a->clientid, c->call->conn);
+	return status;
 }
 
 const struct op_row op_setclientid_confirm = {
