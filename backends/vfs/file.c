@@ -81,7 +81,7 @@ static int size_of(int fd, uint64_t *size)
 /* tmpfs does not know RWF_NOWAIT, and is in memory anyway. */
 static int nowait(const struct vfs_file *f)
 {
-	return vfs_object(f->base.object)->mount->fs_type == TMPFS_MAGIC ? 0 : RWF_NOWAIT;
+	return f->obj->mount->fs_type == TMPFS_MAGIC ? 0 : RWF_NOWAIT;
 }
 
 /*
@@ -136,7 +136,10 @@ static bool in_memory(const struct vfs_file *f, uint64_t offset)
 
 static void release_file(void *arg)
 {
-	file_unref(arg);
+	struct vfs_file *f = arg;
+
+	vfs_file_done(f);
+	file_unref(&f->base);
 }
 
 /* An extent to be sent from the page cache; false: better read into the buffer. */
@@ -151,18 +154,32 @@ static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out 
 	 */
 	if (len == 0 || !in_memory(f, offset) || !in_memory(f, offset + len - 1))
 		return false;
-	out->fd = f->fd;
 	out->offset = (off_t)offset;
 	out->filled = (size_t)len;
 	out->eof = offset + len >= size;
+	/* It goes on being used: with a pin there is no need to open it. */
+	if (vfs_file_use(f) != 0)
+		return false;
+	file_ref(&f->base);
+	out->fd = f->fd;
 	out->release = release_file;
-	out->release_arg = file_ref(&f->base);
+	out->release_arg = f;
 	return true;
+}
+
+static int read_file(struct vfs_file *f, uint64_t offset, struct payload_out *out)
+{
+	if (out->fd_wanted && read_extent(f, offset, out))
+		return 0;
+	if (!out->buf)
+		return -EAGAIN;
+	return read_buffer(f, offset, out);
 }
 
 int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 {
 	struct vfs_file *f = vfs_file(base);
+	int err;
 
 	if (!(base->access & ACCESS_READ))
 		return -EBADF;
@@ -172,11 +189,12 @@ int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 		out->eof = true;
 		return 0;
 	}
-	if (out->fd_wanted && read_extent(f, offset, out))
-		return 0;
-	if (!out->buf)
-		return -EAGAIN;
-	return read_buffer(f, offset, out);
+	err = vfs_file_use(f);
+	if (err)
+		return err;
+	err = read_file(f, offset, out);
+	vfs_file_done(f);
+	return err;
 }
 
 /* ---- the write verifier ---- */
@@ -392,7 +410,7 @@ static int write_stable(int fd, uint64_t offset, const struct payload_in *in, en
 static int write_unstable(struct vfs_file *f, uint64_t offset, const struct payload_in *in,
 			  size_t *written)
 {
-	struct vfs_object *obj = vfs_object(f->base.object);
+	struct vfs_object *obj = f->obj;
 	int err = unstable_begin(obj);
 	ssize_t n;
 
@@ -424,10 +442,18 @@ int vfs_write(struct file *base, uint64_t offset, const struct payload_in *in, e
 		*written = 0;
 		return 0;
 	}
-	if (*how == UNSTABLE)
-		return write_unstable(f, offset, in, written);
-	err = vfs_assume(f->cred);
-	return err ? err : write_stable(f->fd, offset, in, *how, written);
+	err = vfs_file_use(f);
+	if (err)
+		return err;
+	if (*how == UNSTABLE) {
+		err = write_unstable(f, offset, in, written);
+	} else {
+		err = vfs_assume(f->cred);
+		if (!err)
+			err = write_stable(f->fd, offset, in, *how, written);
+	}
+	vfs_file_done(f);
+	return err;
 }
 
 /* ---- the optional operations ---- */
@@ -444,9 +470,17 @@ static int lseek_to(int fd, uint64_t offset, int whence, uint64_t *found)
 
 int vfs_seek(struct file *base, uint64_t offset, bool hole, uint64_t *found)
 {
+	struct vfs_file *f = vfs_file(base);
+	int err;
+
 	if (past_end(offset))
 		return -ENXIO;
-	return lseek_to(vfs_file(base)->fd, offset, hole ? SEEK_HOLE : SEEK_DATA, found);
+	err = vfs_file_use(f);
+	if (err)
+		return err;
+	err = lseek_to(f->fd, offset, hole ? SEEK_HOLE : SEEK_DATA, found);
+	vfs_file_done(f);
+	return err;
 }
 
 static int change_space(struct file *base, int mode, uint64_t offset, uint64_t len)
@@ -456,13 +490,19 @@ static int change_space(struct file *base, int mode, uint64_t offset, uint64_t l
 
 	if (offset > INT64_MAX || len > INT64_MAX - offset)
 		return -EFBIG;
-	err = vfs_assume(f->cred);
+	err = vfs_file_use(f);
 	if (err)
 		return err;
-	blocking_section();
-	if (fallocate(f->fd, mode, (off_t)offset, (off_t)len) < 0)
-		return -errno;
-	return vfs_settle(vfs_object(base->object));
+	err = vfs_assume(f->cred);
+	if (!err) {
+		blocking_section();
+		if (fallocate(f->fd, mode, (off_t)offset, (off_t)len) < 0)
+			err = -errno;
+	}
+	if (!err)
+		err = vfs_settle(f->obj);
+	vfs_file_done(f);
+	return err;
 }
 
 int vfs_allocate(struct file *base, uint64_t offset, uint64_t len)
@@ -506,47 +546,172 @@ static ssize_t copy_range(int from, uint64_t from_offset, int to, uint64_t to_of
 	return -errno;
 }
 
-int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
-	     uint64_t len, uint64_t *copied)
+/* Both files are in use until end_pair(). */
+static int use_pair(struct vfs_file *from, struct vfs_file *to)
 {
-	struct vfs_object *obj = vfs_object(to->object);
-	size_t bytes = len < SSIZE_MAX ? (size_t)len : SSIZE_MAX;
-	ssize_t n;
-	int err;
+	int err = vfs_file_use(from);
 
-	if (from_offset > INT64_MAX || to_offset > INT64_MAX || len > INT64_MAX - to_offset)
-		return -EFBIG;
-	err = unstable_begin(obj);
 	if (err)
 		return err;
-	err = vfs_assume(vfs_file(to)->cred);
+	err = vfs_file_use(to);
+	if (err)
+		vfs_file_done(from);
+	return err;
+}
+
+static void end_pair(struct vfs_file *from, struct vfs_file *to)
+{
+	vfs_file_done(to);
+	vfs_file_done(from);
+}
+
+static int copy_file(struct vfs_file *from, uint64_t from_offset, struct vfs_file *to,
+		     uint64_t to_offset, size_t bytes, uint64_t *copied)
+{
+	int err = unstable_begin(to->obj);
+	ssize_t n;
+
+	if (err)
+		return err;
+	err = vfs_assume(to->cred);
 	if (!err) {
 		blocking_section();
-		n = copy_range(vfs_file(from)->fd, from_offset, vfs_file(to)->fd, to_offset, bytes);
+		n = copy_range(from->fd, from_offset, to->fd, to_offset, bytes);
 		if (n < 0)
 			err = (int)n;
 		else
 			*copied = (uint64_t)n;
 	}
-	unstable_end(obj);
+	unstable_end(to->obj);
 	return err;
+}
+
+int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+	     uint64_t len, uint64_t *copied)
+{
+	size_t bytes = len < SSIZE_MAX ? (size_t)len : SSIZE_MAX;
+	int err;
+
+	if (from_offset > INT64_MAX || to_offset > INT64_MAX || len > INT64_MAX - to_offset)
+		return -EFBIG;
+	err = use_pair(vfs_file(from), vfs_file(to));
+	if (err)
+		return err;
+	err = copy_file(vfs_file(from), from_offset, vfs_file(to), to_offset, bytes, copied);
+	end_pair(vfs_file(from), vfs_file(to));
+	return err;
+}
+
+static int clone_file(struct vfs_file *from, uint64_t from_offset, struct vfs_file *to,
+		      uint64_t to_offset, uint64_t len)
+{
+	struct file_clone_range range = {
+		.src_fd = from->fd,
+		.src_offset = from_offset,
+		.src_length = len,
+		.dest_offset = to_offset,
+	};
+	int err = vfs_assume(to->cred);
+
+	if (err)
+		return err;
+	blocking_section();
+	if (ioctl(to->fd, FICLONERANGE, &range) < 0)
+		return -errno;
+	return vfs_settle(to->obj);
 }
 
 int vfs_clone(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
 	      uint64_t len)
 {
-	struct file_clone_range range = {
-		.src_fd = vfs_file(from)->fd,
-		.src_offset = from_offset,
-		.src_length = len,
-		.dest_offset = to_offset,
-	};
-	int err = vfs_assume(vfs_file(to)->cred);
+	int err = use_pair(vfs_file(from), vfs_file(to));
 
 	if (err)
 		return err;
-	blocking_section();
-	if (ioctl(vfs_file(to)->fd, FICLONERANGE, &range) < 0)
+	err = clone_file(vfs_file(from), from_offset, vfs_file(to), to_offset, len);
+	end_pair(vfs_file(from), vfs_file(to));
+	return err;
+}
+
+/* ---- byte-range locks, as local processes see them ---- */
+
+/* False: the kernel's offsets do not go so far, and nobody here can have a lock there. */
+static bool kernel_lock(const struct file_lock *l, struct flock *fl)
+{
+	static const short types[] = { F_UNLCK, F_RDLCK, F_WRLCK };
+
+	if (l->first > INT64_MAX)
+		return false;
+	*fl = (struct flock){ .l_type = types[l->kind], .l_whence = SEEK_SET };
+	fl->l_start = (off_t)l->first;
+	/* 0: to the end */
+	fl->l_len = l->last >= INT64_MAX ? 0 : (off_t)(l->last - l->first + 1);
+	return true;
+}
+
+/* A description's lock has no process: l_pid is -1. */
+static void describe(const struct flock *fl, struct file_lock *out)
+{
+	out->kind = fl->l_type == F_WRLCK ? FILE_EXCLUSIVE : FILE_SHARED;
+	out->first = (uint64_t)fl->l_start;
+	out->last = fl->l_len == 0 ? UINT64_MAX : out->first + (uint64_t)fl->l_len - 1;
+	out->pid = fl->l_pid > 0 ? fl->l_pid : 0;
+}
+
+static int lock_test(int fd, const struct file_lock *want, struct file_lock *holder)
+{
+	struct flock fl;
+
+	if (!kernel_lock(want, &fl))
+		return 0;
+	if (fcntl(fd, F_OFD_GETLK, &fl) < 0)
 		return -errno;
-	return vfs_settle(vfs_object(to->object));
+	if (fl.l_type == F_UNLCK)
+		return 0;
+	describe(&fl, holder);
+	return -EAGAIN;
+}
+
+static int lock_file(int fd, const struct file_lock *want, struct file_lock *holder)
+{
+	struct flock fl;
+
+	for (unsigned attempt = 0;; attempt++) {
+		if (!kernel_lock(want, &fl) || fcntl(fd, F_OFD_SETLK, &fl) == 0)
+			return 0;
+		if (errno != EAGAIN && errno != EACCES)
+			return -errno;
+		if (!holder || lock_test(fd, want, holder) != 0 || attempt == 8)
+			break;
+		/* Whoever was in the way has gone. */
+	}
+	return -EAGAIN;
+}
+
+int vfs_lock(struct file *base, const struct file_lock *want, struct file_lock *holder)
+{
+	struct vfs_file *f = vfs_file(base);
+	int err = vfs_file_use(f);
+
+	if (err)
+		return err;
+	if (holder)
+		*holder = *want;
+	err = lock_file(f->fd, want, holder);
+	/* The locks are the description's: from the first on, it stays. */
+	if (err || atomic_exchange(&f->locked, true))
+		vfs_file_done(f);
+	return err;
+}
+
+int vfs_lock_test(struct file *base, const struct file_lock *want, struct file_lock *holder)
+{
+	struct vfs_file *f = vfs_file(base);
+	int err = vfs_file_use(f);
+
+	if (err)
+		return err;
+	err = lock_test(f->fd, want, holder);
+	vfs_file_done(f);
+	return err;
 }

@@ -252,7 +252,7 @@ bool vfs_shed(struct vfs_export *exp)
 			n += export_evict(e, 4, false, false);
 		mutex_unlock(&registry_lock);
 	}
-	if (n > 0)
+	if (n > 0 || vfs_files_park())
 		return true;
 	/* Only objects with unstable writes are left. */
 	return export_commit_idle(exp, 1) > 0 && export_evict(exp, 4, false, false) > 0;

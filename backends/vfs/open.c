@@ -18,7 +18,7 @@
 
 #define MODE_DEFAULT 0600 /* when the caller names none */
 
-static int open_flags(unsigned access)
+int vfs_open_flags(unsigned access)
 {
 	/* O_NONBLOCK: a local process's lease is answered by EWOULDBLOCK, not waited for. */
 	switch (access & (ACCESS_READ | ACCESS_WRITE)) {
@@ -34,15 +34,23 @@ static int open_flags(unsigned access)
 static int file_new(struct vfs_object *obj, int fd, const struct cred *cred, unsigned access,
 		    struct file **out)
 {
-	struct vfs_file *f = malloc(sizeof(*f));
+	struct vfs_file *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return -ENOMEM;
-	f->base.object = object_ref(&obj->base);
+	f->shell.backend = obj->base.backend;
+	f->shell.export = obj->base.export;
+	f->shell.type = obj->base.type;
+	f->shell.refs = 1;
+	f->base.object = &f->shell;
 	f->base.access = access & (ACCESS_READ | ACCESS_WRITE);
 	f->base.refs = 1;
+	f->handle = obj->handle;
 	f->fd = fd;
+	object_ref(&obj->base);
+	f->obj = obj;
 	f->cred = cred_ref(cred);
+	vfs_file_register(f);
 	*out = &f->base;
 	return 0;
 }
@@ -51,9 +59,8 @@ void vfs_file_free(struct file *base)
 {
 	struct vfs_file *f = vfs_file(base);
 
-	close(f->fd);
+	vfs_file_unregister(f);
 	cred_unref(f->cred);
-	object_unref(base->object);
 	free(f);
 }
 
@@ -94,11 +101,11 @@ static int open_object(struct vfs_object *obj, const struct cred *cred, unsigned
 
 	if (err)
 		return err;
-	fd = vfs_reopen(exp, obj->fd, open_flags(access));
+	fd = vfs_reopen(exp, obj->fd, vfs_open_flags(access));
 	if (fd == -EACCES &&
 	    (may_read_to_execute(obj, access) || ((access & ACCESS_OWNER) && owns(obj, cred)))) {
 		err = vfs_assume_privileged();
-		fd = err ? err : vfs_reopen(exp, obj->fd, open_flags(access));
+		fd = err ? err : vfs_reopen(exp, obj->fd, vfs_open_flags(access));
 	}
 	if (fd < 0)
 		return fd;
@@ -113,6 +120,25 @@ int vfs_open(struct object *obj, const struct cred *cred, unsigned access, struc
 	int err = vfs_assume(cred);
 
 	return err ? err : open_object(vfs_object(obj), cred, access, out);
+}
+
+int vfs_reopen_file(struct object *base, const struct cred *cred, unsigned access,
+		    struct file **out)
+{
+	struct vfs_object *obj = vfs_object(base);
+	int fd, err = not_regular(base);
+
+	if (!err)
+		err = vfs_assume_privileged();
+	if (err)
+		return err;
+	fd = vfs_reopen(vfs_object_export(obj), obj->fd, vfs_open_flags(access));
+	if (fd < 0)
+		return fd;
+	err = file_new(obj, fd, cred, access, out);
+	if (err)
+		close(fd);
+	return err;
 }
 
 /* ---- making ---- */
@@ -191,7 +217,7 @@ static int create_named(struct vfs_export *exp, int dir, const char *name, unsig
 			const struct cred *cred, const struct create_args *args)
 {
 	bool more = remaining(args).mask != 0 || args->mode == CREATE_EXCLUSIVE;
-	int flags = more ? O_RDWR : open_flags(access);
+	int flags = more ? O_RDWR : vfs_open_flags(access);
 	int err, fd = open_new(exp, dir, name, O_CREAT | O_EXCL | flags, args);
 
 	if (fd < 0 || !more)

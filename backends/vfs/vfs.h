@@ -122,8 +122,18 @@ struct vfs_object {
 struct vfs_file {
 	struct file base;
 	/* immutable */
-	int fd;
+	struct object shell;	 /* what base.object is: the object itself may be let go */
 	const struct cred *cred; /* the opener, a reference */
+	struct backend_handle handle;
+	uint64_t hash; /* of the handle */
+
+	/* Between vfs_file_use() and vfs_file_done() these stay: descriptors.c tells the story. */
+	int fd;
+	struct vfs_object *obj; /* a reference */
+	_Atomic uint32_t pins;
+	_Atomic bool recent; /* used since parking last came by */
+	_Atomic bool locked; /* there are or were locks: it is in use until the end */
+	struct list link;    /* under its shard's lock */
 };
 
 static inline struct vfs_object *vfs_object(struct object *obj)
@@ -265,7 +275,28 @@ int vfs_verifier_store(struct vfs_export *exp, int fd, const uint8_t *verifier);
 /* True if the file was made with that verifier. */
 bool vfs_verifier_matches(struct vfs_object *obj, const uint8_t *verifier);
 
+/* ---- descriptors.c ---- */
+
+/* An open file, with fd and obj set, begins to be one of those that may be parked. */
+void vfs_file_register(struct vfs_file *f);
+/* It is being freed: closes what is open. */
+void vfs_file_unregister(struct vfs_file *f);
+/*
+ * f->fd and f->obj are there until vfs_file_done(). 0 or -errno (-ESTALE: the file has gone). May
+ * leave the thread privileged.
+ */
+int vfs_file_use(struct vfs_file *f) MUST_CHECK;
+void vfs_file_done(struct vfs_file *f);
+/* Closes idle files because descriptors have run out; false when there are none. */
+bool vfs_files_park(void);
+/* The object is about to lose a name: files of it are opened as long as that can be done. */
+void vfs_files_revive(const struct backend_handle *handle);
+
 /* ---- open.c ---- */
+
+int vfs_open_flags(unsigned access);
+int vfs_reopen_file(struct object *obj, const struct cred *cred, unsigned access,
+		    struct file **out);
 
 int vfs_open(struct object *obj, const struct cred *cred, unsigned access, struct file **out);
 int vfs_open_create(struct object *dir, const struct cred *cred, const char *name, unsigned access,
@@ -283,6 +314,8 @@ int vfs_commit(struct object *obj, uint64_t offset, uint64_t len);
 void vfs_sync_release(struct vfs_object *obj);
 void vfs_write_verifier(struct backend_export *exp, uint8_t out[BACKEND_VERIFIER_LEN]);
 int vfs_seek(struct file *file, uint64_t offset, bool hole, uint64_t *found);
+int vfs_lock(struct file *file, const struct file_lock *want, struct file_lock *holder);
+int vfs_lock_test(struct file *file, const struct file_lock *want, struct file_lock *holder);
 int vfs_allocate(struct file *file, uint64_t offset, uint64_t len);
 int vfs_deallocate(struct file *file, uint64_t offset, uint64_t len);
 int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
