@@ -56,3 +56,10 @@ const char *wire_server_dir(void);
 bool wire_server_external(void);
 /* Stops the server by SIGTERM, and starts it again on the same directory and port. */
 void wire_server_restart(void);
+/* A crash, by SIGKILL; then the start on the same directory and port. */
+void wire_server_kill(void);
+void wire_server_start(void);
+/* Its state directory. */
+const char *wire_server_state(void);
+/* How many lines with that text the server has logged. */
+unsigned wire_server_said(const char *text);
