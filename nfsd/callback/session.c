@@ -94,7 +94,7 @@ static void encode(struct callbacks *cb, struct cb_slot *slot, const struct back
 
 	rpc_record_begin(x, info->attrs.max_request);
 	put_rpc_head(x, &head);
-	put_compound_head(x, 1, 0, call ? 2 : 1);
+	put_compound_head(x, info->minor, 0, call ? 2 : 1);
 	xdr_put_u32(x, OP_CB_SEQUENCE);
 	xdr_put_fixed(x, slot->channel->session.data, NFS4_SESSIONID_SIZE);
 	xdr_put_u32(x, slot->seqid + 1);

@@ -110,8 +110,9 @@ static enum nfsstat4 setclientid_confirm_run(struct compound *c, void *args)
 			return NFS4ERR_RESOURCE;
 		cmd->clientid = a->clientid;
 		cmd->setclientid_confirm.confirm = a->confirm;
-		if (compound_submit_simple(c, cmd) == NFS4_PARKED)
-			return NFS4_PARKED;
+		status = compound_submit_simple(c, cmd);
+		if (status == NFS4_PARKED || !c->op_state)
+			return status;
 	}
 	status = ((struct state_result *)c->op_state)->status;
 	if (status == NFS4_OK)

@@ -39,6 +39,7 @@ bool state_back_channel(struct state *s, const struct sessionid *id, struct back
 	dead = session->dead;
 	*out = (struct back_channel){
 		.clientid = session->client->id,
+		.minor = session->minor,
 		.program = session->cb_program,
 		.flavor = session->cb_flavor,
 		.uid = session->cb_uid,

@@ -23,6 +23,7 @@ enum back_path {
 /* A session with a back channel. */
 struct back_channel {
 	uint64_t clientid;
+	uint32_t minor; /* version of the protocol that the client speaks */
 	uint32_t program, flavor, uid, gid; /* flavor: RPC_AUTH_*; UINT32_MAX: none that we have */
 	struct channel_attrs attrs;
 	uint32_t nslots; /* at least 1, at most BACK_SLOTS_MAX */

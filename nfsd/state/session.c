@@ -214,6 +214,7 @@ static enum nfsstat4 session_new(struct state *s, struct client *c, const struct
 	session->fore = grant_fore(s, &cmd->create_session.fore);
 	session->back = cmd->create_session.back;
 	session->back.header_pad = 0;
+	session->minor = cmd->minor;
 	session->cb_program = cmd->create_session.cb_program;
 	session->cb_uid = cmd->create_session.cb_uid;
 	session->cb_gid = cmd->create_session.cb_gid;

@@ -225,6 +225,7 @@ struct session {
 	/* Immutable. */
 	struct sessionid id;
 	struct client *client; /* a reference */
+	uint32_t minor;	       /* minor version of the CREATE_SESSION */
 	uint32_t flags;	       /* CREATE_SESSION4_FLAG_* as granted */
 	struct channel_attrs fore, back;
 	size_t reserved; /* its part of state.reply_reserved */
