@@ -21,6 +21,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "nfsd/deleg.h"
 #include "nfsd/drc.h"
 #include "nfsd/ops.h"
 #include "nfsd/peer.h"
@@ -178,7 +179,11 @@ enum nfsstat4 compound_fh(struct compound *c, const struct nfs_fh **out)
 
 enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key)
 {
-	struct object *obj = c->current.object;
+	return compound_object_key(c, c->current.object, key);
+}
+
+enum nfsstat4 compound_object_key(struct compound *c, struct object *obj, struct bytes *key)
+{
 	struct backend_handle handle;
 	size_t name_len = strlen(obj->backend->name);
 	uint8_t *p;
@@ -453,6 +458,7 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 {
 	struct xdr_out *x = reply_of(c);
 
+	deleg_guards_end(c);
 	if (x->failed && (status == NFS4_OK || c->error_body)) {
 		status = too_big(c);
 		c->error_body = false;

@@ -54,6 +54,8 @@ struct compound {
 	unsigned phase;		  /* the operation's own; 0 at its start */
 	void *op_state;		  /* the operation's own, in the arena */
 	bool error_body;	  /* set by an operation whose failure has a body */
+	uint8_t nguards;	  /* deleg_guard(): until the operation ends */
+	uint16_t guards[2];
 
 	struct place current, saved;
 
@@ -101,6 +103,7 @@ void place_copy(struct place *to, const struct place *from);
  * In the arena. SERVERFAULT / DELAY when out of memory.
  */
 enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key);
+enum nfsstat4 compound_object_key(struct compound *c, struct object *obj, struct bytes *key);
 
 /* 0, or what an operation must answer if it needs a directory: NOTDIR. */
 enum nfsstat4 place_want_directory(const struct place *p);

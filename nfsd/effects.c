@@ -7,6 +7,7 @@
 #include "base/compiler.h"
 #include "nfsd/callback/callbacks.h"
 #include "nfsd/callback/waiters.h"
+#include "nfsd/deleg.h"
 #include "nfsd/server_private.h"
 
 typedef void carry_out(struct nfs_server *s, const struct state_effect *e);
@@ -29,6 +30,7 @@ static void client_gone(struct nfs_server *s, const struct state_effect *e)
 
 static carry_out *const rows[] = {
 	[EFFECT_LOCK_FREED] = lock_freed,
+	[EFFECT_RECALL] = deleg_recall_effect,
 	[EFFECT_SESSION_GONE] = session_gone,
 	[EFFECT_CLIENT_GONE] = client_gone,
 };

@@ -15,6 +15,7 @@
 #include "base/random.h"
 #include "nfsd/compound.h"
 #include "nfsd/callback/callbacks.h"
+#include "nfsd/deleg.h"
 #include "nfsd/drc.h"
 #include "nfsd/effects.h"
 #include "nfsd/recorder.h"
@@ -32,6 +33,7 @@ void nfs_server_options_default(struct nfs_server_options *o)
 		.lease_seconds = DEFAULT_LEASE,
 		.courtesy_seconds = DEFAULT_COURTESY,
 		.max_io = 1 << 20,
+		.delegations = true,
 		.epoch = (uint32_t)(clock_real_ns() / NS_PER_SEC),
 		.cluster_new = cluster_solo_new,
 	};
@@ -73,7 +75,8 @@ static int start_state(struct nfs_server *s)
 	if (err)
 		return err;
 	s->callbacks = callbacks_new(s);
-	if (!s->callbacks)
+	s->delegations = delegations_new();
+	if (!s->callbacks || !s->delegations)
 		return -ENOMEM;
 	app.ctx = s;
 	s->cluster = s->options.cluster_new(&app);
@@ -230,6 +233,7 @@ void nfs_server_tick(struct nfs_server *s)
 		nfs_server_expire_client(s, ids[i]);
 	if (s->recorder)
 		recorder_tick(s->recorder);
+	deleg_tick(s);
 }
 
 void nfs_server_free(struct nfs_server *s)
@@ -246,6 +250,7 @@ void nfs_server_free(struct nfs_server *s)
 	export_set_unref(s->exports);
 	export_registry_free(s->registry);
 	drc_free(s->drc);
+	delegations_free(s->delegations);
 	mutex_destroy(&s->exports_lock);
 	free(s);
 }

@@ -27,6 +27,7 @@ struct nfs_server_options {
 	uint64_t instance;
 	bool earlier;
 	unsigned grace_seconds; /* 0: the lease */
+	bool delegations;	/* give some, where they help */
 	const char *scope; /* server_scope and major id; NULL: the host's name */
 	/* The ordered log to run the state machine on. */
 	struct cluster *(*cluster_new)(const struct cluster_app *app);

@@ -8,6 +8,7 @@
 #include "nfsd/state/state.h"
 
 struct callbacks;
+struct delegations;
 struct drc;
 struct recorder;
 
@@ -18,6 +19,7 @@ struct nfs_server {
 	struct state *state;
 	struct cluster *cluster;
 	struct callbacks *callbacks;
+	struct delegations *delegations;
 	struct export_registry *registry;
 	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct drc *drc; /* duplicate requests of minor version 0 */

@@ -1,5 +1,6 @@
 #include "nfsd/ops/io_file.h"
 
+#include "nfsd/deleg.h"
 #include "nfsd/ops.h"
 
 enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out)
@@ -16,6 +17,11 @@ enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, s
 		status = compound_file_key(c, &file);
 	if (status != NFS4_OK)
 		return status;
+	if (stateid_is_anonymous(id) || stateid_is_read_bypass(id)) {
+		status = deleg_break(c, obj, c->clientid, access & ACCESS_WRITE);
+		if (status != NFS4_OK)
+			return status;
+	}
 	do {
 		*out = NULL;
 		status = state_use_stateid(c->server->state, c->minor, c->clientid, id, file,

@@ -90,7 +90,7 @@ enum nfsstat4 client_get_v40(struct state *s, uint64_t clientid, struct client *
 
 static bool client_has_state(const struct client *c)
 {
-	return c->nopens != 0;
+	return c->nopens != 0 || c->ndelegs != 0;
 }
 
 static bool same_principal(const struct client *c, const struct state_command *cmd)
@@ -164,6 +164,7 @@ static struct client *client_new(struct state *s, bool v40, struct bytes owner,
 	list_init(&c->in_unconfirmed);
 	list_init(&c->busy);
 	list_init(&c->idle);
+	list_init(&c->delegs);
 	list_init(&c->sessions);
 	return c;
 }
@@ -228,6 +229,9 @@ void client_destroy(struct state *s, struct client *c, const struct state_effect
 	c->dead = true;
 	while (!list_empty(&c->sessions))
 		session_unlink(s, c, list_first(&c->sessions, struct session, in_client), &after);
+	while (!list_empty(&c->delegs))
+		deleg_unlink(s, c, held_deleg(list_first(&c->delegs, struct held, in_owner)),
+			     &after);
 	empty_owners(s, c, &after);
 	cond_broadcast(&c->owner_released);
 	mutex_unlock(&c->lock);
@@ -275,6 +279,37 @@ static void client_establish(struct state *s, struct client *c, struct client_na
 	mutex_lock(&stripe->lock);
 	table_insert(&stripe->table, &c->by_id, hash);
 	mutex_unlock(&stripe->lock);
+}
+
+struct client *client_restore(struct state *s, uint32_t counter, bool v40, bool confirmed,
+			      struct bytes owner, const struct nfs_verifier *verifier,
+			      struct bytes principal)
+{
+	struct client_name *name = name_find(s, v40, owner);
+	struct client *c;
+
+	if (name && (name->unconfirmed || (name->confirmed && confirmed)))
+		return NULL;
+	c = client_new(s, v40, owner, verifier, principal);
+	if (!c)
+		return NULL;
+	if (!name) {
+		name = name_new(v40, owner);
+		if (!name) {
+			client_unref(c);
+			return NULL;
+		}
+		table_insert(&s->names, &name->node, hash_bytes(owner.p, owner.len) + v40);
+	}
+	s->last_client = counter - 1;
+	client_establish(s, c, name);
+	if (confirmed) {
+		name->confirmed = c;
+		name->unconfirmed = NULL;
+		c->confirmed = true;
+		list_remove(&c->in_unconfirmed);
+	}
+	return c;
 }
 
 struct client *client_confirm(struct state *s, struct client *c)

@@ -69,7 +69,7 @@ bool state_is_courtesy(struct state *s, uint64_t clientid)
 
 static bool expirable(struct state *s, struct client *c)
 {
-	if (!c->confirmed || c->nopens == 0)
+	if (!c->confirmed || (c->nopens == 0 && c->ndelegs == 0))
 		return silent_for(s, c, s->config.lease_seconds);
 	return silent_for(s, c, (uint64_t)s->config.lease_seconds + s->config.courtesy_seconds);
 }

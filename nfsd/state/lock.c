@@ -122,6 +122,23 @@ static void lock_state_link(struct work *w, struct locking *l) REQUIRES(&w->c->l
 	l->fresh = NULL;
 }
 
+struct lock_state *lock_state_restore(struct state *s, struct client *c, struct owner *o,
+				      struct open *open, uint32_t id, uint32_t seqid)
+{
+	struct lock_state *st = calloc(1, sizeof(*st));
+
+	if (!st)
+		return NULL;
+	st->h.client = c;
+	st->h.owner = o;
+	st->h.file = open->h.file;
+	st->h.kind = HELD_LOCK;
+	st->open = open;
+	list_push_back(&open->lock_states, &st->in_open);
+	held_restore(s, c, &st->h, open, id, seqid);
+	return st;
+}
+
 static bool locks_left(const struct work *w, unsigned needed)
 {
 	const struct state_limits *limits = &w->s->config.limits;
@@ -134,6 +151,22 @@ static void count_locks(struct state *s, struct client *c, int change) REQUIRES(
 {
 	c->nlocks += (uint32_t)change;
 	s->nlocks += (uint64_t)(int64_t)change;
+}
+
+bool lock_restore(struct state *s, struct client *c, struct lock_state *st, struct span span,
+		  bool exclusive)
+{
+	struct state_file *f = st->h.file;
+	struct range *spare = ranges_alloc(2);
+	bool weakened;
+
+	if (!spare)
+		return false;
+	mutex_lock(&f->lock);
+	count_locks(s, c, ranges_set(f, st, span, exclusive, &spare, &weakened));
+	mutex_unlock(&f->lock);
+	ranges_free(spare);
+	return true;
 }
 
 static enum nfsstat4 denied(struct work *w, const struct range *r)
@@ -301,7 +334,11 @@ enum nfsstat4 cmd_free_stateid(struct work *w)
 	status = stateid_check_seqid(w->cmd->minor, w->cmd->free_stateid.stateid.seqid, h->seqid);
 	if (status)
 		return status;
-	if (h->kind == HELD_OPEN || held_lock(h)->nranges)
+	if (h->kind == HELD_DELEG && held_deleg(h)->revoked) {
+		deleg_unlink(w->s, w->c, held_deleg(h), w->after);
+		return NFS4_OK;
+	}
+	if (h->kind != HELD_LOCK || held_lock(h)->nranges)
 		return NFS4ERR_LOCKS_HELD;
 	lock_state_free(w->s, w->c, held_lock(h));
 	return NFS4_OK;

@@ -111,17 +111,27 @@ static enum nfsstat4 share_denied(struct work *w, const struct open *other)
 	return NFS4ERR_SHARE_DENIED;
 }
 
-/* `fresh` is to become the owner's open of the file, unless it has one; else it is NULL. */
+/*
+ * `fresh` is to become the owner's open of the file, unless it has one; else it is NULL. A
+ * delegation, if one is wished, is taken from *deleg.
+ */
 static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open *open,
-			       struct open *fresh) REQUIRES(&w->c->lock)
+			       struct open *fresh, struct deleg **deleg) REQUIRES(&w->c->lock)
 {
 	uint32_t access = w->cmd->open.access, deny = w->cmd->open.deny;
+	bool changes = (access & OPEN4_SHARE_ACCESS_WRITE) || (deny & OPEN4_SHARE_DENY_READ) ||
+		       w->cmd->open.truncates;
+	uint64_t holder;
 	struct open *other;
 	enum nfsstat4 status = NFS4_OK;
 
 	mutex_lock(&f->lock);
+	holder = deleg_recall_others(w->s, f, w->c->id, changes, w->after);
 	other = state_file_conflict(f, open, access, deny);
-	if (other) {
+	if (holder) {
+		w->result->conflict_client = holder;
+		status = NFS4ERR_DELAY;
+	} else if (other) {
 		status = share_denied(w, other);
 	} else if (open) {
 		set_share(w->s, w->c, open, f, open->access | access, open->deny | deny);
@@ -134,14 +144,34 @@ static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open
 		count_share(f, access, deny, 1);
 		open_link(w, fresh, f);
 	}
+	if (status == NFS4_OK) {
+		deleg_grant(w, f, *deleg, open ? open->h.owner : fresh->h.owner);
+		*deleg = NULL;
+	}
 	mutex_unlock(&f->lock);
 	return status;
+}
+
+/* The first who opened it with that access will do for all that follow. */
+static void keep_cred(struct open *open, uint32_t access, const struct cred *cred)
+{
+	if (cred && !open->creds[access - 1])
+		open->creds[access - 1] = cred_ref(cred);
+}
+
+void open_drop_creds(struct open *open)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(open->creds); i++) {
+		cred_unref(open->creds[i]);
+		open->creds[i] = NULL;
+	}
 }
 
 static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c->lock)
 {
 	struct state_file *f;
 	struct open *open, *fresh = NULL;
+	struct deleg *deleg = NULL;
 	enum nfsstat4 status;
 
 	f = state_file_get(w->s, w->cmd->open.file, true);
@@ -159,18 +189,21 @@ static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c-
 			goto out;
 	}
 	cancel_unconfirmed(w, o); /* only now that memory cannot run out any more */
-	status = open_file(w, f, open, fresh);
+	deleg = deleg_prepare(w, f);
+	status = open_file(w, f, open, fresh, &deleg);
 	if (status)
 		goto out;
 	stateid_fill(w->s, open ? &open->h : &fresh->h, &w->result->open.stateid);
 	w->result->open.needs_confirm = !o->confirmed;
 	w->result->open.upgraded = open != NULL;
 	o->principal = principal_hash(w->cmd->principal);
+	keep_cred(open ? open : fresh, w->cmd->open.access, w->cmd->open.cred);
 	if (o->confirmed)
 		client_granted(w->c, w->after);
 	if (fresh)
 		return NFS4_OK; /* it has the file's reference */
 out:
+	free(deleg);
 	if (status)
 		free(fresh);
 	state_file_put(w->s, f);
@@ -183,6 +216,8 @@ enum nfsstat4 cmd_open(struct work *w)
 	enum nfsstat4 status = may_open(w);
 	struct owner *o;
 
+	if (status == NFS4_OK)
+		status = deleg_check_claim(w);
 	if (status)
 		return status;
 	status = owner_obtain(w->s, w->c, OWNER_OPEN, w->cmd->open.owner, &o);
@@ -199,6 +234,34 @@ enum nfsstat4 cmd_open(struct work *w)
 	if (status)
 		owner_settle(w->s, w->c, o);
 	return status;
+}
+
+struct open *open_restore(struct state *s, struct client *c, struct owner *o, struct bytes file,
+			  const struct open *what)
+{
+	struct state_file *f;
+	struct open *open;
+
+	f = state_file_get(s, file, true);
+	if (!f)
+		return NULL;
+	open = open_new(c, o, f);
+	if (!open) {
+		state_file_put(s, f);
+		return NULL;
+	}
+	open->access = what->access;
+	open->deny = what->deny;
+	open->pairs = what->pairs;
+	open->unconfirmed = what->unconfirmed;
+	mutex_lock(&f->lock);
+	count_share(f, open->access, open->deny, 1);
+	list_push_back(&f->opens, &open->in_file);
+	mutex_unlock(&f->lock);
+	held_restore(s, c, &open->h, f, what->h.id, what->h.seqid);
+	c->nopens++;
+	s->nopens++;
+	return open;
 }
 
 /* ------------------------------------------------------ OPEN_CONFIRM, DOWNGRADE ---- */
@@ -331,6 +394,7 @@ static void open_keep_closed(struct work *w, struct open *open) REQUIRES(&w->c->
 	memcpy(w->after->files, open->files, sizeof(open->files));
 	memset(open->files, 0, sizeof(open->files));
 	mutex_unlock(&stripe->lock);
+	open_drop_creds(open);
 	after_freed(w->s, w->after, f);
 	state_file_put(w->s, f);
 	owner_drop_closed(w->s, w->c, o);

@@ -171,7 +171,9 @@ static enum nfsstat4 reserve_replies(struct state *s, struct session *session)
 	if (each == 0)
 		return NFS4_OK;
 	mutex_lock(&s->reply_lock);
-	free_bytes = s->config.limits.max_reply_cache - s->reply_reserved;
+	free_bytes = s->config.limits.max_reply_cache > s->reply_reserved
+			 ? s->config.limits.max_reply_cache - s->reply_reserved
+			 : 0; /* restored from an instance that had more */
 	share = free_bytes / CACHE_SHARE / each;
 	if (share < FEW_SLOTS)
 		share = free_bytes / each < FEW_SLOTS ? free_bytes / each : FEW_SLOTS;
@@ -245,6 +247,32 @@ static void session_link(struct state *s, struct client *c, struct session *sess
 	mutex_lock(&stripe->lock);
 	table_insert(&stripe->table, &session->by_id, hash);
 	mutex_unlock(&stripe->lock);
+}
+
+struct session *session_restore(struct state *s, struct client *c, const struct sessionid *id,
+				uint32_t flags, const struct channel_attrs *fore,
+				const struct channel_attrs *back)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session)
+		return NULL;
+	mutex_init(&session->lock);
+	list_init(&session->bindings);
+	list_init(&session->in_client);
+	session->refs = 1;
+	session->client = c;
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	session->id = *id;
+	session->flags = flags;
+	session->fore = *fore;
+	session->back = *back;
+	session->reserved = (size_t)fore->max_slots * fore->max_response_cached;
+	mutex_lock(&s->reply_lock);
+	s->reply_reserved += session->reserved;
+	mutex_unlock(&s->reply_lock);
+	session_link(s, c, session);
+	return session;
 }
 
 /* What CREATE_SESSION answers is kept in the client's slot, errors too. */

@@ -55,6 +55,8 @@ static uint32_t status_flags(struct session *session) REQUIRES(&session->lock)
 {
 	uint32_t flags = session->client->reclaim_needed ? SEQ4_STATUS_RESTART_RECLAIM_NEEDED : 0;
 
+	if (session->client->nrevoked)
+		flags |= SEQ4_STATUS_RECALLABLE_STATE_REVOKED;
 	if (session->back_path == BACK_FAULT)
 		return flags | SEQ4_STATUS_BACKCHANNEL_FAULT;
 	if (session->back_path == BACK_DOWN || (session->had_back && !has_back_channel(session)))

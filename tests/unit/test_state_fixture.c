@@ -73,6 +73,7 @@ int fixture_teardown(void **state)
 void fixture_forget_effects(struct fixture *f)
 {
 	f->nfreed = f->nsessions_gone = f->nclients_gone = 0;
+	f->nrecalls = 0;
 	f->nrecords = f->nforgotten = f->ngraces_ended = 0;
 }
 
@@ -93,6 +94,13 @@ static void note_effect(void *arg, const struct state_effect *e)
 			f->freed[f->nfreed][e->file.len] = 0;
 		}
 		f->nfreed++;
+		break;
+	case EFFECT_RECALL:
+		f->nrecalls++;
+		f->recalled_client = e->clientid;
+		f->recalled = e->stateid;
+		assert_int_equal(e->fh.len, 2);
+		assert_memory_equal(e->fh.p, "fh", 2);
 		break;
 	case EFFECT_SESSION_GONE:
 		f->nsessions_gone++;
