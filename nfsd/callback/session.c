@@ -140,6 +140,7 @@ int session_send(struct callbacks *cb, struct cb_slot *slot)
 
 /* The client takes no (such) calls: it may change that, and bind a connection then. */
 static void refused(struct callbacks *cb, struct cb_slot *slot, enum back_path path)
+    REQUIRES(&cb->lock)
 {
 	struct cb_client *client = slot->channel->client;
 
@@ -155,6 +156,7 @@ static void consume_seqid(struct callbacks *cb, struct cb_slot *slot)
 }
 
 static void sequence_failed(struct callbacks *cb, struct cb_slot *slot, enum nfsstat4 status)
+    REQUIRES(&cb->lock)
 {
 	struct channel *ch = slot->channel;
 
@@ -192,7 +194,7 @@ static bool get_sequence(struct cb_slot *slot, struct xdr_in *x)
 }
 
 static void take_result(struct callbacks *cb, struct cb_slot *slot, enum nfsstat4 overall,
-			uint32_t nops, struct xdr_in *x)
+			uint32_t nops, struct xdr_in *x) REQUIRES(&cb->lock)
 {
 	enum nfsstat4 status = overall;
 	uint32_t op;
