@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <ini.h>
 #include <limits.h>
+#include <stddef.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -311,6 +312,17 @@ static int set_max_connections(struct setting *s, int arg)
 	return rc;
 }
 
+/* One of the numbers in struct config, at `offset`; at least 1. */
+static int set_limit(struct setting *s, int offset)
+{
+	uint64_t n;
+	int rc = get_number(s, 1, 1000000000, &n);
+
+	if (!rc)
+		*(uint32_t *)((char *)s->config + offset) = (uint32_t)n;
+	return rc;
+}
+
 static int set_max_io(struct setting *s, int arg)
 {
 	uint64_t n;
@@ -376,6 +388,13 @@ static const struct key_row keys[] = {
 	{ "log-level", false, set_log_level, 0 },
 	{ "loops", false, set_loops, 0 },
 	{ "max-connections", false, set_max_connections, 0 },
+	{ "max-clients", false, set_limit, offsetof(struct config, max_clients) },
+	{ "max-opens", false, set_limit, offsetof(struct config, max_opens) },
+	{ "max-locks", false, set_limit, offsetof(struct config, max_locks) },
+	{ "max-opens-per-client", false, set_limit, offsetof(struct config, max_opens_per_client) },
+	{ "max-locks-per-client", false, set_limit, offsetof(struct config, max_locks_per_client) },
+	{ "max-sessions-per-client", false, set_limit, offsetof(struct config, max_sessions_per_client) },
+	{ "max-slots-per-session", false, set_limit, offsetof(struct config, max_slots_per_session) },
 	{ "max-io-size", false, set_max_io, 0 },
 	{ "vers4.0", false, set_minor_version, 0 },
 	{ "vers4.1", false, set_minor_version, 1 },

@@ -296,6 +296,15 @@ bool compound_expire_conflict(struct compound *c, uint64_t conflict_client)
 	return true;
 }
 
+bool compound_make_room(struct compound *c, const struct state_result *result)
+{
+	uint64_t silent = 0;
+
+	if (result->over_limit)
+		silent = state_longest_silent(c->server->state);
+	return compound_expire_conflict(c, silent);
+}
+
 enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid)
 {
 	return recorder_promise(c->server->recorder, clientid);

@@ -131,6 +131,12 @@ enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *c
  */
 bool compound_expire_conflict(struct compound *c, uint64_t conflict_client);
 /*
+ * After a command failed because of a limit of all clients together: if there are clients that have
+ * been silent for longer than their lease, the longest silent is expired and true
+ * returned: submit again.
+ */
+bool compound_make_room(struct compound *c, const struct state_result *result);
+/*
  * Before the reply that tells of something granted to `clientid`: that it may reclaim it after a
  * crash, and that whoever had it before may not, is on stable storage. 0 or DELAY. May block.
  */

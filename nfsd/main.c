@@ -132,6 +132,13 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.lease_seconds = c->lease_seconds;
 	o.max_io = c->max_io;
 	o.grace_seconds = c->grace_seconds;
+	o.max_clients = c->max_clients;
+	o.max_opens = c->max_opens;
+	o.max_locks = c->max_locks;
+	o.max_opens_per_client = c->max_opens_per_client;
+	o.max_locks_per_client = c->max_locks_per_client;
+	o.max_sessions_per_client = c->max_sessions_per_client;
+	o.max_slots_per_session = c->max_slots_per_session;
 	if (prepare_state(c, &o) != 0)
 		return -1;
 	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;

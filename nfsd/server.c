@@ -59,6 +59,24 @@ static void apply(void *ctx, const void *command, void *result)
 	state_apply(s->state, command, result ? result : &ignored, &effects);
 }
 
+static void set_limit(uint32_t *limit, uint32_t asked)
+{
+	if (asked)
+		*limit = asked;
+}
+
+static void set_limits(struct state_limits *l, const struct nfs_server_options *o)
+{
+	set_limit(&l->max_clients, o->max_clients);
+	set_limit(&l->max_opens, o->max_opens);
+	set_limit(&l->max_locks, o->max_locks);
+	set_limit(&l->max_opens_per_client, o->max_opens_per_client);
+	set_limit(&l->max_locks_per_client, o->max_locks_per_client);
+	set_limit(&l->max_sessions_per_client, o->max_sessions_per_client);
+	set_limit(&l->max_slots_per_session, o->max_slots_per_session);
+	set_limit(&l->fore.max_slots, o->max_slots_per_session);
+}
+
 static int start_state(struct nfs_server *s)
 {
 	struct state_config config;
@@ -71,6 +89,7 @@ static int start_state(struct nfs_server *s)
 	config.courtesy_seconds = s->options.courtesy_seconds;
 	config.limits.fore.max_request = s->options.max_io + COMPOUND_OVERHEAD;
 	config.limits.fore.max_response = s->options.max_io + COMPOUND_OVERHEAD;
+	set_limits(&config.limits, &s->options);
 	err = state_new(&config, &s->state);
 	if (err)
 		return err;

@@ -27,6 +27,10 @@ struct nfs_server_options {
 	uint64_t instance;
 	bool earlier;
 	unsigned grace_seconds; /* 0: the lease */
+	/* What clients may hold, in total and each; 0: the default. */
+	uint32_t max_clients, max_opens, max_locks;
+	uint32_t max_opens_per_client, max_locks_per_client, max_sessions_per_client;
+	uint32_t max_slots_per_session;
 	bool delegations;	/* give some, where they help */
 	const char *scope; /* server_scope and major id; NULL: the host's name */
 	/* The ordered log to run the state machine on. */

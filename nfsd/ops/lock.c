@@ -160,8 +160,9 @@ static enum nfsstat4 lock_finish(struct compound *c, struct lock_progress *o)
 {
 	struct state_result *result = o->result;
 
-	while ((result->status == NFS4ERR_DENIED) &&
-	       compound_expire_conflict(c, result->conflict_client)) {
+	while ((result->status == NFS4ERR_DENIED &&
+		compound_expire_conflict(c, result->conflict_client)) ||
+	       compound_make_room(c, result)) {
 		if (compound_submit(c, o->cmd, result) == NFS4_PARKED)
 			return NFS4_PARKED;
 	}

@@ -373,6 +373,7 @@ static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct
 	o->cmd->open.access = a->access & OPEN4_SHARE_ACCESS_BOTH;
 	o->cmd->open.deny = a->deny;
 	o->cmd->open.claim = a->claim;
+	o->cmd->open.cred = c->current.cred;
 	o->cmd->open.truncates = o->truncate;
 	if (o->truncate)
 		deleg_guard(c, o->cmd->open.file);
@@ -544,8 +545,9 @@ static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct
 	struct state_result *result = o->result;
 	enum nfsstat4 status = NFS4_OK;
 
-	while ((result->status == NFS4ERR_SHARE_DENIED || result->status == NFS4ERR_DELAY) &&
-	       compound_expire_conflict(c, result->conflict_client)) {
+	while (((result->status == NFS4ERR_SHARE_DENIED || result->status == NFS4ERR_DELAY) &&
+		compound_expire_conflict(c, result->conflict_client)) ||
+	       compound_make_room(c, result)) {
 		if (compound_submit(c, o->cmd, result) == NFS4_PARKED)
 			return NFS4_PARKED;
 	}

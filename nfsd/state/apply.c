@@ -106,6 +106,7 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 	const struct row *row = &rows[cmd->type];
 
 	result->conflict_client = 0;
+	result->over_limit = false;
 	if (!effects)
 		effects = &nobody;
 	if (row->finds == GLOBAL)

@@ -259,6 +259,14 @@ static enum nfsstat4 client_room(struct state *s, uint32_t minor, struct client 
 	return NFS4_OK;
 }
 
+/* Was it the number of clients that stood in the way? */
+static void note_full(struct state *s, enum nfsstat4 status, struct state_result *result)
+    REQUIRES(&s->names_lock)
+{
+	result->over_limit = (status == NFS4ERR_RESOURCE || status == NFS4ERR_DELAY) &&
+			     s->nclients >= s->config.limits.max_clients;
+}
+
 /* Gives a new record its ID and makes it the name's unconfirmed one. */
 static void client_establish(struct state *s, struct client *c, struct client_name *name)
     REQUIRES(&s->names_lock)
@@ -451,6 +459,7 @@ enum nfsstat4 cmd_setclientid(struct state *s, const struct state_command *cmd,
 
 	mutex_lock(&s->names_lock);
 	status = setclientid(s, cmd, result, &replaced, &evicted);
+	note_full(s, status, result);
 	mutex_unlock(&s->names_lock);
 	client_destroy(s, replaced, effects);
 	client_destroy(s, evicted, effects);
@@ -603,6 +612,7 @@ enum nfsstat4 cmd_exchange_id(struct state *s, const struct state_command *cmd,
 		status = exchange_update(confirmed, cmd, result);
 	else
 		status = exchange_new(s, confirmed, cmd, result, &gone);
+	note_full(s, status, result);
 	mutex_unlock(&s->names_lock);
 	client_destroy(s, gone.replaced, effects);
 	client_destroy(s, gone.collided, effects);

@@ -143,8 +143,8 @@ static bool locks_left(const struct work *w, unsigned needed)
 {
 	const struct state_limits *limits = &w->s->config.limits;
 
-	return w->c->nlocks + needed <= limits->max_locks_per_client &&
-	       w->s->nlocks + needed <= limits->max_locks;
+	w->result->over_limit = w->s->nlocks + needed > limits->max_locks;
+	return w->c->nlocks + needed <= limits->max_locks_per_client && !w->result->over_limit;
 }
 
 static void count_locks(struct state *s, struct client *c, int change) REQUIRES(&c->lock)

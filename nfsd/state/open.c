@@ -76,7 +76,8 @@ static bool opens_left(const struct work *w)
 {
 	const struct state_limits *limits = &w->s->config.limits;
 
-	return w->c->nopens < limits->max_opens_per_client && w->s->nopens < limits->max_opens;
+	w->result->over_limit = w->s->nopens >= limits->max_opens;
+	return w->c->nopens < limits->max_opens_per_client && !w->result->over_limit;
 }
 
 static struct open *open_new(struct client *c, struct owner *o, struct state_file *f)

@@ -260,6 +260,11 @@ struct state_result {
 	 * and submit again.
 	 */
 	uint64_t conflict_client;
+	/*
+	 * A limit of all clients together was hit. Expire the one that state_longest_silent() names
+	 * and submit again.
+	 */
+	bool over_limit;
 	union {
 		struct {
 			uint64_t clientid;
@@ -327,6 +332,11 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 
 /* RENEW and every implicit renewal of minor version 0: 0, STALE_CLIENTID, EXPIRED, ACCESS. */
 enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes principal);
+/*
+ * The client whose lease has passed longest ago, with or without opens; 0: there is none. Looks at
+ * all clients, but after it has found none not again within a second.
+ */
+uint64_t state_longest_silent(struct state *s);
 /* True if the client exists and its lease has passed: its state may be taken from it. */
 bool state_is_courtesy(struct state *s, uint64_t clientid);
 /*

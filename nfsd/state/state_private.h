@@ -74,6 +74,8 @@ struct state {
 	struct list unconfirmed; /* those never confirmed, oldest first */
 	uint32_t nclients;
 
+	_Atomic uint64_t all_alive_ns; /* this node's: until then no client's lease has passed */
+
 	struct mutex reply_lock; /* a leaf; guards: */
 	size_t reply_reserved;	 /* bytes of replies that sessions may cache */
 
