@@ -28,6 +28,8 @@ static const char usage_text[] =
     "  --insecure            also take requests from client ports above 1023, that is, from\n"
     "                        programs that are not root on the client's machine\n"
     "  --lease SECONDS       lease time, 1 to 3600; default 90\n"
+    "  --grace SECONDS       how long after a crash clients may reclaim what they held, at most,\n"
+    "                        1 to 3600; default the lease time\n"
     "  --state DIR           where the key for filehandles is kept; default a directory of\n"
     "                        DIR's own below /var/lib/atoll\n"
     "  --backend NAME        vfs (default), memory or computed\n"

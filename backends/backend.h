@@ -143,9 +143,23 @@ struct object {
 };
 
 struct file {
-	struct object *object; /* a reference of the file's own */
+	/*
+	 * Of the backend and export, for calling operations of files. It is not counted, and not
+	 * necessarily an object for operations on objects: a backend may let the object itself go
+	 * while nobody works on the file.
+	 */
+	struct object *object;
 	unsigned access;       /* ACCESS_READ | ACCESS_WRITE as opened */
 	_Atomic uint32_t refs;
+};
+
+enum file_lock_kind { FILE_UNLOCKED, FILE_SHARED, FILE_EXCLUSIVE };
+
+/* A byte range and how it is locked. */
+struct file_lock {
+	enum file_lock_kind kind; /* shared needs a file open for reading, exclusive for writing */
+	uint64_t first, last;	  /* inclusive; UINT64_MAX: to the end, however far that will be */
+	pid_t pid;		  /* of a holder; 0: not known */
 };
 
 struct export_params {
@@ -288,6 +302,23 @@ struct backend {
 	void (*write_verifier)(struct backend_export *exp, uint8_t out[BACKEND_VERIFIER_LEN]);
 
 	/* -- optional -- */
+	/*
+	 * As open, but without asking for permission: an open in the past was allowed it, and its
+	 * file has been lost (a restart). What is done with it later is done as `cred`.
+	 */
+	int (*reopen)(struct object *obj, const struct cred *cred, unsigned access,
+		      struct file **out);
+	/*
+	 * Locks a byte range of the file as seen by local processes, changes the kind of lock it
+	 * has or unlocks it; never waits. The locks belong to this `struct file` and go with it;
+	 * those of two are in each other's way. `want`.pid is not looked at. -EAGAIN: somebody's
+	 * lock is in the way; *holder (if not NULL) tells whose. -EBADF: the file is not open for
+	 * what the kind of lock demands.
+	 */
+	int (*lock)(struct file *file, const struct file_lock *want, struct file_lock *holder);
+	/* Would lock() succeed? 0, or -EAGAIN with *holder filled. */
+	int (*lock_test)(struct file *file, const struct file_lock *want,
+			 struct file_lock *holder);
 	/* lseek SEEK_DATA / SEEK_HOLE; -ENXIO: no such thing behind offset. */
 	int (*seek)(struct file *file, uint64_t offset, bool hole, uint64_t *found);
 	int (*allocate)(struct file *file, uint64_t offset, uint64_t len);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <ini.h>
 #include <limits.h>
+#include <stddef.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -281,6 +282,16 @@ static int set_lease(struct setting *s, int arg)
 	return rc;
 }
 
+static int set_grace(struct setting *s, int arg)
+{
+	uint64_t n;
+	int rc = get_number(s, 1, 3600, &n);
+
+	if (!rc)
+		s->config->grace_seconds = (unsigned)n;
+	return rc;
+}
+
 static int set_loops(struct setting *s, int arg)
 {
 	uint64_t n;
@@ -298,6 +309,17 @@ static int set_max_connections(struct setting *s, int arg)
 
 	if (!rc)
 		s->config->max_connections = (unsigned)n;
+	return rc;
+}
+
+/* One of the numbers in struct config, at `offset`; at least 1. */
+static int set_limit(struct setting *s, int offset)
+{
+	uint64_t n;
+	int rc = get_number(s, 1, 1000000000, &n);
+
+	if (!rc)
+		*(uint32_t *)((char *)s->config + offset) = (uint32_t)n;
 	return rc;
 }
 
@@ -360,11 +382,19 @@ static const struct key_row keys[] = {
 	{ "port", false, set_port, 0 },
 	{ "exports", true, set_exports, 0 },
 	{ "lease-time", false, set_lease, 0 },
+	{ "grace-time", false, set_grace, 0 },
 	{ "state-dir", false, set_state_dir, 0 },
 	{ "secret-file", false, set_secret_file, 0 },
 	{ "log-level", false, set_log_level, 0 },
 	{ "loops", false, set_loops, 0 },
 	{ "max-connections", false, set_max_connections, 0 },
+	{ "max-clients", false, set_limit, offsetof(struct config, max_clients) },
+	{ "max-opens", false, set_limit, offsetof(struct config, max_opens) },
+	{ "max-locks", false, set_limit, offsetof(struct config, max_locks) },
+	{ "max-opens-per-client", false, set_limit, offsetof(struct config, max_opens_per_client) },
+	{ "max-locks-per-client", false, set_limit, offsetof(struct config, max_locks_per_client) },
+	{ "max-sessions-per-client", false, set_limit, offsetof(struct config, max_sessions_per_client) },
+	{ "max-slots-per-session", false, set_limit, offsetof(struct config, max_slots_per_session) },
 	{ "max-io-size", false, set_max_io, 0 },
 	{ "vers4.0", false, set_minor_version, 0 },
 	{ "vers4.1", false, set_minor_version, 1 },

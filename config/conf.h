@@ -27,6 +27,7 @@ struct config {
 	uint16_t port; /* for listen addresses without one */
 
 	unsigned lease_seconds; /* 1 to 3600 */
+	unsigned grace_seconds; /* 0: the lease, or the last instance's if that was longer */
 	const char *state_dir;
 	const char *secret_file; /* the filehandle key's; default STATE_DIR/handle.key */
 
@@ -38,6 +39,10 @@ struct config {
 	unsigned loops;		  /* 0: one per core */
 	unsigned max_connections; /* 0: rpc's default */
 	uint32_t minor_versions;  /* bit N: NFSv4.N is served; at least one is set */
+	/* What clients may hold, in total and each; 0: the state machine's default. */
+	uint32_t max_clients, max_opens, max_locks;
+	uint32_t max_opens_per_client, max_locks_per_client, max_sessions_per_client;
+	uint32_t max_slots_per_session;
 	uint32_t max_io;	  /* greatest READ and WRITE, bytes; a multiple of 4096 */
 	bool rpcbind;		  /* register with rpcbind, if one runs */
 	bool utf8_names;	  /* default of the export option utf8 */

@@ -78,6 +78,12 @@ struct attr_source {
 	struct nfs_fh own_fh; /* room for a handle encoded on demand */
 };
 
+/*
+ * Before attributes are read for a client: DELAY if the holder of a write delegation may know
+ * better and must return it first.
+ */
+enum nfsstat4 attr_break_delegation(struct compound *c, struct object *obj,
+				    const struct attr_bitmap *wanted);
 /* Reads the object's attributes. */
 enum nfsstat4 attr_source_init(struct attr_source *src, struct compound *c, struct export *export,
 			       struct object *object, const struct export_options *options);

@@ -21,9 +21,11 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "nfsd/deleg.h"
 #include "nfsd/drc.h"
 #include "nfsd/ops.h"
 #include "nfsd/peer.h"
+#include "nfsd/recorder.h"
 #include "nfsd/utf8.h"
 
 #define MAX_TAG	    1024 /* bytes; longer ones are not worth echoing */
@@ -177,7 +179,11 @@ enum nfsstat4 compound_fh(struct compound *c, const struct nfs_fh **out)
 
 enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key)
 {
-	struct object *obj = c->current.object;
+	return compound_object_key(c, c->current.object, key);
+}
+
+enum nfsstat4 compound_object_key(struct compound *c, struct object *obj, struct bytes *key)
+{
 	struct backend_handle handle;
 	size_t name_len = strlen(obj->backend->name);
 	uint8_t *p;
@@ -288,6 +294,31 @@ bool compound_expire_conflict(struct compound *c, uint64_t conflict_client)
 		return false;
 	nfs_server_expire_client(c->server, conflict_client);
 	return true;
+}
+
+bool compound_make_room(struct compound *c, const struct state_result *result)
+{
+	uint64_t silent = 0;
+
+	if (result->over_limit)
+		silent = state_longest_silent(c->server->state);
+	return compound_expire_conflict(c, silent);
+}
+
+enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid)
+{
+	return recorder_promise(c->server->recorder, clientid);
+}
+
+enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid)
+{
+	struct state_command cmd = { .type = CMD_RECLAIM_COMPLETE, .clientid = clientid };
+
+	if (!state_in_grace(c->server->state))
+		return NFS4_OK;
+	/* If it is applied later, a later try of the client finds the grace period over. */
+	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+	return state_in_grace(c->server->state) ? NFS4ERR_GRACE : NFS4_OK;
 }
 
 struct state_command *compound_command(struct compound *c, enum state_command_type type)
@@ -445,6 +476,7 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 	struct xdr_out *x = reply_of(c);
 	size_t limit;
 
+	deleg_guards_end(c);
 	if (x->failed && (status == NFS4_OK || c->error_body)) {
 		status = too_big(c);
 		c->error_body = false;

@@ -54,6 +54,8 @@ struct compound {
 	unsigned phase;		  /* the operation's own; 0 at its start */
 	void *op_state;		  /* the operation's own, in the arena */
 	bool error_body;	  /* set by an operation whose failure has a body */
+	uint8_t nguards;	  /* deleg_guard(): until the operation ends */
+	uint16_t guards[2];
 
 	struct place current, saved;
 
@@ -102,6 +104,7 @@ void place_copy(struct place *to, const struct place *from);
  * In the arena. SERVERFAULT / DELAY when out of memory.
  */
 enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key);
+enum nfsstat4 compound_object_key(struct compound *c, struct object *obj, struct bytes *key);
 
 /* 0, or what an operation must answer if it needs a directory: NOTDIR. */
 enum nfsstat4 place_want_directory(const struct place *p);
@@ -128,6 +131,22 @@ enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *c
  * expired and true returned: submit again.
  */
 bool compound_expire_conflict(struct compound *c, uint64_t conflict_client);
+/*
+ * After a command failed because of a limit of all clients together: if there are clients that have
+ * been silent for longer than their lease, the longest silent is expired and true
+ * returned: submit again.
+ */
+bool compound_make_room(struct compound *c, const struct state_result *result);
+/*
+ * Before the reply that tells of something granted to `clientid`: that it may reclaim it after a
+ * crash, and that whoever had it before may not, is on stable storage. 0 or DELAY. May block.
+ */
+enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid);
+/*
+ * A client of minor version 0 asks for something new, so it has reclaimed what it wanted (it has no
+ * RECLAIM_COMPLETE to say so). 0, or GRACE if others have not.
+ */
+enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid);
 /* A command for the caller: minor version, client, principal filled. NULL: out of memory. */
 struct state_command *compound_command(struct compound *c, enum state_command_type type);
 /*

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -59,6 +60,20 @@ static int write_new(int dir_fd, uint32_t epoch)
 	if (rc == 0)
 		rc = renameat(dir_fd, temporary, dir_fd, EPOCH_FILE);
 	return rc == 0 ? fsync(dir_fd) : rc;
+}
+
+bool epoch_has_earlier(const char *state_dir)
+{
+	struct stat st;
+	char *path;
+	bool found;
+
+	/* When in doubt there was one: then nobody's state is forgotten. */
+	if (asprintf(&path, "%s/" EPOCH_FILE, state_dir) < 0)
+		return true;
+	found = stat(path, &st) == 0 || errno != ENOENT;
+	free(path);
+	return found;
 }
 
 int epoch_next(const char *state_dir, uint32_t *epoch, struct config_error *err)

@@ -1,9 +1,13 @@
 /* The server instance's number: part of client IDs and stateids, so that no two instances share any. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "config/error.h"
+
+/* True if an instance has used `state_dir` before. */
+bool epoch_has_earlier(const char *state_dir);
 
 /*
  * Draws the number of this instance: the time in seconds, but more than that of every earlier

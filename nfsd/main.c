@@ -99,7 +99,12 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 		return fail(&err);
 	_Static_assert(sizeof(o->handle_key) == sizeof(bytes), "the key's size");
 	memcpy(&o->handle_key, bytes, sizeof(bytes));
-	return epoch_next(c->state_dir, &o->epoch, &err) ? fail(&err) : 0;
+	o->state_dir = c->state_dir;
+	o->earlier = epoch_has_earlier(c->state_dir);
+	if (epoch_next(c->state_dir, &o->epoch, &err) != 0)
+		return fail(&err);
+	o->instance = o->epoch;
+	return 0;
 }
 
 /* The kernel's file systems need capabilities; say so at once rather than fail at a handle. */
@@ -126,6 +131,14 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.minor_versions = c->minor_versions;
 	o.lease_seconds = c->lease_seconds;
 	o.max_io = c->max_io;
+	o.grace_seconds = c->grace_seconds;
+	o.max_clients = c->max_clients;
+	o.max_opens = c->max_opens;
+	o.max_locks = c->max_locks;
+	o.max_opens_per_client = c->max_opens_per_client;
+	o.max_locks_per_client = c->max_locks_per_client;
+	o.max_sessions_per_client = c->max_sessions_per_client;
+	o.max_slots_per_session = c->max_slots_per_session;
 	if (prepare_state(c, &o) != 0)
 		return -1;
 	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;
@@ -251,8 +264,7 @@ static int make_rpc_server(struct daemon *d)
 
 static int start_rpc(struct daemon *d)
 {
-	struct rpc_program program = nfs_server_program(d->nfs);
-	int rc = rpc_server_add_program(d->rpc, &program);
+	int rc = nfs_server_attach(d->nfs, d->rpc);
 
 	if (!rc)
 		rc = rpc_server_start(d->rpc);
@@ -453,6 +465,8 @@ static void stop(struct daemon *d)
 		unregister_from_rpcbind(d);
 	if (d->running)
 		rpc_server_stop(d->rpc, STOP_SECONDS);
+	if (d->nfs)
+		nfs_server_detach(d->nfs);
 	if (d->rpc)
 		rpc_server_free(d->rpc);
 	if (d->nfs)

@@ -36,6 +36,7 @@ enum {
 	OPT_NO_ROOT_SQUASH,
 	OPT_INSECURE,
 	OPT_LEASE,
+	OPT_GRACE,
 	OPT_STATE,
 	OPT_BACKEND,
 	OPT_RPCBIND,
@@ -54,6 +55,7 @@ static const struct option long_options[] = {
 	{ "no-root-squash", no_argument, NULL, OPT_NO_ROOT_SQUASH },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
 	{ "lease", required_argument, NULL, OPT_LEASE },
+	{ "grace", required_argument, NULL, OPT_GRACE },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "backend", required_argument, NULL, OPT_BACKEND },
 	{ "rpcbind", no_argument, NULL, OPT_RPCBIND },
@@ -68,7 +70,7 @@ struct command_line {
 	bool serve, serve_only; /* serve_only: an option that needs --serve was given */
 	const char *config_file, *log_level;
 	const char *state, *backend;
-	const char *port, *lease;
+	const char *port, *lease, *grace;
 	const char **listen;
 	unsigned nlisten;
 	bool read_only, no_root_squash, insecure, rpcbind;
@@ -130,6 +132,9 @@ static void take_option(struct command_line *cl, int opt, const char *arg)
 		break;
 	case OPT_LEASE:
 		cl->lease = arg;
+		break;
+	case OPT_GRACE:
+		cl->grace = arg;
 		break;
 	case OPT_STATE:
 		cl->state = arg;
@@ -273,6 +278,7 @@ static int configure_serve(struct command_line *cl, const char *dir, int *status
 		return -1;
 	if (set_listen(c, cl, status) != 0 || set_key(c, "--port", "port", cl->port, status) != 0 ||
 	    set_key(c, "--lease", "lease-time", cl->lease, status) != 0 ||
+	    set_key(c, "--grace", "grace-time", cl->grace, status) != 0 ||
 	    set_key(c, "--rpcbind", "rpcbind", cl->rpcbind ? "yes" : "no", status) != 0)
 		return -1;
 	state = state_dir(cl);

@@ -14,7 +14,11 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "nfsd/compound.h"
+#include "nfsd/callback/callbacks.h"
+#include "nfsd/deleg.h"
 #include "nfsd/drc.h"
+#include "nfsd/effects.h"
+#include "nfsd/recorder.h"
 #include "nfsd/server_private.h"
 
 #define DEFAULT_LEASE	   90
@@ -29,18 +33,48 @@ void nfs_server_options_default(struct nfs_server_options *o)
 		.lease_seconds = DEFAULT_LEASE,
 		.courtesy_seconds = DEFAULT_COURTESY,
 		.max_io = 1 << 20,
+		.delegations = true,
 		.epoch = (uint32_t)(clock_real_ns() / NS_PER_SEC),
 		.cluster_new = cluster_solo_new,
 	};
 	random_bytes(&o->handle_key, sizeof(o->handle_key));
 }
 
+/* Stable storage first: whoever else is told may act on it. */
+static void emit(void *arg, const struct state_effect *effect)
+{
+	struct nfs_server *s = arg;
+
+	if (s->recorder)
+		recorder_effect(s->recorder, effect);
+	effects_emit(s, effect);
+}
+
 static void apply(void *ctx, const void *command, void *result)
 {
-	struct state_effects none = { 0 };
+	struct nfs_server *s = ctx;
+	struct state_effects effects = { emit, s };
 	struct state_result ignored;
 
-	state_apply(ctx, command, result ? result : &ignored, &none);
+	state_apply(s->state, command, result ? result : &ignored, &effects);
+}
+
+static void set_limit(uint32_t *limit, uint32_t asked)
+{
+	if (asked)
+		*limit = asked;
+}
+
+static void set_limits(struct state_limits *l, const struct nfs_server_options *o)
+{
+	set_limit(&l->max_clients, o->max_clients);
+	set_limit(&l->max_opens, o->max_opens);
+	set_limit(&l->max_locks, o->max_locks);
+	set_limit(&l->max_opens_per_client, o->max_opens_per_client);
+	set_limit(&l->max_locks_per_client, o->max_locks_per_client);
+	set_limit(&l->max_sessions_per_client, o->max_sessions_per_client);
+	set_limit(&l->max_slots_per_session, o->max_slots_per_session);
+	set_limit(&l->fore.max_slots, o->max_slots_per_session);
 }
 
 static int start_state(struct nfs_server *s)
@@ -55,12 +89,31 @@ static int start_state(struct nfs_server *s)
 	config.courtesy_seconds = s->options.courtesy_seconds;
 	config.limits.fore.max_request = s->options.max_io + COMPOUND_OVERHEAD;
 	config.limits.fore.max_response = s->options.max_io + COMPOUND_OVERHEAD;
+	set_limits(&config.limits, &s->options);
 	err = state_new(&config, &s->state);
 	if (err)
 		return err;
-	app.ctx = s->state;
+	s->callbacks = callbacks_new(s);
+	s->delegations = delegations_new();
+	if (!s->callbacks || !s->delegations)
+		return -ENOMEM;
+	app.ctx = s;
 	s->cluster = s->options.cluster_new(&app);
 	return s->cluster ? 0 : -ENOMEM;
+}
+
+static int start_recorder(struct nfs_server *s, struct config_error *err)
+{
+	struct recorder_params params = {
+		.state_dir = s->options.state_dir,
+		.instance = s->options.instance,
+		.earlier = s->options.earlier,
+		.lease_seconds = s->options.lease_seconds,
+		.grace_seconds = s->options.grace_seconds,
+	};
+
+	s->options.state_dir = NULL; /* the caller's */
+	return params.state_dir ? recorder_new(s, &params, &s->recorder, err) : 0;
 }
 
 static void name_owner(struct nfs_server *s)
@@ -91,6 +144,8 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 	s->registry = export_registry_new();
 	if (s->drc && s->registry)
 		code = start_state(s);
+	if (code == 0)
+		code = start_recorder(s, err);
 	if (code == 0)
 		code = export_set_new(s->registry, exports, &s->exports, err);
 	if (code) {
@@ -143,6 +198,7 @@ static void conn_closed(struct rpc_conn *conn, void *ctx)
 	struct nfs_server *s = ctx;
 
 	state_conn_closed(s->state, rpc_conn_id(conn));
+	callbacks_conn_closed(s->callbacks, conn);
 }
 
 struct rpc_program nfs_server_program(struct nfs_server *s)
@@ -155,6 +211,22 @@ struct rpc_program nfs_server_program(struct nfs_server *s)
 		.conn_closed = conn_closed,
 		.ctx = s,
 	};
+}
+
+int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
+{
+	struct rpc_program program = nfs_server_program(s);
+	int err = rpc_server_add_program(rpc, &program);
+
+	if (err)
+		return err;
+	rpc_server_on_reply(rpc, callbacks_reply, s->callbacks);
+	return callbacks_start(s->callbacks, rpc);
+}
+
+void nfs_server_detach(struct nfs_server *s)
+{
+	callbacks_stop(s->callbacks);
 }
 
 void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
@@ -178,18 +250,26 @@ void nfs_server_tick(struct nfs_server *s)
 
 	for (unsigned i = 0; i < n; i++)
 		nfs_server_expire_client(s, ids[i]);
+	if (s->recorder)
+		recorder_tick(s->recorder);
+	deleg_tick(s);
 }
 
 void nfs_server_free(struct nfs_server *s)
 {
 	if (!s)
 		return;
+	if (s->callbacks)
+		callbacks_stop(s->callbacks); /* its last calls may submit commands */
 	cluster_free(s->cluster);
+	recorder_free(s->recorder);
+	callbacks_free(s->callbacks);
 	if (s->state)
 		state_free(s->state);
 	export_set_unref(s->exports);
 	export_registry_free(s->registry);
 	drc_free(s->drc);
+	delegations_free(s->delegations);
 	mutex_destroy(&s->exports_lock);
 	free(s);
 }

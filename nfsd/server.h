@@ -19,6 +19,19 @@ struct nfs_server_options {
 	struct siphash_key handle_key; /* authenticates filehandles; the same after a restart */
 	/* Differs at every start (and is not reused): part of client IDs and stateids. */
 	uint32_t epoch;
+	/*
+	 * Where clients are recorded, so that they can reclaim after a crash; NULL: nowhere. Its
+	 * instances have numbers that grow; `earlier`: there was one before this.
+	 */
+	const char *state_dir;
+	uint64_t instance;
+	bool earlier;
+	unsigned grace_seconds; /* 0: the lease */
+	/* What clients may hold, in total and each; 0: the default. */
+	uint32_t max_clients, max_opens, max_locks;
+	uint32_t max_opens_per_client, max_locks_per_client, max_sessions_per_client;
+	uint32_t max_slots_per_session;
+	bool delegations;	/* give some, where they help */
 	const char *scope; /* server_scope and major id; NULL: the host's name */
 	/* The ordered log to run the state machine on. */
 	struct cluster *(*cluster_new)(const struct cluster_app *app);
@@ -40,6 +53,16 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 int nfs_server_reload(struct nfs_server *s, struct exports *exports, struct config_error *err);
 /* The RPC program to add to an rpc_server. `s` must outlive the rpc_server. */
 struct rpc_program nfs_server_program(struct nfs_server *s);
+/*
+ * Adds that program to `rpc`, and calls clients back over its connections from now on. Before
+ * rpc_server_start(). 0 or -errno.
+ */
+int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc);
+/*
+ * No client is called any more: after rpc_server_stop() (or when it was never started), and before
+ * rpc_server_free(), since it gives up what it has of the connections.
+ */
+void nfs_server_detach(struct nfs_server *s);
 /* Housekeeping (leases), to be called about once a second by one thread. */
 void nfs_server_tick(struct nfs_server *s);
 /* After the rpc_server has stopped. */

@@ -7,7 +7,10 @@
 #include "nfsd/server.h"
 #include "nfsd/state/state.h"
 
+struct callbacks;
+struct delegations;
 struct drc;
+struct recorder;
 
 struct nfs_server {
 	/* Immutable after nfs_server_new(). */
@@ -15,7 +18,10 @@ struct nfs_server {
 	char owner_major[64]; /* server_owner4.so_major_id, server_scope */
 	struct state *state;
 	struct cluster *cluster;
+	struct callbacks *callbacks;
+	struct delegations *delegations;
 	struct export_registry *registry;
+	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct drc *drc; /* duplicate requests of minor version 0 */
 
 	struct mutex exports_lock;

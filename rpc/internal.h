@@ -219,6 +219,7 @@ struct rpc_conn {
 	struct loop *loop;
 	uint64_t id;
 	struct sockaddr_storage peer, local;
+	bool outgoing; /* made by rpc_server_connect(): only replies may come */
 
 	/* Any thread. */
 	_Atomic uint32_t refs;
@@ -414,6 +415,9 @@ void listener_event(struct worker *w, struct listener *li);
 /* On loop 0: resumes paused listeners when it is time; returns the time to look again, or 0. */
 uint64_t listeners_tick(struct rpc_server *s, uint64_t now);
 void listeners_close(struct rpc_server *s);
+/* For every connection, accepted or made. */
+void socket_set_options(int fd);
+struct loop *loop_least_loaded(struct rpc_server *s);
 
 /* ---- the server (server.c) ---- */
 

@@ -27,7 +27,7 @@ static void set_int(int fd, int level, int name, int value)
 }
 
 /* A peer that has vanished is noticed after two minutes at most. */
-static void set_options(int fd)
+void socket_set_options(int fd)
 {
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -37,7 +37,7 @@ static void set_options(int fd)
 	set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 120 * 1000);
 }
 
-static struct loop *least_loaded(struct rpc_server *s)
+struct loop *loop_least_loaded(struct rpc_server *s)
 {
 	struct loop *best = s->loops[0];
 
@@ -51,7 +51,7 @@ static struct loop *least_loaded(struct rpc_server *s)
 static void admit(struct rpc_server *s, int fd, const struct sockaddr_storage *peer)
 {
 	struct rpc_conn *c = NULL;
-	struct loop *l = least_loaded(s);
+	struct loop *l = loop_least_loaded(s);
 
 	if (atomic_load(&s->nconns) < s->limits.max_connections)
 		c = conn_new(l, fd, peer, atomic_fetch_add(&s->next_id, 1) + 1);
@@ -60,7 +60,7 @@ static void admit(struct rpc_server *s, int fd, const struct sockaddr_storage *p
 		close(fd);
 		return;
 	}
-	set_options(fd);
+	socket_set_options(fd);
 	atomic_fetch_add(&s->nconns, 1);
 	atomic_fetch_add(&l->nconns, 1);
 	loop_kick_conn(c);

@@ -202,6 +202,16 @@ void **rpc_conn_slot(struct rpc_conn *conn);
  */
 void rpc_record_begin(struct xdr_out *x, size_t limit);
 int rpc_conn_send(struct rpc_conn *conn, struct xdr_out *x);
+/*
+ * A connection to a peer that listens, as a reference in *out; never blocks. Records may be sent
+ * at once and go out when it stands. If it cannot be made it ends like any other: conn_closed()
+ * of the programs is called (perhaps before this returns). Calls from the peer are not accepted
+ * on it. After rpc_server_start(); 0 or -errno.
+ */
+int rpc_server_connect(struct rpc_server *s, const struct sockaddr *addr, socklen_t len,
+		       struct rpc_conn **out);
+/* Closes soon and drops what has not been sent. Any thread. */
+void rpc_conn_abort(struct rpc_conn *conn);
 
 /* For `atoll status` and tests. */
 struct rpc_stats {

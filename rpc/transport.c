@@ -125,7 +125,9 @@ void conn_start(struct worker *w, struct rpc_conn *c)
 	c->started = true;
 	list_push_back(&l->conns, &c->conns_link);
 	mutex_lock(&c->lock);
-	c->events = EPOLLIN;
+	if (c->blocked)
+		ev.events |= EPOLLOUT;
+	c->events = ev.events;
 	if (epoll_ctl(l->epfd, EPOLL_CTL_ADD, c->fd, &ev) != 0)
 		err = errno;
 	mutex_unlock(&c->lock);
@@ -397,7 +399,12 @@ static void dispatch(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, con
 		fail(c, "out of memory");
 		return;
 	}
-	switch (message_decode(call)) {
+
+	enum message m = message_decode(call);
+
+	if (unlikely(c->outgoing) && m != MESSAGE_REPLY)
+		m = MESSAGE_BAD;
+	switch (m) {
 	case MESSAGE_CALL:
 		count(&w->n.calls, 1);
 		call_run(w, call, false);

@@ -230,23 +230,22 @@ int vfs_setattr(struct object *base, struct file *file, const struct cred *cred,
 		const struct attr_set *set, uint32_t *done)
 {
 	struct vfs_object *obj = vfs_object(base);
-	int err, settled, write_fd = -1;
+	struct vfs_file *f = file ? vfs_file(file) : NULL;
+	int err, settled;
 
 	*done = 0;
 	if ((set->mask & ATTR_SET_SIZE) && base->type != FILE_REGULAR)
 		return base->type == FILE_DIRECTORY ? -EISDIR : -EINVAL;
 	if ((set->mask & ATTR_SET_MODE) && base->type == FILE_SYMLINK)
 		return -EOPNOTSUPP;
-	if (file && (set->mask & ATTR_SET_SIZE)) {
-		write_fd = vfs_file_get(vfs_file(file));
-		if (write_fd < 0)
-			return write_fd;
-	}
+	err = f ? vfs_file_use(f) : 0;
+	if (err)
+		return err;
 	err = vfs_assume(cred);
 	if (!err)
-		err = vfs_apply(vfs_object_export(obj), obj->fd, write_fd, set, done);
-	if (write_fd >= 0)
-		vfs_file_put(vfs_file(file));
+		err = vfs_apply(vfs_object_export(obj), obj->fd, f ? f->fd : -1, set, done);
+	if (f)
+		vfs_file_done(f);
 	settled = *done ? vfs_settle(obj) : 0;
 	return err ? err : settled;
 }

@@ -81,15 +81,16 @@ static int size_of(int fd, uint64_t *size)
 /* tmpfs does not know RWF_NOWAIT, and is in memory anyway. */
 static int nowait(const struct vfs_file *f)
 {
-	return vfs_object(f->base.object)->mount->fs_type == TMPFS_MAGIC ? 0 : RWF_NOWAIT;
+	return f->obj->mount->fs_type == TMPFS_MAGIC ? 0 : RWF_NOWAIT;
 }
 
 /*
  * One byte more than is wanted tells whether the file ends, at no cost when all is in
  * memory.
  */
-static int read_buffer(const struct vfs_file *f, int fd, uint64_t offset, struct payload_out *out)
+static int read_buffer(const struct vfs_file *f, uint64_t offset, struct payload_out *out)
 {
+	int fd = f->fd;
 	uint8_t behind;
 	struct iovec iov[2] = { { out->buf, out->cap }, { &behind, 1 } };
 	/* No file has a byte at INT64_MAX, and to ask for one is EINVAL. */
@@ -127,45 +128,60 @@ static int read_buffer(const struct vfs_file *f, int fd, uint64_t offset, struct
 	return 0;
 }
 
-static bool in_memory(const struct vfs_file *f, int fd, uint64_t offset)
+static bool in_memory(const struct vfs_file *f, uint64_t offset)
 {
 	uint8_t byte;
 	struct iovec iov = { &byte, 1 };
 
-	return preadv2(fd, &iov, 1, (off_t)offset, nowait(f)) == 1;
+	return preadv2(f->fd, &iov, 1, (off_t)offset, nowait(f)) == 1;
 }
 
 static void release_file(void *arg)
 {
-	vfs_file_put(vfs_file(arg));
-	file_unref(arg);
+	struct vfs_file *f = arg;
+
+	vfs_file_done(f);
+	file_unref(&f->base);
 }
 
 /* An extent to be sent from the page cache; false: better read into the buffer. */
-static bool read_extent(struct vfs_file *f, int fd, uint64_t offset, struct payload_out *out)
+static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out *out)
 {
 	uint64_t size, len;
 
-	if (size_of(fd, &size) < 0 || offset >= size)
+	if (size_of(f->fd, &size) < 0 || offset >= size)
 		return false;
 	len = size - offset < out->cap ? size - offset : out->cap;
 	/* Sending must not wait for the disk: a cold extent is read here, where that is announced.
 	 */
-	if (len == 0 || !in_memory(f, fd, offset) || !in_memory(f, fd, offset + len - 1))
+	if (len == 0 || !in_memory(f, offset) || !in_memory(f, offset + len - 1))
 		return false;
-	out->fd = fd;
 	out->offset = (off_t)offset;
 	out->filled = (size_t)len;
 	out->eof = offset + len >= size;
+	/* It goes on being used: with a pin there is no need to open it. */
+	if (vfs_file_use(f) != 0)
+		return false;
+	file_ref(&f->base);
+	out->fd = f->fd;
 	out->release = release_file;
-	out->release_arg = file_ref(&f->base);
+	out->release_arg = f;
 	return true;
+}
+
+static int read_file(struct vfs_file *f, uint64_t offset, struct payload_out *out)
+{
+	if (out->fd_wanted && read_extent(f, offset, out))
+		return 0;
+	if (!out->buf)
+		return -EAGAIN;
+	return read_buffer(f, offset, out);
 }
 
 int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 {
 	struct vfs_file *f = vfs_file(base);
-	int fd, err;
+	int err;
 
 	if (!(base->access & ACCESS_READ))
 		return -EBADF;
@@ -177,13 +193,11 @@ int vfs_read(struct file *base, uint64_t offset, struct payload_out *out)
 	}
 	if (out->cap > INT64_MAX - offset)
 		out->cap = INT64_MAX - offset;
-	fd = vfs_file_get(f);
-	if (fd < 0)
-		return fd;
-	if (out->fd_wanted && read_extent(f, fd, offset, out))
-		return 0; /* whoever releases the extent puts the descriptor */
-	err = out->buf ? read_buffer(f, fd, offset, out) : -EAGAIN;
-	vfs_file_put(f);
+	err = vfs_file_use(f);
+	if (err)
+		return err;
+	err = read_file(f, offset, out);
+	vfs_file_done(f);
 	return err;
 }
 
@@ -408,10 +422,10 @@ static int write_stable(int fd, uint64_t offset, const struct payload_in *in, en
 	return 0;
 }
 
-static int write_unstable(struct vfs_file *f, int fd, uint64_t offset, const struct payload_in *in,
+static int write_unstable(struct vfs_file *f, uint64_t offset, const struct payload_in *in,
 			  size_t *written)
 {
-	struct vfs_object *obj = vfs_object(f->base.object);
+	struct vfs_object *obj = f->obj;
 	int err = unstable_begin(obj);
 	ssize_t n;
 
@@ -419,7 +433,7 @@ static int write_unstable(struct vfs_file *f, int fd, uint64_t offset, const str
 		return err;
 	err = vfs_assume(f->cred);
 	if (!err) {
-		n = write_payload(fd, offset, in, 0);
+		n = write_payload(f->fd, offset, in, 0);
 		if (n < 0)
 			err = (int)n;
 		else
@@ -433,7 +447,7 @@ int vfs_write(struct file *base, uint64_t offset, const struct payload_in *in, e
 	      size_t *written)
 {
 	struct vfs_file *f = vfs_file(base);
-	int fd, err;
+	int err;
 
 	if (!(base->access & ACCESS_WRITE))
 		return -EBADF;
@@ -443,60 +457,67 @@ int vfs_write(struct file *base, uint64_t offset, const struct payload_in *in, e
 		*written = 0;
 		return 0;
 	}
-	fd = vfs_file_get(f);
-	if (fd < 0)
-		return fd;
+	err = vfs_file_use(f);
+	if (err)
+		return err;
 	if (*how == UNSTABLE) {
-		err = write_unstable(f, fd, offset, in, written);
+		err = write_unstable(f, offset, in, written);
 	} else {
 		err = vfs_assume(f->cred);
 		if (!err)
-			err = write_stable(fd, offset, in, *how, written);
+			err = write_stable(f->fd, offset, in, *how, written);
 	}
-	vfs_file_put(f);
+	vfs_file_done(f);
 	return err;
 }
 
 /* ---- the optional operations ---- */
 
+static int lseek_to(int fd, uint64_t offset, int whence, uint64_t *found)
+{
+	off_t at = lseek(fd, (off_t)offset, whence);
+
+	if (at < 0)
+		return -errno;
+	*found = (uint64_t)at;
+	return 0;
+}
+
 int vfs_seek(struct file *base, uint64_t offset, bool hole, uint64_t *found)
 {
 	struct vfs_file *f = vfs_file(base);
-	int fd, err = 0;
-	off_t at;
+	int err;
 
 	if (past_end(offset))
 		return -ENXIO;
-	fd = vfs_file_get(f);
-	if (fd < 0)
-		return fd;
-	at = lseek(fd, (off_t)offset, hole ? SEEK_HOLE : SEEK_DATA);
-	if (at < 0)
-		err = -errno;
-	else
-		*found = (uint64_t)at;
-	vfs_file_put(f);
+	err = vfs_file_use(f);
+	if (err)
+		return err;
+	err = lseek_to(f->fd, offset, hole ? SEEK_HOLE : SEEK_DATA, found);
+	vfs_file_done(f);
 	return err;
 }
 
 static int change_space(struct file *base, int mode, uint64_t offset, uint64_t len)
 {
 	struct vfs_file *f = vfs_file(base);
-	int fd, err;
+	int err;
 
 	if (offset > INT64_MAX || len > INT64_MAX - offset)
 		return -EFBIG;
-	fd = vfs_file_get(f);
-	if (fd < 0)
-		return fd;
+	err = vfs_file_use(f);
+	if (err)
+		return err;
 	err = vfs_assume(f->cred);
 	if (!err) {
 		blocking_section();
-		if (fallocate(fd, mode, (off_t)offset, (off_t)len) < 0)
+		if (fallocate(f->fd, mode, (off_t)offset, (off_t)len) < 0)
 			err = -errno;
 	}
-	vfs_file_put(f);
-	return err ? err : vfs_settle(vfs_object(base->object));
+	if (!err)
+		err = vfs_settle(f->obj);
+	vfs_file_done(f);
+	return err;
 }
 
 int vfs_allocate(struct file *base, uint64_t offset, uint64_t len)
@@ -540,74 +561,172 @@ static ssize_t copy_range(int from, uint64_t from_offset, int to, uint64_t to_of
 	return -errno;
 }
 
-/* The descriptors of two files for use; -errno and neither. */
-static int get_both(struct file *from, struct file *to, int *from_fd, int *to_fd)
+/* Both files are in use until end_pair(). */
+static int use_pair(struct vfs_file *from, struct vfs_file *to)
 {
-	*from_fd = vfs_file_get(vfs_file(from));
-	if (*from_fd < 0)
-		return *from_fd;
-	*to_fd = vfs_file_get(vfs_file(to));
-	if (*to_fd < 0)
-		vfs_file_put(vfs_file(from));
-	return *to_fd < 0 ? *to_fd : 0;
-}
+	int err = vfs_file_use(from);
 
-static void put_both(struct file *from, struct file *to)
-{
-	vfs_file_put(vfs_file(from));
-	vfs_file_put(vfs_file(to));
-}
-
-int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
-	     uint64_t len, uint64_t *copied)
-{
-	struct vfs_object *obj = vfs_object(to->object);
-	size_t bytes = len < SSIZE_MAX ? (size_t)len : SSIZE_MAX;
-	int from_fd, to_fd, err;
-	ssize_t n;
-
-	if (from_offset > INT64_MAX || to_offset > INT64_MAX || len > INT64_MAX - to_offset)
-		return -EFBIG;
-	err = get_both(from, to, &from_fd, &to_fd);
 	if (err)
 		return err;
-	err = unstable_begin(obj);
+	err = vfs_file_use(to);
 	if (err)
-		goto out;
-	err = vfs_assume(vfs_file(to)->cred);
+		vfs_file_done(from);
+	return err;
+}
+
+static void end_pair(struct vfs_file *from, struct vfs_file *to)
+{
+	vfs_file_done(to);
+	vfs_file_done(from);
+}
+
+static int copy_file(struct vfs_file *from, uint64_t from_offset, struct vfs_file *to,
+		     uint64_t to_offset, size_t bytes, uint64_t *copied)
+{
+	int err = unstable_begin(to->obj);
+	ssize_t n;
+
+	if (err)
+		return err;
+	err = vfs_assume(to->cred);
 	if (!err) {
 		blocking_section();
-		n = copy_range(from_fd, from_offset, to_fd, to_offset, bytes);
+		n = copy_range(from->fd, from_offset, to->fd, to_offset, bytes);
 		if (n < 0)
 			err = (int)n;
 		else
 			*copied = (uint64_t)n;
 	}
-	unstable_end(obj);
-out:
-	put_both(from, to);
+	unstable_end(to->obj);
 	return err;
+}
+
+int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
+	     uint64_t len, uint64_t *copied)
+{
+	size_t bytes = len < SSIZE_MAX ? (size_t)len : SSIZE_MAX;
+	int err;
+
+	if (from_offset > INT64_MAX || to_offset > INT64_MAX || len > INT64_MAX - to_offset)
+		return -EFBIG;
+	err = use_pair(vfs_file(from), vfs_file(to));
+	if (err)
+		return err;
+	err = copy_file(vfs_file(from), from_offset, vfs_file(to), to_offset, bytes, copied);
+	end_pair(vfs_file(from), vfs_file(to));
+	return err;
+}
+
+static int clone_file(struct vfs_file *from, uint64_t from_offset, struct vfs_file *to,
+		      uint64_t to_offset, uint64_t len)
+{
+	struct file_clone_range range = {
+		.src_fd = from->fd,
+		.src_offset = from_offset,
+		.src_length = len,
+		.dest_offset = to_offset,
+	};
+	int err = vfs_assume(to->cred);
+
+	if (err)
+		return err;
+	blocking_section();
+	if (ioctl(to->fd, FICLONERANGE, &range) < 0)
+		return -errno;
+	return vfs_settle(to->obj);
 }
 
 int vfs_clone(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
 	      uint64_t len)
 {
-	struct file_clone_range range = {
-		.src_offset = from_offset,
-		.src_length = len,
-		.dest_offset = to_offset,
-	};
-	int from_fd, to_fd, err = get_both(from, to, &from_fd, &to_fd);
+	int err = use_pair(vfs_file(from), vfs_file(to));
 
 	if (err)
 		return err;
-	range.src_fd = from_fd;
-	err = vfs_assume(vfs_file(to)->cred);
-	if (!err) {
-		blocking_section();
-		if (ioctl(to_fd, FICLONERANGE, &range) < 0)
-			err = -errno;
+	err = clone_file(vfs_file(from), from_offset, vfs_file(to), to_offset, len);
+	end_pair(vfs_file(from), vfs_file(to));
+	return err;
+}
+
+/* ---- byte-range locks, as local processes see them ---- */
+
+/* False: the kernel's offsets do not go so far, and nobody here can have a lock there. */
+static bool kernel_lock(const struct file_lock *l, struct flock *fl)
+{
+	static const short types[] = { F_UNLCK, F_RDLCK, F_WRLCK };
+
+	if (l->first > INT64_MAX)
+		return false;
+	*fl = (struct flock){ .l_type = types[l->kind], .l_whence = SEEK_SET };
+	fl->l_start = (off_t)l->first;
+	/* 0: to the end */
+	fl->l_len = l->last >= INT64_MAX ? 0 : (off_t)(l->last - l->first + 1);
+	return true;
+}
+
+/* A description's lock has no process: l_pid is -1. */
+static void describe(const struct flock *fl, struct file_lock *out)
+{
+	out->kind = fl->l_type == F_WRLCK ? FILE_EXCLUSIVE : FILE_SHARED;
+	out->first = (uint64_t)fl->l_start;
+	out->last = fl->l_len == 0 ? UINT64_MAX : out->first + (uint64_t)fl->l_len - 1;
+	out->pid = fl->l_pid > 0 ? fl->l_pid : 0;
+}
+
+static int lock_test(int fd, const struct file_lock *want, struct file_lock *holder)
+{
+	struct flock fl;
+
+	if (!kernel_lock(want, &fl))
+		return 0;
+	if (fcntl(fd, F_OFD_GETLK, &fl) < 0)
+		return -errno;
+	if (fl.l_type == F_UNLCK)
+		return 0;
+	describe(&fl, holder);
+	return -EAGAIN;
+}
+
+static int lock_file(int fd, const struct file_lock *want, struct file_lock *holder)
+{
+	struct flock fl;
+
+	for (unsigned attempt = 0;; attempt++) {
+		if (!kernel_lock(want, &fl) || fcntl(fd, F_OFD_SETLK, &fl) == 0)
+			return 0;
+		if (errno != EAGAIN && errno != EACCES)
+			return -errno;
+		if (!holder || lock_test(fd, want, holder) != 0 || attempt == 8)
+			break;
+		/* Whoever was in the way has gone. */
 	}
-	put_both(from, to);
-	return err ? err : vfs_settle(vfs_object(to->object));
+	return -EAGAIN;
+}
+
+int vfs_lock(struct file *base, const struct file_lock *want, struct file_lock *holder)
+{
+	struct vfs_file *f = vfs_file(base);
+	int err = vfs_file_use(f);
+
+	if (err)
+		return err;
+	if (holder)
+		*holder = *want;
+	err = lock_file(f->fd, want, holder);
+	/* The locks are the description's: from the first on, it stays. */
+	if (err || atomic_exchange(&f->locked, true))
+		vfs_file_done(f);
+	return err;
+}
+
+int vfs_lock_test(struct file *base, const struct file_lock *want, struct file_lock *holder)
+{
+	struct vfs_file *f = vfs_file(base);
+	int err = vfs_file_use(f);
+
+	if (err)
+		return err;
+	err = lock_test(f->fd, want, holder);
+	vfs_file_done(f);
+	return err;
 }

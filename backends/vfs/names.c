@@ -342,6 +342,7 @@ static struct vfs_object *known_object(struct vfs_object *dir, const char *name)
 
 	if (vfs_handle_at(exp, dir->fd, name, &h) < 0)
 		return NULL;
+	vfs_files_revive(&h);
 	return vfs_object_find(exp, h.bytes, h.len);
 }
 

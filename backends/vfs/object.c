@@ -266,7 +266,7 @@ bool vfs_shed(struct vfs_export *exp)
 			n += export_evict(e, 4, false, false);
 		mutex_unlock(&registry_lock);
 	}
-	if (n > 0 || vfs_files_park(exp, 16) > 0)
+	if (n > 0 || vfs_files_park())
 		return true;
 	if (export_commit(exp, 1, false) > 0 && export_evict(exp, 4, false, false) > 0)
 		return true;

@@ -18,7 +18,7 @@
 
 #define MODE_DEFAULT 0600 /* when the caller names none */
 
-static int open_flags(unsigned access)
+int vfs_open_flags(unsigned access)
 {
 	/* O_NONBLOCK: a local process's lease is answered by EWOULDBLOCK, not waited for. */
 	switch (access & (ACCESS_READ | ACCESS_WRITE)) {
@@ -34,116 +34,34 @@ static int open_flags(unsigned access)
 static int file_new(struct vfs_object *obj, int fd, const struct cred *cred, unsigned access,
 		    struct file **out)
 {
-	struct vfs_export *exp = vfs_object_export(obj);
-	struct vfs_file *f = malloc(sizeof(*f));
+	struct vfs_file *f = calloc(1, sizeof(*f));
 
 	if (!f)
 		return -ENOMEM;
-	f->base.object = object_ref(&obj->base);
+	f->shell.backend = obj->base.backend;
+	f->shell.export = obj->base.export;
+	f->shell.type = obj->base.type;
+	f->shell.refs = 1;
+	f->base.object = &f->shell;
 	f->base.access = access & (ACCESS_READ | ACCESS_WRITE);
 	f->base.refs = 1;
-	f->cred = cred_ref(cred);
-	f->users = 0;
+	f->handle = obj->handle;
 	f->fd = fd;
-	mutex_init(&f->lock);
-	mutex_lock(&exp->files_lock);
-	list_push_back(&exp->files, &f->link);
-	mutex_unlock(&exp->files_lock);
+	object_ref(&obj->base);
+	f->obj = obj;
+	f->cred = cred_ref(cred);
+	vfs_file_register(f);
 	*out = &f->base;
 	return 0;
 }
 
 void vfs_file_free(struct file *base)
 {
-	struct vfs_export *exp = vfs_export(base->object->export);
 	struct vfs_file *f = vfs_file(base);
 
-	mutex_lock(&exp->files_lock);
-	list_remove(&f->link);
-	mutex_unlock(&exp->files_lock);
-	if (f->fd >= 0)
-		close(f->fd);
-	mutex_destroy(&f->lock);
+	vfs_file_unregister(f);
 	cred_unref(f->cred);
-	object_unref(base->object);
 	free(f);
-}
-
-/* Opens a parked file's descriptor again. */
-static int unpark(struct vfs_file *f)
-{
-	struct vfs_object *obj = vfs_object(f->base.object);
-	int fd, err;
-
-	mutex_lock(&f->lock);
-	if (atomic_load(&f->users) & VFS_PARKED) {
-		err = vfs_assume_privileged();
-		fd = err ? err
-			 : vfs_reopen(vfs_object_export(obj), obj->fd, open_flags(f->base.access));
-		if (fd < 0) {
-			atomic_fetch_sub(&f->users, 1);
-			mutex_unlock(&f->lock);
-			return fd;
-		}
-		f->fd = fd;
-		atomic_fetch_and(&f->users, ~VFS_PARKED);
-	}
-	mutex_unlock(&f->lock);
-	return f->fd;
-}
-
-int vfs_file_get(struct vfs_file *f)
-{
-	if (unlikely(atomic_fetch_add(&f->users, 1) & VFS_PARKED))
-		return unpark(f);
-	return f->fd;
-}
-
-void vfs_file_put(struct vfs_file *f)
-{
-	atomic_fetch_sub(&f->users, 1);
-}
-
-static bool park(struct vfs_file *f)
-{
-	uint32_t unused = 0;
-	bool parked;
-
-	/* Somebody else, maybe the caller, is about to open it again: not the one to take. */
-	if (!mutex_trylock(&f->lock))
-		return false;
-	parked = atomic_compare_exchange_strong(&f->users, &unused, VFS_PARKED);
-	if (parked) {
-		close(f->fd);
-		f->fd = -1;
-	}
-	mutex_unlock(&f->lock);
-	return parked;
-}
-
-unsigned vfs_files_park(struct vfs_export *exp, unsigned max)
-{
-	struct vfs_file *f, *tmp;
-	struct list tried;
-	unsigned n = 0;
-
-	list_init(&tried);
-	mutex_lock(&exp->files_lock);
-	list_for_each_safe (f, tmp, &exp->files, link) {
-		if (n == max)
-			break;
-		/* The next round begins with others. */
-		list_remove(&f->link);
-		list_push_back(&tried, &f->link);
-		if (park(f))
-			n++;
-	}
-	while ((f = list_first(&tried, struct vfs_file, link))) {
-		list_remove(&f->link);
-		list_push_back(&exp->files, &f->link);
-	}
-	mutex_unlock(&exp->files_lock);
-	return n;
 }
 
 static int not_regular(const struct object *obj)
@@ -183,11 +101,11 @@ static int open_object(struct vfs_object *obj, const struct cred *cred, unsigned
 
 	if (err)
 		return err;
-	fd = vfs_reopen(exp, obj->fd, open_flags(access));
+	fd = vfs_reopen(exp, obj->fd, vfs_open_flags(access));
 	if (fd == -EACCES &&
 	    (may_read_to_execute(obj, access) || ((access & ACCESS_OWNER) && owns(obj, cred)))) {
 		err = vfs_assume_privileged();
-		fd = err ? err : vfs_reopen(exp, obj->fd, open_flags(access));
+		fd = err ? err : vfs_reopen(exp, obj->fd, vfs_open_flags(access));
 	}
 	if (fd < 0)
 		return fd;
@@ -202,6 +120,25 @@ int vfs_open(struct object *obj, const struct cred *cred, unsigned access, struc
 	int err = vfs_assume(cred);
 
 	return err ? err : open_object(vfs_object(obj), cred, access, out);
+}
+
+int vfs_reopen_file(struct object *base, const struct cred *cred, unsigned access,
+		    struct file **out)
+{
+	struct vfs_object *obj = vfs_object(base);
+	int fd, err = not_regular(base);
+
+	if (!err)
+		err = vfs_assume_privileged();
+	if (err)
+		return err;
+	fd = vfs_reopen(vfs_object_export(obj), obj->fd, vfs_open_flags(access));
+	if (fd < 0)
+		return fd;
+	err = file_new(obj, fd, cred, access, out);
+	if (err)
+		close(fd);
+	return err;
 }
 
 /* ---- making ---- */
@@ -280,7 +217,7 @@ static int create_named(struct vfs_export *exp, int dir, const char *name, unsig
 			const struct cred *cred, const struct create_args *args)
 {
 	bool more = remaining(args).mask != 0 || args->mode == CREATE_EXCLUSIVE;
-	int flags = more ? O_RDWR : open_flags(access);
+	int flags = more ? O_RDWR : vfs_open_flags(access);
 	int err, fd = open_new(exp, dir, name, O_CREAT | O_EXCL | flags, args);
 
 	if (fd < 0 || !more)

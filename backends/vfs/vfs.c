@@ -43,8 +43,6 @@ static int export_new(const struct export_params *params, struct vfs_export **ou
 	exp->sync = !params->async;
 	exp->verifier = random_u64();
 	list_init(&exp->registered);
-	list_init(&exp->files);
-	mutex_init(&exp->files_lock);
 	*out = exp;
 	return 0;
 }
@@ -125,6 +123,9 @@ const struct backend vfs_backend = {
 	.write = vfs_write,
 	.commit = vfs_commit,
 	.write_verifier = vfs_write_verifier,
+	.reopen = vfs_reopen_file,
+	.lock = vfs_lock,
+	.lock_test = vfs_lock_test,
 	.seek = vfs_seek,
 	.allocate = vfs_allocate,
 	.deallocate = vfs_deallocate,

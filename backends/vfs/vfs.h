@@ -84,9 +84,6 @@ struct vfs_export {
 	int mountinfo;	    /* polled to learn that mounts have changed; -1: unused */
 	bool rescan;	    /* under mounts_lock: a mount that exists may be missing here */
 
-	struct mutex files_lock;
-	struct list files; /* under files_lock: open files, those opened last at the end */
-
 	struct vfs_shard shards[VFS_SHARDS];
 	_Atomic uint32_t cached; /* objects in the table */
 
@@ -123,25 +120,21 @@ struct vfs_object {
 	int sync_fd; /* under lock; closed under commit_lock as well; -1: none */
 };
 
-/*
- * An open file. Its descriptor may be closed while nobody uses it, if descriptors run out, and is
- * opened again without asking for permission: the OPEN was the permission. The object's own
- * descriptor keeps the file, even one without a name, so what is opened again is the same file.
- *
- * `users` counts those who use fd; VFS_PARKED in it says that fd is closed. It goes from 0 to
- * VFS_PARKED and back only under `lock`.
- */
-#define VFS_PARKED (1u << 31)
-
 struct vfs_file {
 	struct file base;
 	/* immutable */
+	struct object shell;	 /* what base.object is: the object itself may be let go */
 	const struct cred *cred; /* the opener, a reference */
+	struct backend_handle handle;
+	uint64_t hash; /* of the handle */
 
-	_Atomic uint32_t users;
-	int fd; /* constant while users has no VFS_PARKED */
-	struct mutex lock;
-	struct list link; /* vfs_export.files */
+	/* Between vfs_file_use() and vfs_file_done() these stay: descriptors.c tells the story. */
+	int fd;
+	struct vfs_object *obj; /* a reference */
+	_Atomic uint32_t pins;
+	_Atomic bool recent; /* used since parking last came by */
+	_Atomic bool locked; /* there are or were locks: it is in use until the end */
+	struct list link;    /* under its shard's lock */
 };
 
 static inline struct vfs_object *vfs_object(struct object *obj)
@@ -291,18 +284,34 @@ int vfs_verifier_store(struct vfs_export *exp, int fd, const uint8_t *verifier);
 /* True if the file was made with that verifier. */
 bool vfs_verifier_matches(struct vfs_object *obj, const uint8_t *verifier);
 
+/* ---- descriptors.c ---- */
+
+/* An open file, with fd and obj set, begins to be one of those that may be parked. */
+void vfs_file_register(struct vfs_file *f);
+/* It is being freed: closes what is open. */
+void vfs_file_unregister(struct vfs_file *f);
+/*
+ * f->fd and f->obj are there until vfs_file_done(). 0 or -errno (-ESTALE: the file has gone). May
+ * leave the thread privileged.
+ */
+int vfs_file_use(struct vfs_file *f) MUST_CHECK;
+void vfs_file_done(struct vfs_file *f);
+/* Closes idle files because descriptors have run out; false when there are none. */
+bool vfs_files_park(void);
+/* The object is about to lose a name: files of it are opened as long as that can be done. */
+void vfs_files_revive(const struct backend_handle *handle);
+
 /* ---- open.c ---- */
+
+int vfs_open_flags(unsigned access);
+int vfs_reopen_file(struct object *obj, const struct cred *cred, unsigned access,
+		    struct file **out);
 
 int vfs_open(struct object *obj, const struct cred *cred, unsigned access, struct file **out);
 int vfs_open_create(struct object *dir, const struct cred *cred, const char *name, unsigned access,
 		    const struct create_args *args, struct dir_change *change, bool *created,
 		    struct object **out_obj, struct file **out_file);
 void vfs_file_free(struct file *file);
-/* The file's descriptor, for use until vfs_file_put(); -errno. */
-int vfs_file_get(struct vfs_file *file);
-void vfs_file_put(struct vfs_file *file);
-/* Closes the descriptors of up to `max` files that nobody uses just now; how many. */
-unsigned vfs_files_park(struct vfs_export *exp, unsigned max);
 
 /* ---- file.c ---- */
 
@@ -316,6 +325,8 @@ bool vfs_try_commit(struct vfs_object *obj);
 void vfs_sync_release(struct vfs_object *obj);
 void vfs_write_verifier(struct backend_export *exp, uint8_t out[BACKEND_VERIFIER_LEN]);
 int vfs_seek(struct file *file, uint64_t offset, bool hole, uint64_t *found);
+int vfs_lock(struct file *file, const struct file_lock *want, struct file_lock *holder);
+int vfs_lock_test(struct file *file, const struct file_lock *want, struct file_lock *holder);
 int vfs_allocate(struct file *file, uint64_t offset, uint64_t len);
 int vfs_deallocate(struct file *file, uint64_t offset, uint64_t len);
 int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,

@@ -28,6 +28,7 @@ static enum nfsstat4 backchannel_ctl_run(struct compound *c, void *args)
 	cmd->backchannel_ctl.cb_program = a->cb_program;
 	cmd->backchannel_ctl.cb_uid = a->sec.uid;
 	cmd->backchannel_ctl.cb_gid = a->sec.gid;
+	cmd->backchannel_ctl.cb_flavor = a->sec.flavor;
 	return compound_submit_simple(c, cmd);
 }
 

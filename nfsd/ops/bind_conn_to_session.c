@@ -1,4 +1,5 @@
 /* BIND_CONN_TO_SESSION: RFC 8881 section 18.34. */
+#include "nfsd/callback/callback.h"
 #include "nfsd/ops_list.h"
 
 struct bind_conn_args {
@@ -30,6 +31,8 @@ static enum nfsstat4 bind_conn_run(struct compound *c, void *args)
 	status = state_bind_conn(c->server->state, &a->session, rpc_conn_id(c->call->conn), &dir);
 	if (status != NFS4_OK)
 		return status;
+	if (dir & CDFS4_BACK)
+		callback_conn_bound(c->server, &a->session, c->call->conn);
 	xdr_put_fixed(x, a->session.data, NFS4_SESSIONID_SIZE);
 	xdr_put_u32(x, dir);
 	xdr_put_bool(x, false);

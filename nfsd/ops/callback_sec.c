@@ -32,20 +32,34 @@ static bool get_gss(struct xdr_in *x)
 	       xdr_get_opaque(x, NFS4_UINT32_MAX, &handle, &len);
 }
 
+static bool get_flavor(struct xdr_in *x, uint32_t flavor, struct callback_sec *sec)
+{
+	switch (flavor) {
+	case RPC_AUTH_NONE:
+		if (sec->flavor != RPC_AUTH_SYS)
+			sec->flavor = RPC_AUTH_NONE;
+		return true;
+	case RPC_AUTH_SYS:
+		sec->flavor = RPC_AUTH_SYS;
+		return get_auth_sys(x, sec);
+	case RPC_AUTH_GSS:
+		return get_gss(x);
+	default:
+		return false;
+	}
+}
+
 bool xdr_get_callback_sec(struct xdr_in *x, struct callback_sec *sec)
 {
 	uint32_t n, flavor;
 
-	*sec = (struct callback_sec){ 0 };
+	*sec = (struct callback_sec){ .flavor = RPC_AUTH_NONE };
 	if (!xdr_get_u32(x, &n))
 		return false;
+	if (n > 0)
+		sec->flavor = UINT32_MAX;
 	while (n-- > 0) {
-		if (!xdr_get_u32(x, &flavor))
-			return false;
-		if (flavor == RPC_AUTH_NONE)
-			continue;
-		if (flavor == RPC_AUTH_SYS ? !get_auth_sys(x, sec) :
-					     flavor != RPC_AUTH_GSS || !get_gss(x))
+		if (!xdr_get_u32(x, &flavor) || !get_flavor(x, flavor, sec))
 			return false;
 	}
 	return true;

@@ -3,9 +3,12 @@
 
 #include "rpc/xdr.h"
 
-/* Of the flavors offered, what we use: AUTH_SYS with this identity; zeros if there was none. */
+/*
+ * Of the flavors offered, what we use: AUTH_SYS with this identity, else AUTH_NONE (also if nothing
+ * is offered). UINT32_MAX: there are only others, so the client cannot be called back.
+ */
 struct callback_sec {
-	uint32_t uid, gid;
+	uint32_t flavor, uid, gid;
 };
 
 bool xdr_get_callback_sec(struct xdr_in *x, struct callback_sec *sec);

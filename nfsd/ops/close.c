@@ -61,6 +61,8 @@ static enum nfsstat4 change_run(struct compound *c, struct open_change_args *a,
 	}
 	if (status == NFS4_OK)
 		status = o->result.status;
+	if (status == NFS4_OK && type == CMD_OPEN_CONFIRM)
+		status = compound_promise(c, state_stateid_client(c->server->state, &a->stateid));
 	if (status == NFS4_OK) {
 		xdr_put_stateid(reply_of(c), &o->result.stateid);
 		compound_set_stateid(c, &o->result.stateid);

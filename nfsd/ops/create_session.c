@@ -1,5 +1,6 @@
 /* CREATE_SESSION: RFC 8881 section 18.36. Sequencing, limits and replay are in state/session.c. */
 #include "base/random.h"
+#include "nfsd/callback/callback.h"
 #include "nfsd/ops/callback_sec.h"
 #include "nfsd/ops_list.h"
 
@@ -59,6 +60,8 @@ static enum nfsstat4 create_session_finish(struct compound *c, struct create_ses
 		  CDFC4_FORE;
 	state_bind_conn(c->server->state, &result->create_session.session,
 			rpc_conn_id(c->call->conn), &dir);
+	if (dir & CDFS4_BACK)
+		callback_conn_bound(c->server, &result->create_session.session, c->call->conn);
 	xdr_put_fixed(x, result->create_session.session.data, NFS4_SESSIONID_SIZE);
 	xdr_put_u32(x, result->create_session.sequence);
 	xdr_put_u32(x, result->create_session.flags);
@@ -89,6 +92,7 @@ static enum nfsstat4 create_session_run(struct compound *c, void *args)
 	cmd->create_session.cb_program = a->cb_program;
 	cmd->create_session.cb_uid = a->sec.uid;
 	cmd->create_session.cb_gid = a->sec.gid;
+	cmd->create_session.cb_flavor = a->sec.flavor;
 	random_bytes(cmd->create_session.random, sizeof(cmd->create_session.random));
 	c->op_state = result;
 	c->phase = 1;

@@ -1,7 +1,7 @@
 /*
  * DELEGPURGE and DELEGRETURN: RFC 7530 sections 16.5 and 16.6, RFC 8881 sections 18.5 and 18.6.
- * No delegation is ever given, so there is none to purge (that operation is then optional:
- * NOTSUPP, since CLAIM_DELEGATE_PREV is not supported) and no stateid that could be returned.
+ * DELEGPURGE is optional, and not supported, as CLAIM_DELEGATE_PREV, which it belongs to: no
+ * delegation outlives its client.
  */
 #include "nfsd/ops_list.h"
 
@@ -38,7 +38,21 @@ static bool delegreturn_decode(struct xdr_in *x, struct arena *arena, void *args
 
 static enum nfsstat4 delegreturn_run(struct compound *c, void *args)
 {
-	return NFS4ERR_BAD_STATEID;
+	struct delegreturn_args *a = args;
+	struct state_command *cmd;
+	enum nfsstat4 status;
+
+	if (c->phase == 1)
+		return ((struct state_result *)c->op_state)->status;
+	status = compound_resolve_stateid(c, &a->stateid);
+	if (status != NFS4_OK)
+		return status;
+	cmd = compound_command(c, CMD_DELEG_RETURN);
+	if (!cmd)
+		return NFS4ERR_DELAY;
+	cmd->deleg_return.stateid = a->stateid;
+	status = compound_file_key(c, &cmd->deleg_return.file);
+	return status == NFS4_OK ? compound_submit_simple(c, cmd) : status;
 }
 
 const struct op_row op_delegreturn = {

@@ -146,8 +146,9 @@ static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
 	do {
 		if (compound_submit(c, cmd, result) == NFS4_PARKED)
 			return NFS4_PARKED;
-	} while (result->status == NFS4ERR_CLID_INUSE &&
-		 compound_expire_conflict(c, result->conflict_client));
+	} while ((result->status == NFS4ERR_CLID_INUSE &&
+		  compound_expire_conflict(c, result->conflict_client)) ||
+		 compound_make_room(c, result));
 	return exchange_id_finish(c, result);
 }
 

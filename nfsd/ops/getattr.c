@@ -23,7 +23,9 @@ static enum nfsstat4 getattr_run(struct compound *c, void *args)
 
 	if (attr_intersects(&a->wanted, attr_set_only(c->minor)))
 		return NFS4ERR_INVAL;
-	status = attr_source_init(&src, c, p->export, p->object, p->options);
+	status = attr_break_delegation(c, p->object, &a->wanted);
+	if (!status)
+		status = attr_source_init(&src, c, p->export, p->object, p->options);
 	if (status)
 		return status;
 	return attr_encode(&src, &a->wanted, reply_of(c));

@@ -1,5 +1,6 @@
 #include "nfsd/ops/io_file.h"
 
+#include "nfsd/deleg.h"
 #include "nfsd/ops.h"
 
 enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out)
@@ -16,11 +17,20 @@ enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, s
 		status = compound_file_key(c, &file);
 	if (status != NFS4_OK)
 		return status;
+	if (stateid_is_anonymous(id) || stateid_is_read_bypass(id)) {
+		status = deleg_break(c, obj, c->clientid, access & ACCESS_WRITE);
+		if (status != NFS4_OK)
+			return status;
+	}
 	do {
 		*out = NULL;
 		status = state_use_stateid(c->server->state, c->minor, c->clientid, id, file,
 					   access, out, &conflict);
 	} while (status == NFS4ERR_LOCKED && compound_expire_conflict(c, conflict));
+	/* I/O with what it has reclaimed is something new, too. */
+	if (c->minor == 0 && status == NFS4_OK && !stateid_is_anonymous(id) &&
+	    !stateid_is_read_bypass(id))
+		(void)!compound_ask_new_v40(c, state_stateid_client(c->server->state, id));
 	if (status != NFS4_OK || *out)
 		return status;
 	err = obj->backend->open(obj, c->current.cred, access, out);

@@ -1,4 +1,5 @@
 /* LINK: the saved filehandle's object gets a name in the current directory. RFC 8881 18.9. */
+#include "nfsd/deleg.h"
 #include "nfsd/ops_list.h"
 
 static bool link_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -33,6 +34,9 @@ static enum nfsstat4 link_run(struct compound *c, void *args)
 		return status;
 	if (!obj->backend->link)
 		return NFS4ERR_NOTSUPP;
+	status = deleg_break(c, obj, c->clientid, true);
+	if (status)
+		return status;
 	err = obj->backend->link(obj, c->current.object, c->current.cred, name, &change);
 	if (err)
 		return status_from_errno(err);

@@ -4,8 +4,11 @@
  */
 #include <string.h>
 
+#include "nfsd/callback/callbacks.h"
+#include "nfsd/callback/waiters.h"
 #include "nfsd/ops/seqid.h"
 #include "nfsd/ops_list.h"
+#include "nfsd/state/back.h"
 
 /* LOCK4denied with an owner of the greatest length */
 #define DENIED_MAX (8 + 8 + 4 + 8 + 4 + NFS4_OPAQUE_LIMIT)
@@ -57,6 +60,7 @@ struct lock_progress {
 	struct seqid seqid;
 	struct state_command *cmd;
 	struct state_result *result;
+	struct lock_wait *wait; /* if it is denied; NULL: the client only polls */
 };
 
 static bool get_locker(struct xdr_in *x, struct lock_args *a)
@@ -78,14 +82,53 @@ static bool lock_decode(struct xdr_in *x, struct arena *arena, void *args)
 	       get_range(x, &a->range) && get_locker(x, a);
 }
 
+static struct waiters *waiters_of(struct compound *c)
+{
+	return callbacks_waiters(c->server->callbacks);
+}
+
+/* Who is to be told when the lock is free; out of memory nobody is. */
+static void prepare_wait(struct compound *c, struct lock_args *a, struct lock_progress *o)
+{
+	bool waits = a->type == READW_LT || a->type == WRITEW_LT;
+	const struct nfs_fh *fh;
+	struct lock_wait *wait;
+	uint8_t *owner;
+
+	if (!waits || c->minor == 0 || !callback_path_up(c->server, c->clientid) ||
+	    compound_fh(c, &fh) != NFS4_OK)
+		return;
+	wait = arena_zalloc(&c->call->arena, sizeof(*wait) + NFS4_OPAQUE_LIMIT);
+	if (!wait)
+		return;
+	owner = (uint8_t *)(wait + 1);
+	wait->owner = a->owner;
+	if (!a->new_owner)
+		wait->owner = (struct bytes){ owner, state_lock_owner(c->server->state, c->clientid,
+								      &a->stateid, owner) };
+	if (wait->owner.len == 0)
+		return;
+	wait->clientid = c->clientid;
+	wait->file = o->cmd->lock.file;
+	wait->fh = (struct bytes){ fh->data, fh->len };
+	wait->type = a->type;
+	wait->range = a->range;
+	wait->referral = (struct callback_referral){ .present = true,
+						     .slot = c->slot.slot,
+						     .seqid = c->slot.seqid };
+	slot_use_session_id(&c->slot, &wait->referral.session);
+	o->wait = wait;
+}
+
 static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct lock_progress *o)
 {
 	enum nfsstat4 status = compound_want_regular(c);
 
 	if (status == NFS4_OK)
 		status = check_range(&a->range);
-	if (status == NFS4_OK && a->reclaim)
-		status = NFS4ERR_NO_GRACE;
+	if (status == NFS4_OK && !a->reclaim && c->minor == 0)
+		status = compound_ask_new_v40(
+		    c, state_stateid_client(c->server->state, &a->stateid));
 	if (status != NFS4_OK)
 		return status;
 	o->cmd = compound_command(c, CMD_LOCK);
@@ -95,6 +138,7 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 	if (c->minor == 0 && a->new_owner)
 		o->cmd->clientid = a->clientid;
 	o->cmd->lock.type = a->type;
+	o->cmd->lock.reclaim = a->reclaim;
 	o->cmd->lock.range = a->range;
 	o->cmd->lock.new_owner = a->new_owner;
 	o->cmd->lock.stateid = a->stateid;
@@ -104,6 +148,11 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 	if (status != NFS4_OK)
 		return status;
 	c->phase = 1;
+	prepare_wait(c, a, o);
+	if (o->wait && waiters_ahead(waiters_of(c), o->wait, &o->result->denied)) {
+		o->result->status = NFS4ERR_DENIED;
+		return NFS4_OK;
+	}
 	return compound_submit(c, o->cmd, o->result);
 }
 
@@ -111,11 +160,18 @@ static enum nfsstat4 lock_finish(struct compound *c, struct lock_progress *o)
 {
 	struct state_result *result = o->result;
 
-	while ((result->status == NFS4ERR_DENIED) &&
-	       compound_expire_conflict(c, result->conflict_client)) {
+	while ((result->status == NFS4ERR_DENIED &&
+		compound_expire_conflict(c, result->conflict_client)) ||
+	       compound_make_room(c, result)) {
 		if (compound_submit(c, o->cmd, result) == NFS4_PARKED)
 			return NFS4_PARKED;
 	}
+	if (result->status == NFS4_OK)
+		result->status = compound_promise(c, 0);
+	if (o->wait && result->status == NFS4ERR_DENIED)
+		waiters_add(waiters_of(c), o->wait);
+	else if (o->wait && result->status == NFS4_OK)
+		waiters_granted(waiters_of(c), o->wait);
 	if (result->status == NFS4ERR_DENIED) {
 		put_denied(c, &result->denied);
 	} else if (result->status == NFS4_OK) {

@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "nfsd/attrs.h"
+#include "nfsd/deleg.h"
+#include "nfsd/callback/callback.h"
 #include "nfsd/ops/seqid.h"
 #include "nfsd/ops_list.h"
 
@@ -19,6 +21,10 @@
 	(OPEN4_SHARE_ACCESS_WANT_DELEG_MASK |                                                      \
 	 OPEN4_SHARE_ACCESS_WANT_SIGNAL_DELEG_WHEN_RESRC_AVAIL |                                   \
 	 OPEN4_SHARE_ACCESS_WANT_PUSH_DELEG_WHEN_UNCONTENDED)
+
+/* What a client may hold back under a write delegation. */
+#define HELD_BACK_MAX	(64u << 20)
+#define HELD_BACK_BLOCK 4096u
 
 struct open_args {
 	uint32_t seqid, access, deny;
@@ -115,21 +121,27 @@ static enum nfsstat4 check_claim(struct compound *c, struct open_args *a)
 		return NFS4ERR_INVAL;
 	switch (a->claim) {
 	case CLAIM_PREVIOUS:
-		return NFS4ERR_NO_GRACE;
-	case CLAIM_DELEGATE_CUR:
-	case CLAIM_DELEG_CUR_FH:
-		return NFS4ERR_BAD_STATEID; /* no delegation was ever given */
+		if (a->opentype == OPEN4_CREATE)
+			return NFS4ERR_INVAL;
+		return state_may_reclaim(c->server->state, c->minor,
+					 c->minor ? c->clientid : a->clientid);
 	case CLAIM_DELEGATE_PREV:
 	case CLAIM_DELEG_PREV_FH:
 		return NFS4ERR_NOTSUPP;
 	case CLAIM_FH:
+	case CLAIM_DELEGATE_CUR:
+	case CLAIM_DELEG_CUR_FH:
 		if (a->opentype == OPEN4_CREATE)
 			return NFS4ERR_INVAL;
 		break;
 	default:
 		break;
 	}
-	if (c->minor > 0 && !state_reclaim_completed(c->server->state, c->clientid))
+	/* Now, and not only when it is submitted: a file must not be made and then not opened. */
+	if (c->minor == 0)
+		return compound_ask_new_v40(c, a->clientid);
+	if (!state_reclaim_completed(c->server->state, c->clientid) ||
+	    state_in_grace(c->server->state))
 		return NFS4ERR_GRACE;
 	return NFS4_OK;
 }
@@ -176,6 +188,7 @@ static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
 				  struct open_progress *o)
 {
 	enum nfsstat4 status = check_type(c->current.object);
+	unsigned access;
 	int err;
 
 	/*
@@ -187,7 +200,15 @@ static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
 		return NFS4ERR_WRONG_TYPE;
 	if (status != NFS4_OK)
 		return status;
-	err = open_object(c, a->access & OPEN4_SHARE_ACCESS_BOTH, &o->file);
+	access = a->access & OPEN4_SHARE_ACCESS_BOTH;
+	/*
+	 * What its owner could open when it was new must not be lost to its mode; and what was
+	 * opened under a delegation has been promised.
+	 */
+	if (a->claim == CLAIM_PREVIOUS || a->claim == CLAIM_DELEGATE_CUR ||
+	    a->claim == CLAIM_DELEG_CUR_FH)
+		access |= ACCESS_OWNER;
+	err = open_object(c, access, &o->file);
 	return err ? status_from_errno(err) : NFS4_OK;
 }
 
@@ -281,7 +302,8 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 
 	if (status == NFS4_OK)
 		status = check_claim(c, a);
-	if (status == NFS4_OK && a->claim == CLAIM_FH) {
+	if (status == NFS4_OK && (a->claim == CLAIM_FH || a->claim == CLAIM_PREVIOUS ||
+				  a->claim == CLAIM_DELEG_CUR_FH)) {
 		status = check_writable(c, a);
 		return status == NFS4_OK ? open_current(c, a, o) : status;
 	}
@@ -296,6 +318,42 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 	if (a->opentype == OPEN4_CREATE)
 		return open_create(c, a, name, o);
 	return open_existing(c, a, name, o);
+}
+
+/* Who reclaims a delegation had it; minor version 0 is given read ones only. */
+static uint32_t reclaimed_type(struct compound *c, const struct open_args *a)
+{
+	if (a->delegate_type == OPEN_DELEGATE_READ ||
+	    (a->delegate_type == OPEN_DELEGATE_WRITE && c->minor > 0))
+		return a->delegate_type;
+	return OPEN_DELEGATE_NONE;
+}
+
+static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
+			       struct state_command *cmd)
+{
+	const struct nfs_fh *fh;
+	enum nfsstat4 status;
+
+	cmd->open.deleg_stateid = a->delegate_stateid;
+	if (a->claim == CLAIM_PREVIOUS)
+		cmd->open.delegate = reclaimed_type(c, a);
+	else if (a->claim == CLAIM_NULL || a->claim == CLAIM_FH)
+		cmd->open.delegate =
+		    deleg_wish(c, cmd->clientid, cmd->open.file, cmd->open.access, a->access);
+	if (cmd->open.delegate == OPEN_DELEGATE_NONE)
+		return NFS4_OK;
+	status = compound_fh(c, &fh);
+	if (status != NFS4_OK)
+		return status;
+	cmd->open.fh = (struct bytes){ fh->data, fh->len };
+	if (c->has_session) {
+		cmd->open.request.present = true;
+		cmd->open.request.slot = c->slot.slot;
+		cmd->open.request.seqid = c->slot.seqid;
+		slot_use_session_id(&c->slot, &cmd->open.request.session);
+	}
+	return NFS4_OK;
 }
 
 static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct open_progress *o)
@@ -315,6 +373,13 @@ static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct
 	o->cmd->open.access = a->access & OPEN4_SHARE_ACCESS_BOTH;
 	o->cmd->open.deny = a->deny;
 	o->cmd->open.claim = a->claim;
+	o->cmd->open.cred = c->current.cred;
+	o->cmd->open.truncates = o->truncate;
+	if (o->truncate)
+		deleg_guard(c, o->cmd->open.file);
+	status = fill_wish(c, a, o->cmd);
+	if (status != NFS4_OK)
+		return status;
 	c->phase = 1;
 	return compound_submit(c, o->cmd, o->result);
 }
@@ -334,6 +399,39 @@ static void open_undo(struct compound *c, struct open_progress *o)
 	cluster_submit(c->server->cluster, cmd, NULL, NULL, NULL);
 }
 
+/* A delegation that the client will not hear of. */
+static void return_delegation(struct compound *c, struct open_progress *o)
+{
+	struct state_command cmd = {
+		.type = CMD_DELEG_RETURN,
+		.minor = c->minor,
+		.clientid = o->cmd->clientid,
+		.deleg_return = { .stateid = o->result->open.deleg_stateid,
+				  .file = o->cmd->open.file },
+	};
+
+	if (o->result->open.delegation == OPEN_DELEGATE_NONE)
+		return;
+	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+	o->result->open.delegation = OPEN_DELEGATE_NONE;
+}
+
+/* READ and WRITE may come with the delegation's stateid from now on. */
+static void settle_delegation(struct compound *c, const struct open_args *a,
+			      struct open_progress *o)
+{
+	struct state_result *result = o->result;
+
+	if (result->open.delegation == OPEN_DELEGATE_NONE)
+		return;
+	if (a->claim != CLAIM_PREVIOUS && deleg_is_guarded(c, o->cmd->open.file)) {
+		return_delegation(c, o);
+		result->open.why_none = WND4_CONTENTION;
+		return;
+	}
+	state_attach_file(c->server->state, &result->open.deleg_stateid, file_ref(o->file));
+}
+
 static enum nfsstat4 open_truncate(struct compound *c, struct open_progress *o)
 {
 	struct attr_set size_only = { .mask = ATTR_SET_SIZE, .size = 0 };
@@ -351,7 +449,7 @@ static enum nfsstat4 open_truncate(struct compound *c, struct open_progress *o)
 }
 
 /* open_delegation4: none, with the reason where a minor version above 0 asked for one. */
-static void put_no_delegation(struct compound *c, const struct open_args *a)
+static void put_no_delegation(struct compound *c, const struct open_args *a, uint32_t why)
 {
 	struct xdr_out *x = reply_of(c);
 	uint32_t want = a->access & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK;
@@ -369,10 +467,57 @@ static void put_no_delegation(struct compound *c, const struct open_args *a)
 		xdr_put_u32(x, WND4_CANCELLED);
 		break;
 	default:
-		xdr_put_u32(x, WND4_RESOURCE);
-		xdr_put_bool(x, false); /* the server will not signal */
+		xdr_put_u32(x, why);
+		xdr_put_bool(x, false); /* the server will neither push nor signal */
 		break;
 	}
+}
+
+/* nfsace4 that lets nobody do anything without asking by ACCESS or OPEN. */
+static void put_no_ace(struct xdr_out *x)
+{
+	xdr_put_u32(x, 0); /* ACE4_ACCESS_ALLOWED_ACE_TYPE */
+	xdr_put_u32(x, 0);
+	xdr_put_u32(x, 0);
+	xdr_put_opaque(x, NULL, 0);
+}
+
+/*
+ * What the client may hold back beyond its CLOSE: less than there is room for, so that a write that
+ * an application believes done does not fail for want of space.
+ */
+static void put_space_limit(struct compound *c)
+{
+	struct object *obj = c->current.object;
+	struct xdr_out *x = reply_of(c);
+	struct fs_info info;
+	uint64_t bytes = 0;
+
+	if (obj->backend->statfs(obj, c->current.cred, &info) == 0 && !info.has_quota)
+		bytes = info.bytes_avail / 16 < HELD_BACK_MAX ? info.bytes_avail / 16 : HELD_BACK_MAX;
+	xdr_put_u32(x, NFS_LIMIT_BLOCKS);
+	xdr_put_u32(x, (uint32_t)(bytes / HELD_BACK_BLOCK));
+	xdr_put_u32(x, HELD_BACK_BLOCK);
+}
+
+static void put_delegation(struct compound *c, const struct open_args *a,
+			   const struct open_progress *o)
+{
+	const struct state_result *result = o->result;
+	struct xdr_out *x = reply_of(c);
+
+	if (result->open.delegation == OPEN_DELEGATE_NONE) {
+		put_no_delegation(c, a, result->open.why_none);
+		return;
+	}
+	xdr_put_u32(x, result->open.delegation);
+	xdr_put_stateid(x, &result->open.deleg_stateid);
+	/* A reclaimed one cannot stay if its client cannot be called. */
+	xdr_put_bool(x, a->claim == CLAIM_PREVIOUS &&
+			    !callback_path_up(c->server, o->cmd->clientid));
+	if (result->open.delegation == OPEN_DELEGATE_WRITE)
+		put_space_limit(c);
+	put_no_ace(x);
 }
 
 static void put_result(struct compound *c, const struct open_args *a,
@@ -384,13 +529,15 @@ static void put_result(struct compound *c, const struct open_args *a,
 
 	if (o->result->open.needs_confirm)
 		rflags |= OPEN4_RESULT_CONFIRM;
+	if (c->minor > 0 && callback_path_up(c->server, c->clientid))
+		rflags |= OPEN4_RESULT_MAY_NOTIFY_LOCK;
 	if (a->opentype == OPEN4_CREATE && a->createmode != EXCLUSIVE4)
 		attr_set_bitmap(&a->attrs, o->attrs_done, &attrset);
 	xdr_put_stateid(x, &o->result->open.stateid);
 	xdr_put_change_info(x, &o->change);
 	xdr_put_u32(x, rflags);
 	xdr_put_bitmap(x, &attrset);
-	put_no_delegation(c, a);
+	put_delegation(c, a, o);
 }
 
 static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct open_progress *o)
@@ -398,8 +545,9 @@ static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct
 	struct state_result *result = o->result;
 	enum nfsstat4 status = NFS4_OK;
 
-	while (result->status == NFS4ERR_SHARE_DENIED &&
-	       compound_expire_conflict(c, result->conflict_client)) {
+	while (((result->status == NFS4ERR_SHARE_DENIED || result->status == NFS4ERR_DELAY) &&
+		compound_expire_conflict(c, result->conflict_client)) ||
+	       compound_make_room(c, result)) {
 		if (compound_submit(c, o->cmd, result) == NFS4_PARKED)
 			return NFS4_PARKED;
 	}
@@ -407,13 +555,21 @@ static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct
 		return result->status;
 	if (o->truncate)
 		status = open_truncate(c, o);
-	if (status != NFS4_OK)
+	if (status != NFS4_OK) {
+		return_delegation(c, o);
 		return status;
+	}
+	settle_delegation(c, a, o);
 	state_attach_file(c->server->state, &result->open.stateid, o->file);
 	o->file = NULL;
 	compound_set_stateid(c, &result->open.stateid);
-	put_result(c, a, o);
-	return NFS4_OK;
+	/* What has to be confirmed first is not promised yet. */
+	status = compound_promise(c, result->open.needs_confirm ? 0 : o->cmd->clientid);
+	if (status == NFS4_OK)
+		put_result(c, a, o);
+	else
+		return_delegation(c, o);
+	return status;
 }
 
 static enum nfsstat4 open_begin(struct compound *c, struct open_args *a, struct open_progress *o)
@@ -457,7 +613,7 @@ const struct op_row op_open = {
 	.name = "OPEN",
 	.max_minor = 2,
 	.flags = ROW_NEEDS_FH,
-	.max_body = 16 + 20 + 4 + 16 + 12,
+	.max_body = 16 + 20 + 4 + 16 + 4 + 16 + 4 + 12 + 16,
 	.args_size = sizeof(struct open_args),
 	.decode = open_decode,
 	.run = open_run,

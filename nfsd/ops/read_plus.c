@@ -144,7 +144,7 @@ static enum nfsstat4 read_file(struct compound *c, struct file *file,
 	struct reading r = { .c = c, .file = file, .pos = a->offset };
 	struct attr attr;
 	enum nfsstat4 status =
-	    status_from_errno(file->object->backend->getattr(file->object, &attr));
+	    status_from_errno(file->object->backend->getattr(c->current.object, &attr));
 
 	if (status)
 		return status;

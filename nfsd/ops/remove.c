@@ -1,4 +1,5 @@
 /* REMOVE: RFC 8881 section 18.25. */
+#include "nfsd/deleg.h"
 #include "nfsd/ops_list.h"
 
 static bool remove_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -38,6 +39,9 @@ static enum nfsstat4 remove_run(struct compound *c, void *args)
 		return status;
 	if (!dir->backend->remove)
 		return NFS4ERR_NOTSUPP;
+	status = deleg_break_name(c, &c->current, name);
+	if (status)
+		return status;
 	err = dir->backend->remove(dir, c->current.cred, name, &change);
 	if (err)
 		return status_from_errno(err);

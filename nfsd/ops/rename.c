@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "nfsd/deleg.h"
 #include "nfsd/ops_list.h"
 
 struct rename_args {
@@ -73,6 +74,11 @@ static enum nfsstat4 rename_run(struct compound *c, void *args)
 		return status;
 	if (!source->backend->rename)
 		return NFS4ERR_NOTSUPP;
+	status = deleg_break_name(c, &c->saved, from);
+	if (!status)
+		status = deleg_break_name(c, &c->current, to);
+	if (status)
+		return status;
 	err = source->backend->rename(source, from, target, to, c->current.cred, &source_change,
 				      &target_change);
 	if (err)

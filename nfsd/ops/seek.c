@@ -45,7 +45,7 @@ static enum nfsstat4 seek_file(struct compound *c, struct file *file, const stru
 	struct attr attr;
 	uint64_t found;
 	enum nfsstat4 status =
-	    status_from_errno(file->object->backend->getattr(file->object, &attr));
+	    status_from_errno(file->object->backend->getattr(c->current.object, &attr));
 
 	if (!status && a->offset >= attr.size)
 		status = NFS4ERR_NXIO;

@@ -1,5 +1,6 @@
 /* SEQUENCE: RFC 8881 section 18.46. */
 #include "base/hash.h"
+#include "nfsd/callback/callback.h"
 #include "nfsd/ops_list.h"
 
 /* A WRITE's payload need not be hashed whole to tell a retry from another request. */
@@ -66,6 +67,8 @@ static enum nfsstat4 sequence_run(struct compound *c, void *args)
 		return status;
 	else
 		c->has_session = true;
+	if (c->slot.probe_back)
+		callback_session_used(c->server, &a->session);
 	c->clientid = c->slot.clientid;
 	if (c->slot.replay && c->has_session)
 		return NFS4_OK; /* the dispatcher answers with it */

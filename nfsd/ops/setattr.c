@@ -4,6 +4,7 @@
  * attrsset is part of the answer also when the operation fails: it says what was set before.
  */
 #include "nfsd/attrs.h"
+#include "nfsd/deleg.h"
 #include "nfsd/ops_list.h"
 
 struct setattr_args {
@@ -53,6 +54,18 @@ static enum nfsstat4 use_stateid(struct compound *c, struct stateid id, struct f
 	return status;
 }
 
+/* Minor version 0 tells who asks only by the stateid of a size change. */
+static enum nfsstat4 break_delegations(struct compound *c, const struct setattr_args *a,
+				       const struct attr_set *set)
+{
+	uint64_t clientid = c->clientid;
+
+	if (c->minor == 0 && (set->mask & ATTR_SET_SIZE) && !stateid_is_anonymous(&a->stateid) &&
+	    !stateid_is_read_bypass(&a->stateid))
+		clientid = state_stateid_client(c->server->state, &a->stateid);
+	return deleg_break(c, c->current.object, clientid, true);
+}
+
 static enum nfsstat4 set_attributes(struct compound *c, const struct setattr_args *a,
 				    uint32_t *done)
 {
@@ -70,11 +83,13 @@ static enum nfsstat4 set_attributes(struct compound *c, const struct setattr_arg
 		status = compound_want_writable(c);
 	if (!status && (set.mask & ATTR_SET_SIZE))
 		status = use_stateid(c, a->stateid, &file);
-	if (status || !set.mask)
-		return status;
-	if (!obj->backend->setattr) {
+	if (!status && set.mask)
+		status = break_delegations(c, a, &set);
+	if (!status && set.mask && !obj->backend->setattr)
+		status = NFS4ERR_NOTSUPP;
+	if (status || !set.mask) {
 		file_unref(file);
-		return NFS4ERR_NOTSUPP;
+		return status;
 	}
 	err = obj->backend->setattr(obj, file, c->current.cred, &set, done);
 	file_unref(file);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/random.h"
+#include "nfsd/callback/callback.h"
 #include "nfsd/ops_list.h"
 
 struct setclientid_args {
@@ -69,8 +70,9 @@ static enum nfsstat4 setclientid_run(struct compound *c, void *args)
 	do {
 		if (compound_submit(c, cmd, result) == NFS4_PARKED)
 			return NFS4_PARKED;
-	} while (result->status == NFS4ERR_CLID_INUSE &&
-		 compound_expire_conflict(c, result->conflict_client));
+	} while ((result->status == NFS4ERR_CLID_INUSE &&
+		  compound_expire_conflict(c, result->conflict_client)) ||
+		 compound_make_room(c, result));
 	return setclientid_finish(c, result);
 }
 
@@ -101,14 +103,22 @@ static enum nfsstat4 setclientid_confirm_run(struct compound *c, void *args)
 	struct setclientid_confirm_args *a = args;
 	struct state_command *cmd;
 
-	if (c->phase == 1)
-		return ((struct state_result *)c->op_state)->status;
-	cmd = compound_command(c, CMD_SETCLIENTID_CONFIRM);
-	if (!cmd)
-		return NFS4ERR_RESOURCE;
-	cmd->clientid = a->clientid;
-	cmd->setclientid_confirm.confirm = a->confirm;
-	return compound_submit_simple(c, cmd);
+	enum nfsstat4 status;
+
+	if (c->phase == 0) {
+		cmd = compound_command(c, CMD_SETCLIENTID_CONFIRM);
+		if (!cmd)
+			return NFS4ERR_RESOURCE;
+		cmd->clientid = a->clientid;
+		cmd->setclientid_confirm.confirm = a->confirm;
+		status = compound_submit_simple(c, cmd);
+		if (status == NFS4_PARKED || !c->op_state)
+			return status;
+	}
+	status = ((struct state_result *)c->op_state)->status;
+	if (status == NFS4_OK)
+		callback_client_confirmed(c->server, a->clientid, c->call->conn);
+	return status;
 }
 
 const struct op_row op_setclientid_confirm = {

@@ -17,8 +17,10 @@ static enum nfsstat4 compare(struct compound *c, const struct verify_args *a, bo
 {
 	const struct place *p = &c->current;
 	struct attr_source src;
-	enum nfsstat4 status = attr_source_init(&src, c, p->export, p->object, p->options);
+	enum nfsstat4 status = attr_break_delegation(c, p->object, &a->attrs.mask);
 
+	if (!status)
+		status = attr_source_init(&src, c, p->export, p->object, p->options);
 	return status ? status : attr_compare(&src, &a->attrs, same);
 }
 

@@ -45,6 +45,11 @@ static const struct row rows[] = {
 	[CMD_RELEASE_LOCKOWNER] = CLIENT_ROW(cmd_release_lockowner),
 	[CMD_FREE_STATEID] = STATEID_ROW(cmd_free_stateid, free_stateid),
 	[CMD_OWNER_ADVANCE] = CLIENT_ROW(cmd_owner_advance),
+	[CMD_RECALL] = { GLOBAL, cmd_recall },
+	[CMD_DELEG_RETURN] = STATEID_ROW(cmd_deleg_return, deleg_return),
+	[CMD_REVOKE] = CLIENT_ROW(cmd_revoke),
+	[CMD_START_GRACE] = { GLOBAL, cmd_start_grace },
+	[CMD_END_GRACE] = { GLOBAL, cmd_end_grace },
 };
 
 static const struct stateid *command_stateid(const struct row *row, const struct state_command *cmd)
@@ -101,18 +106,23 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 	const struct row *row = &rows[cmd->type];
 
 	result->conflict_client = 0;
+	result->over_limit = false;
 	if (!effects)
 		effects = &nobody;
 	if (row->finds == GLOBAL)
 		result->status = row->global(s, cmd, result, effects);
 	else
 		result->status = apply_on_client(s, row, cmd, result, effects);
+	if (unlikely(s->grace.ended))
+		grace_announce(s, effects);
 }
 
 void after_init(struct after *after)
 {
 	*after = (struct after){ 0 };
 	list_init(&after->opens);
+	list_init(&after->delegs);
+	list_init(&after->recalls);
 	list_init(&after->sessions);
 }
 
@@ -143,15 +153,23 @@ static void drop_files(struct file *files[3])
 void finish(struct state *s, struct after *after, const struct state_effects *effects)
 {
 	struct open *open, *next_open;
+	struct deleg *deleg, *next_deleg;
 	struct session *session, *next_session;
 
 	list_for_each_safe (open, next_open, &after->opens, h.in_owner) {
 		emit_freed(effects, open->h.file);
 		drop_files(open->files);
+		open_drop_creds(open);
 		state_file_put(s, open->h.file);
 		free(open);
 	}
+	list_for_each_safe (deleg, next_deleg, &after->delegs, h.in_owner)
+		deleg_free(s, deleg);
+	deleg_emit_recalls(after, effects);
 	drop_files(after->files);
+	if (after->record)
+		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_RECORD,
+						      .clientid = after->record });
 	if (after->freed) {
 		emit_freed(effects, after->freed);
 		state_file_put(s, after->freed);

@@ -61,6 +61,7 @@ void client_unref(struct client *c)
 	mutex_destroy(&c->lock);
 	free(c->update);
 	free(c->principal);
+	free(c->key);
 	free(c);
 }
 
@@ -89,7 +90,7 @@ enum nfsstat4 client_get_v40(struct state *s, uint64_t clientid, struct client *
 
 static bool client_has_state(const struct client *c)
 {
-	return c->nopens != 0;
+	return c->nopens != 0 || c->ndelegs != 0;
 }
 
 static bool same_principal(const struct client *c, const struct state_command *cmd)
@@ -134,8 +135,8 @@ static struct client_name *name_new(bool v40, struct bytes owner)
 
 /* ----------------------------------------------------------- coming and going ---- */
 
-static struct client *client_new(struct state *s, bool v40, const struct nfs_verifier *verifier,
-				 struct bytes principal)
+static struct client *client_new(struct state *s, bool v40, struct bytes owner,
+				 const struct nfs_verifier *verifier, struct bytes principal)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
@@ -151,6 +152,11 @@ static struct client *client_new(struct state *s, bool v40, const struct nfs_ver
 	c->principal_len = principal.len;
 	c->refs = 1;
 	c->v40 = v40;
+	if (client_make_key(c, owner) != 0) {
+		free(c->principal);
+		free(c);
+		return NULL;
+	}
 	c->verifier = *verifier;
 	mutex_init(&c->lock);
 	cond_init(&c->owner_released);
@@ -158,6 +164,7 @@ static struct client *client_new(struct state *s, bool v40, const struct nfs_ver
 	list_init(&c->in_unconfirmed);
 	list_init(&c->busy);
 	list_init(&c->idle);
+	list_init(&c->delegs);
 	list_init(&c->sessions);
 	return c;
 }
@@ -216,11 +223,15 @@ void client_destroy(struct state *s, struct client *c, const struct state_effect
 	if (!c)
 		return;
 	gone.clientid = c->id;
+	client_forget(c, effects);
 	after_init(&after);
 	mutex_lock(&c->lock);
 	c->dead = true;
 	while (!list_empty(&c->sessions))
 		session_unlink(s, c, list_first(&c->sessions, struct session, in_client), &after);
+	while (!list_empty(&c->delegs))
+		deleg_unlink(s, c, held_deleg(list_first(&c->delegs, struct held, in_owner)),
+			     &after);
 	empty_owners(s, c, &after);
 	cond_broadcast(&c->owner_released);
 	mutex_unlock(&c->lock);
@@ -248,6 +259,14 @@ static enum nfsstat4 client_room(struct state *s, uint32_t minor, struct client 
 	return NFS4_OK;
 }
 
+/* Was it the number of clients that stood in the way? */
+static void note_full(struct state *s, enum nfsstat4 status, struct state_result *result)
+    REQUIRES(&s->names_lock)
+{
+	result->over_limit = (status == NFS4ERR_RESOURCE || status == NFS4ERR_DELAY) &&
+			     s->nclients >= s->config.limits.max_clients;
+}
+
 /* Gives a new record its ID and makes it the name's unconfirmed one. */
 static void client_establish(struct state *s, struct client *c, struct client_name *name)
     REQUIRES(&s->names_lock)
@@ -270,6 +289,37 @@ static void client_establish(struct state *s, struct client *c, struct client_na
 	mutex_unlock(&stripe->lock);
 }
 
+struct client *client_restore(struct state *s, uint32_t counter, bool v40, bool confirmed,
+			      struct bytes owner, const struct nfs_verifier *verifier,
+			      struct bytes principal)
+{
+	struct client_name *name = name_find(s, v40, owner);
+	struct client *c;
+
+	if (name && (name->unconfirmed || (name->confirmed && confirmed)))
+		return NULL;
+	c = client_new(s, v40, owner, verifier, principal);
+	if (!c)
+		return NULL;
+	if (!name) {
+		name = name_new(v40, owner);
+		if (!name) {
+			client_unref(c);
+			return NULL;
+		}
+		table_insert(&s->names, &name->node, hash_bytes(owner.p, owner.len) + v40);
+	}
+	s->last_client = counter - 1;
+	client_establish(s, c, name);
+	if (confirmed) {
+		name->confirmed = c;
+		name->unconfirmed = NULL;
+		c->confirmed = true;
+		list_remove(&c->in_unconfirmed);
+	}
+	return c;
+}
+
 struct client *client_confirm(struct state *s, struct client *c)
 {
 	struct client *old = c->name->confirmed;
@@ -278,6 +328,7 @@ struct client *client_confirm(struct state *s, struct client *c)
 	c->name->unconfirmed = NULL;
 	c->confirmed = true;
 	list_remove(&c->in_unconfirmed);
+	grace_client_confirmed(s, c);
 	if (old)
 		client_withdraw(s, old);
 	return old;
@@ -333,7 +384,7 @@ static enum nfsstat4 establish_unconfirmed(struct state *s, const struct state_c
     REQUIRES(&s->names_lock)
 {
 	struct client_name *name = name_find(s, v40, owner), *fresh = NULL;
-	struct client *c = client_new(s, v40, verifier, cmd->principal);
+	struct client *c = client_new(s, v40, owner, verifier, cmd->principal);
 	enum nfsstat4 status = out_of_memory(cmd->minor);
 
 	if (!c)
@@ -408,6 +459,7 @@ enum nfsstat4 cmd_setclientid(struct state *s, const struct state_command *cmd,
 
 	mutex_lock(&s->names_lock);
 	status = setclientid(s, cmd, result, &replaced, &evicted);
+	note_full(s, status, result);
 	mutex_unlock(&s->names_lock);
 	client_destroy(s, replaced, effects);
 	client_destroy(s, evicted, effects);
@@ -560,6 +612,7 @@ enum nfsstat4 cmd_exchange_id(struct state *s, const struct state_command *cmd,
 		status = exchange_update(confirmed, cmd, result);
 	else
 		status = exchange_new(s, confirmed, cmd, result, &gone);
+	note_full(s, status, result);
 	mutex_unlock(&s->names_lock);
 	client_destroy(s, gone.replaced, effects);
 	client_destroy(s, gone.collided, effects);
@@ -598,8 +651,10 @@ enum nfsstat4 cmd_destroy_clientid(struct state *s, const struct state_command *
 	if (c && !c->v40)
 		status = destroy_if_unused(s, c);
 	mutex_unlock(&s->names_lock);
-	if (status == NFS4_OK)
+	if (status == NFS4_OK) {
+		grace_client_done(s, c);
 		client_destroy(s, c, effects);
+	}
 	if (c)
 		client_unref(c);
 	return status;
@@ -630,11 +685,18 @@ enum nfsstat4 cmd_expire_client(struct state *s, const struct state_command *cmd
 
 enum nfsstat4 cmd_reclaim_complete(struct work *w)
 {
+	/* Minor version 0 says it by asking for something new, if it has reclaimed at all. */
+	if (w->c->v40) {
+		if (w->c->reclaimed)
+			grace_client_done(w->s, w->c);
+		return NFS4_OK;
+	}
 	/* No file system ever migrates here: those for one are ignored (RFC 8881 18.51.4). */
 	if (w->cmd->reclaim_complete.one_fs)
 		return NFS4_OK;
 	if (w->c->reclaim_complete)
 		return NFS4ERR_COMPLETE_ALREADY;
 	w->c->reclaim_complete = true;
+	grace_client_done(w->s, w->c);
 	return NFS4_OK;
 }

@@ -37,6 +37,7 @@ static struct state_file *file_new(struct bytes key)
 	memset(f, 0, sizeof(*f));
 	mutex_init(&f->lock);
 	list_init(&f->opens);
+	list_init(&f->delegs);
 	f->len = key.len;
 	if (key.len)
 		memcpy(f->key, key.p, key.len);

@@ -55,6 +55,28 @@ enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes princ
 	return status;
 }
 
+uint64_t state_longest_silent(struct state *s)
+{
+	uint64_t now = state_now(s), oldest = now, found = 0;
+	struct client *c;
+
+	if (now < s->all_alive_ns)
+		return 0;
+	mutex_lock(&s->names_lock);
+	list_for_each (c, &s->clients, in_clients) {
+		uint64_t heard = atomic_load_explicit(&c->heard_ns, memory_order_relaxed);
+
+		if (heard < oldest && silent_for(s, c, s->config.lease_seconds)) {
+			oldest = heard;
+			found = c->id;
+		}
+	}
+	mutex_unlock(&s->names_lock);
+	if (!found)
+		s->all_alive_ns = now + NS_PER_SEC;
+	return found;
+}
+
 bool state_is_courtesy(struct state *s, uint64_t clientid)
 {
 	struct client *c = client_get(s, clientid);
@@ -69,7 +91,7 @@ bool state_is_courtesy(struct state *s, uint64_t clientid)
 
 static bool expirable(struct state *s, struct client *c)
 {
-	if (!c->confirmed || c->nopens == 0)
+	if (!c->confirmed || (c->nopens == 0 && c->ndelegs == 0))
 		return silent_for(s, c, s->config.lease_seconds);
 	return silent_for(s, c, (uint64_t)s->config.lease_seconds + s->config.courtesy_seconds);
 }

@@ -126,12 +126,29 @@ static void lock_state_link(struct work *w, struct locking *l) REQUIRES(&w->c->l
 	l->fresh = NULL;
 }
 
+struct lock_state *lock_state_restore(struct state *s, struct client *c, struct owner *o,
+				      struct open *open, uint32_t id, uint32_t seqid)
+{
+	struct lock_state *st = calloc(1, sizeof(*st));
+
+	if (!st)
+		return NULL;
+	st->h.client = c;
+	st->h.owner = o;
+	st->h.file = open->h.file;
+	st->h.kind = HELD_LOCK;
+	st->open = open;
+	list_push_back(&open->lock_states, &st->in_open);
+	held_restore(s, c, &st->h, open, id, seqid);
+	return st;
+}
+
 static bool locks_left(const struct work *w, unsigned needed)
 {
 	const struct state_limits *limits = &w->s->config.limits;
 
-	return w->c->nlocks + needed <= limits->max_locks_per_client &&
-	       w->s->nlocks + needed <= limits->max_locks;
+	w->result->over_limit = w->s->nlocks + needed > limits->max_locks;
+	return w->c->nlocks + needed <= limits->max_locks_per_client && !w->result->over_limit;
 }
 
 static void count_locks(struct state *s, struct client *c, int change) REQUIRES(&c->lock)
@@ -140,8 +157,26 @@ static void count_locks(struct state *s, struct client *c, int change) REQUIRES(
 	s->nlocks += (uint64_t)(int64_t)change;
 }
 
+bool lock_restore(struct state *s, struct client *c, struct lock_state *st, struct span span,
+		  bool exclusive)
+{
+	struct state_file *f = st->h.file;
+	struct range *spare = ranges_alloc(2);
+	bool weakened;
+
+	if (!spare)
+		return false;
+	mutex_lock(&f->lock);
+	count_locks(s, c, ranges_set(f, st, span, exclusive, &spare, &weakened));
+	mutex_unlock(&f->lock);
+	ranges_free(spare);
+	return true;
+}
+
 static enum nfsstat4 denied(struct work *w, const struct range *r)
 {
+	if (w->cmd->lock.reclaim)
+		return NFS4ERR_RECLAIM_CONFLICT;
 	range_describe(r, &w->result->denied);
 	w->result->conflict_client = w->result->denied.clientid;
 	return NFS4ERR_DENIED;
@@ -217,10 +252,11 @@ enum nfsstat4 cmd_lock(struct work *w)
 	struct locking l = { .exclusive = is_exclusive(w->cmd->lock.type) };
 	enum nfsstat4 status = span_from(w->cmd->lock.range, &l.span);
 
+	if (status == NFS4_OK)
+		status = w->cmd->lock.reclaim ? grace_may_reclaim(w->s, w->c)
+					      : grace_may_claim_new(w->s, w->c);
 	if (status)
 		return status;
-	if (w->cmd->lock.reclaim)
-		return NFS4ERR_NO_GRACE;
 	status = lock(w, &l);
 	free(l.fresh);
 	if (!l.owner)
@@ -303,7 +339,11 @@ enum nfsstat4 cmd_free_stateid(struct work *w)
 	status = stateid_check_seqid(w->cmd->minor, w->cmd->free_stateid.stateid.seqid, h->seqid);
 	if (status)
 		return status;
-	if (h->kind == HELD_OPEN || held_lock(h)->nranges)
+	if (h->kind == HELD_DELEG && held_deleg(h)->revoked) {
+		deleg_unlink(w->s, w->c, held_deleg(h), w->after);
+		return NFS4_OK;
+	}
+	if (h->kind != HELD_LOCK || held_lock(h)->nranges)
 		return NFS4ERR_LOCKS_HELD;
 	lock_state_free(w->s, w->c, held_lock(h));
 	return NFS4_OK;
@@ -344,6 +384,9 @@ enum nfsstat4 state_lockt(struct state *s, uint64_t clientid, struct bytes owner
 		return client_missing(s, clientid);
 	client_heard(s, c);
 	status = c->confirmed ? span_from(range, &span) : NFS4ERR_STALE_CLIENTID;
+	/* What is not held now may be reclaimed yet. */
+	if (status == NFS4_OK && state_in_grace(s))
+		status = NFS4ERR_GRACE;
 	f = status == NFS4_OK ? state_file_get(s, file, false) : NULL;
 	if (f) {
 		status = test_ranges(s, c, owner, f, span, is_exclusive(type), denied_by);

@@ -58,12 +58,9 @@ static enum nfsstat4 may_open(const struct work *w)
 
 	if (!valid_share(cmd->open.access, cmd->open.deny))
 		return NFS4ERR_INVAL;
-	/* Nothing is reclaimed without a grace period. */
 	if (cmd->open.claim == CLAIM_PREVIOUS)
-		return NFS4ERR_NO_GRACE;
-	if (cmd->minor > 0 && !w->c->reclaim_complete)
-		return NFS4ERR_GRACE;
-	return NFS4_OK;
+		return grace_may_reclaim(w->s, w->c);
+	return grace_may_claim_new(w->s, w->c);
 }
 
 static void cancel_unconfirmed(struct work *w, struct owner *o) REQUIRES(&w->c->lock)
@@ -79,7 +76,8 @@ static bool opens_left(const struct work *w)
 {
 	const struct state_limits *limits = &w->s->config.limits;
 
-	return w->c->nopens < limits->max_opens_per_client && w->s->nopens < limits->max_opens;
+	w->result->over_limit = w->s->nopens >= limits->max_opens;
+	return w->c->nopens < limits->max_opens_per_client && !w->result->over_limit;
 }
 
 static struct open *open_new(struct client *c, struct owner *o, struct state_file *f)
@@ -108,21 +106,33 @@ static void open_link(struct work *w, struct open *open, struct state_file *f) R
 
 static enum nfsstat4 share_denied(struct work *w, const struct open *other)
 {
+	if (w->cmd->open.claim == CLAIM_PREVIOUS)
+		return NFS4ERR_RECLAIM_CONFLICT;
 	w->result->conflict_client = other->h.client->id;
 	return NFS4ERR_SHARE_DENIED;
 }
 
-/* `fresh` is to become the owner's open of the file, unless it has one; else it is NULL. */
+/*
+ * `fresh` is to become the owner's open of the file, unless it has one; else it is NULL. A
+ * delegation, if one is wished, is taken from *deleg.
+ */
 static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open *open,
-			       struct open *fresh) REQUIRES(&w->c->lock)
+			       struct open *fresh, struct deleg **deleg) REQUIRES(&w->c->lock)
 {
 	uint32_t access = w->cmd->open.access, deny = w->cmd->open.deny;
+	bool changes = (access & OPEN4_SHARE_ACCESS_WRITE) || (deny & OPEN4_SHARE_DENY_READ) ||
+		       w->cmd->open.truncates;
+	uint64_t holder;
 	struct open *other;
 	enum nfsstat4 status = NFS4_OK;
 
 	mutex_lock(&f->lock);
+	holder = deleg_recall_others(w->s, f, w->c->id, changes, w->after);
 	other = state_file_conflict(f, open, access, deny);
-	if (other) {
+	if (holder) {
+		w->result->conflict_client = holder;
+		status = NFS4ERR_DELAY;
+	} else if (other) {
 		status = share_denied(w, other);
 	} else if (open) {
 		set_share(w->s, w->c, open, f, open->access | access, open->deny | deny);
@@ -135,14 +145,34 @@ static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open
 		count_share(f, access, deny, 1);
 		open_link(w, fresh, f);
 	}
+	if (status == NFS4_OK) {
+		deleg_grant(w, f, *deleg, open ? open->h.owner : fresh->h.owner);
+		*deleg = NULL;
+	}
 	mutex_unlock(&f->lock);
 	return status;
+}
+
+/* The first who opened it with that access will do for all that follow. */
+static void keep_cred(struct open *open, uint32_t access, const struct cred *cred)
+{
+	if (cred && !open->creds[access - 1])
+		open->creds[access - 1] = cred_ref(cred);
+}
+
+void open_drop_creds(struct open *open)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(open->creds); i++) {
+		cred_unref(open->creds[i]);
+		open->creds[i] = NULL;
+	}
 }
 
 static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c->lock)
 {
 	struct state_file *f;
 	struct open *open, *fresh = NULL;
+	struct deleg *deleg = NULL;
 	enum nfsstat4 status;
 
 	f = state_file_get(w->s, w->cmd->open.file, true);
@@ -160,16 +190,21 @@ static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c-
 			goto out;
 	}
 	cancel_unconfirmed(w, o); /* only now that memory cannot run out any more */
-	status = open_file(w, f, open, fresh);
+	deleg = deleg_prepare(w, f);
+	status = open_file(w, f, open, fresh, &deleg);
 	if (status)
 		goto out;
 	stateid_fill(w->s, open ? &open->h : &fresh->h, &w->result->open.stateid);
 	w->result->open.needs_confirm = !o->confirmed;
 	w->result->open.upgraded = open != NULL;
 	o->principal = principal_hash(w->cmd->principal);
+	keep_cred(open ? open : fresh, w->cmd->open.access, w->cmd->open.cred);
+	if (o->confirmed)
+		client_granted(w->c, w->after);
 	if (fresh)
 		return NFS4_OK; /* it has the file's reference */
 out:
+	free(deleg);
 	if (status)
 		free(fresh);
 	state_file_put(w->s, f);
@@ -178,18 +213,56 @@ out:
 
 enum nfsstat4 cmd_open(struct work *w)
 {
+	bool reclaim = w->cmd->open.claim == CLAIM_PREVIOUS, confirmed;
 	enum nfsstat4 status = may_open(w);
 	struct owner *o;
 
+	if (status == NFS4_OK)
+		status = deleg_check_claim(w);
 	if (status)
 		return status;
 	status = owner_obtain(w->s, w->c, OWNER_OPEN, w->cmd->open.owner, &o);
 	if (status)
 		return status;
+	/* A reclaim needs no confirmation (RFC 7530 section 9.1.11). */
+	confirmed = o->confirmed;
+	o->confirmed |= reclaim;
 	status = open_owned(w, o);
+	if (status)
+		o->confirmed = confirmed;
+	else
+		w->c->reclaimed |= reclaim;
 	if (status)
 		owner_settle(w->s, w->c, o);
 	return status;
+}
+
+struct open *open_restore(struct state *s, struct client *c, struct owner *o, struct bytes file,
+			  const struct open *what)
+{
+	struct state_file *f;
+	struct open *open;
+
+	f = state_file_get(s, file, true);
+	if (!f)
+		return NULL;
+	open = open_new(c, o, f);
+	if (!open) {
+		state_file_put(s, f);
+		return NULL;
+	}
+	open->access = what->access;
+	open->deny = what->deny;
+	open->pairs = what->pairs;
+	open->unconfirmed = what->unconfirmed;
+	mutex_lock(&f->lock);
+	count_share(f, open->access, open->deny, 1);
+	list_push_back(&f->opens, &open->in_file);
+	mutex_unlock(&f->lock);
+	held_restore(s, c, &open->h, f, what->h.id, what->h.seqid);
+	c->nopens++;
+	s->nopens++;
+	return open;
 }
 
 /* ------------------------------------------------------ OPEN_CONFIRM, DOWNGRADE ---- */
@@ -223,6 +296,7 @@ enum nfsstat4 cmd_open_confirm(struct work *w)
 	open->unconfirmed = false;
 	mutex_unlock(&stripe->lock);
 	open->h.owner->confirmed = true;
+	client_granted(w->c, w->after);
 	held_bump(w->s, w->c, &open->h);
 	stateid_fill(w->s, &open->h, &w->result->stateid);
 	return NFS4_OK;
@@ -321,6 +395,7 @@ static void open_keep_closed(struct work *w, struct open *open) REQUIRES(&w->c->
 	memcpy(w->after->files, open->files, sizeof(open->files));
 	memset(open->files, 0, sizeof(open->files));
 	mutex_unlock(&stripe->lock);
+	open_drop_creds(open);
 	after_freed(w->s, w->after, f);
 	state_file_put(w->s, f);
 	owner_drop_closed(w->s, w->c, o);

@@ -104,6 +104,28 @@ enum nfsstat4 owner_obtain(struct state *s, struct client *c, enum owner_kind ki
 	return NFS4_OK;
 }
 
+bool owner_restore_closed(struct state *s, struct owner *o, uint32_t id, uint32_t seqid)
+{
+	struct open *open = calloc(1, sizeof(*open));
+	struct stripe *stripe;
+
+	if (!open)
+		return false;
+	open->h.client = o->client;
+	open->h.owner = o;
+	open->h.kind = HELD_CLOSED;
+	open->h.id = id;
+	open->h.seqid = seqid;
+	list_init(&open->h.in_owner);
+	list_init(&open->lock_states);
+	stripe = held_stripe(s, &open->h);
+	mutex_lock(&stripe->lock);
+	table_insert(&stripe->table, &open->h.by_id, stateid_hash(o->client->counter, id));
+	mutex_unlock(&stripe->lock);
+	o->closed = open;
+	return true;
+}
+
 void owner_unref(struct owner *o)
 {
 	if (--o->refs)
@@ -192,7 +214,7 @@ bool owner_seqid_is_next(const struct owner *o, uint32_t seqid)
 
 /* --------------------------------------------------------------------- commands ---- */
 
-static struct owner_reply *reply_new(struct bytes reply, struct bytes fh)
+struct owner_reply *owner_reply_new(struct bytes reply, struct bytes fh)
 {
 	struct owner_reply *r = malloc(sizeof(*r) + reply.len + fh.len);
 
@@ -233,7 +255,7 @@ enum nfsstat4 cmd_owner_advance(struct work *w)
 	if (!o && lock_owner)
 		return NFS4_OK; /* it was released meanwhile */
 	if (w->cmd->owner_advance.reply.len) {
-		reply = reply_new(w->cmd->owner_advance.reply, w->cmd->owner_advance.fh);
+		reply = owner_reply_new(w->cmd->owner_advance.reply, w->cmd->owner_advance.fh);
 		if (!reply)
 			return out_of_memory(0);
 	}
@@ -369,12 +391,12 @@ static enum nfsstat4 hold_by_stateid(struct state *s, struct client *c, const st
 	bool told = false;
 	struct held *h;
 
-	while (!c->dead && (h = held_find(s, c, id)) != NULL && h->owner->held)
+	while (!c->dead && (h = held_find(s, c, id)) != NULL && h->owner && h->owner->held)
 		wait_for_owner(c, &told);
 	if (c->dead)
 		return NFS4ERR_EXPIRED;
 	h = held_find(s, c, id);
-	if (!h)
+	if (!h || !h->owner) /* a delegation has none */
 		return NFS4ERR_BAD_STATEID;
 	return hold_owner(c, h->owner, seqid, false, hold, replay);
 }

@@ -355,6 +355,19 @@ int ranges_clear(struct state_file *f, const struct owner *me, struct span span,
 	return change;
 }
 
+bool ranges_next(struct state_file *f, const struct owner *me, uint64_t from, struct span *span,
+		 bool *exclusive, const struct lock_state **st)
+{
+	const struct range *r = own_from(f, me, from);
+
+	if (!r)
+		return false;
+	*span = r->span;
+	*exclusive = r->exclusive;
+	*st = r->st;
+	return true;
+}
+
 int ranges_drop(struct state_file *f, struct lock_state *st)
 {
 	uint64_t from = 0;

@@ -172,7 +172,9 @@ static enum nfsstat4 reserve_replies(struct state *s, struct session *session)
 	if (each == 0)
 		return NFS4_OK;
 	mutex_lock(&s->reply_lock);
-	free_bytes = s->config.limits.max_reply_cache - s->reply_reserved;
+	free_bytes = s->config.limits.max_reply_cache > s->reply_reserved
+			 ? s->config.limits.max_reply_cache - s->reply_reserved
+			 : 0; /* restored from an instance that had more */
 	share = free_bytes / CACHE_SHARE / each;
 	if (share < FEW_SLOTS)
 		share = free_bytes / each < FEW_SLOTS ? free_bytes / each : FEW_SLOTS;
@@ -215,9 +217,11 @@ static enum nfsstat4 session_new(struct state *s, struct client *c, const struct
 	session->fore = grant_fore(s, &cmd->create_session.fore);
 	session->back = cmd->create_session.back;
 	session->back.header_pad = 0;
+	session->minor = cmd->minor;
 	session->cb_program = cmd->create_session.cb_program;
 	session->cb_uid = cmd->create_session.cb_uid;
 	session->cb_gid = cmd->create_session.cb_gid;
+	session->cb_flavor = cmd->create_session.cb_flavor;
 	/* The first slots with the session: a client that has one can use it. */
 	session->chunks[0] = calloc(SLOTS_PER_CHUNK, sizeof(struct slot));
 	status = session->chunks[0] ? reserve_replies(s, session) : NFS4ERR_DELAY;
@@ -244,6 +248,32 @@ static void session_link(struct state *s, struct client *c, struct session *sess
 	mutex_lock(&stripe->lock);
 	table_insert(&stripe->table, &session->by_id, hash);
 	mutex_unlock(&stripe->lock);
+}
+
+struct session *session_restore(struct state *s, struct client *c, const struct sessionid *id,
+				uint32_t flags, const struct channel_attrs *fore,
+				const struct channel_attrs *back)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session)
+		return NULL;
+	mutex_init(&session->lock);
+	list_init(&session->bindings);
+	list_init(&session->in_client);
+	session->refs = 1;
+	session->client = c;
+	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+	session->id = *id;
+	session->flags = flags;
+	session->fore = *fore;
+	session->back = *back;
+	session->reserved = (size_t)fore->max_slots * fore->max_response_cached;
+	mutex_lock(&s->reply_lock);
+	s->reply_reserved += session->reserved;
+	mutex_unlock(&s->reply_lock);
+	session_link(s, c, session);
+	return session;
 }
 
 /* What CREATE_SESSION answers is kept in the client's slot, errors too. */
@@ -386,6 +416,7 @@ static void unbind(struct state *s, struct session *session, struct binding *b)
 	mutex_unlock(&stripe->lock);
 	list_remove(&b->in_session);
 	session->nbindings--;
+	session_back_unbound(session);
 	free(b);
 }
 
@@ -420,7 +451,7 @@ bool session_bind(struct state *s, struct session *session, uint64_t conn_id, ui
 	b->dir |= dir;
 	b->is_explicit |= is_explicit;
 	if (dir & CDFS4_BACK)
-		session->had_back = true;
+		session_back_bound(session);
 	return true;
 }
 
@@ -463,6 +494,8 @@ static enum nfsstat4 bind_locked(struct state *s, struct session *session, uint6
 		if (!enough)
 			return NFS4ERR_INVAL;
 		*dir = b->dir;
+		if (b->dir & CDFS4_BACK)
+			session_back_bound(session); /* the client wants it tried again */
 		return NFS4_OK;
 	}
 	if (!session_bind(s, session, conn_id, granted, true))
@@ -564,6 +597,7 @@ enum nfsstat4 cmd_backchannel_ctl(struct work *w)
 	session->cb_program = w->cmd->backchannel_ctl.cb_program;
 	session->cb_uid = w->cmd->backchannel_ctl.cb_uid;
 	session->cb_gid = w->cmd->backchannel_ctl.cb_gid;
+	session->cb_flavor = w->cmd->backchannel_ctl.cb_flavor;
 	mutex_unlock(&session->lock);
 	session_unref(w->s, session);
 	return NFS4_OK;

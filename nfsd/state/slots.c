@@ -47,15 +47,21 @@ static bool has_back_channel(struct session *session) REQUIRES(&session->lock)
 }
 
 /*
- * The back channel is missed only once there has been one: a client that is told so binds
- * connections again and again. Whether another session of the client has one does not matter to
+ * The back channel is missed only once there has been one, or when it does not answer: a client
+ * that is told so binds connections again and again. Whether another session of the client has one does not matter to
  * it, so both flags go together.
  */
 static uint32_t status_flags(struct session *session) REQUIRES(&session->lock)
 {
-	if (session->had_back && !has_back_channel(session))
-		return SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION;
-	return 0;
+	uint32_t flags = session->client->reclaim_needed ? SEQ4_STATUS_RESTART_RECLAIM_NEEDED : 0;
+
+	if (session->client->nrevoked)
+		flags |= SEQ4_STATUS_RECALLABLE_STATE_REVOKED;
+	if (session->back_path == BACK_FAULT)
+		return flags | SEQ4_STATUS_BACKCHANNEL_FAULT;
+	if (session->back_path == BACK_DOWN || (session->had_back && !has_back_channel(session)))
+		flags |= SEQ4_STATUS_CB_PATH_DOWN | SEQ4_STATUS_CB_PATH_DOWN_SESSION;
+	return flags;
 }
 
 static void fill_use(struct session *session, const struct sequence_args *args,
@@ -65,12 +71,15 @@ static void fill_use(struct session *session, const struct sequence_args *args,
 		.session = session,
 		.clientid = session->client->id,
 		.slot = args->slot,
+		.seqid = args->seqid,
 		.cache_this = args->cache_this,
+		.probe_back = session->back_probe,
 		.fore = session->fore,
 		.highest_slot = session->nslots - 1,
 		.target_highest_slot = session->target - 1,
 		.status_flags = status_flags(session),
 	};
+	session->back_probe = false;
 }
 
 static enum nfsstat4 check_session(struct state *s, struct session *session,

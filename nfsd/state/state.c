@@ -19,7 +19,9 @@ void state_config_default(struct state_config *c)
 			.max_opens_per_client = 2000000,
 			.max_locks_per_client = 2000000,
 			.max_owners_per_client = 2000000,
+			.max_delegs_per_client = 20000,
 			.max_locks = 8000000,
+			.max_delegs = 100000,
 			.max_opens = 4000000,
 			.max_reply_cache = 256u << 20,
 			.fore = {
@@ -45,8 +47,11 @@ int state_new(const struct state_config *config, struct state **out)
 	s->config = *config;
 	if (s->config.limits.max_slots_per_session > SLOTS_MAX)
 		s->config.limits.max_slots_per_session = SLOTS_MAX;
+	grace_init(&s->grace);
 	mutex_init(&s->names_lock);
 	mutex_init(&s->reply_lock);
+	mutex_init(&s->recall_lock);
+	list_init(&s->recalled);
 	list_init(&s->clients);
 	list_init(&s->unconfirmed);
 	stripes_init(s->by_clientid);
@@ -83,8 +88,10 @@ void state_free(struct state *s)
 	stripes_destroy(s->by_file);
 	stripes_destroy(s->by_conn);
 	table_free(&s->names);
+	mutex_destroy(&s->recall_lock);
 	mutex_destroy(&s->reply_lock);
 	mutex_destroy(&s->names_lock);
+	grace_destroy(&s->grace);
 	free(s);
 }
 
@@ -115,6 +122,7 @@ void state_get_counts(struct state *s, struct state_counts *out)
 	out->lock_owners = s->nlock_owners;
 	out->opens = s->nopens;
 	out->locks = s->nlocks;
+	out->delegations = s->ndelegs;
 	out->files = s->nfiles;
 	out->cached_bytes = s->cached_bytes;
 }

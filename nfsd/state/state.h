@@ -42,6 +42,13 @@ struct sessionid {
 	uint8_t data[NFS4_SESSIONID_SIZE];
 };
 
+/* A request of a session. */
+struct request_ref {
+	bool present;
+	struct sessionid session;
+	uint32_t slot, seqid;
+};
+
 /* channel_attrs4 without the RDMA part (RFC 8881 section 18.36). */
 struct channel_attrs {
 	uint32_t header_pad, max_request, max_response, max_response_cached, max_ops, max_slots;
@@ -50,7 +57,9 @@ struct channel_attrs {
 struct state_limits {
 	uint32_t max_clients, max_sessions_per_client, max_slots_per_session;
 	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
-	uint32_t max_locks;		/* all clients together; likewise the next two */
+	uint32_t max_delegs_per_client;
+	uint32_t max_locks;		/* all clients together; likewise the next three */
+	uint32_t max_delegs;
 	uint32_t max_opens;
 	size_t max_reply_cache;		/* bytes of cached replies, all sessions */
 	struct channel_attrs fore;	/* what CREATE_SESSION grants at most */
@@ -91,12 +100,23 @@ enum state_command_type {
 	CMD_RELEASE_LOCKOWNER,
 	CMD_FREE_STATEID,
 	CMD_OWNER_ADVANCE,
+	CMD_RECALL,
+	CMD_DELEG_RETURN,
+	CMD_REVOKE,
+	CMD_START_GRACE,
+	CMD_END_GRACE,
 };
 
 /* clientaddr4 and friends of SETCLIENTID (RFC 7530 section 16.33). */
 struct callback_target {
 	uint32_t program, ident;
 	struct bytes netid, addr;
+};
+
+/* A client that held something when the last instance ended without handing its state over. */
+struct state_reclaimer {
+	struct bytes key; /* as in struct state_record */
+	struct nfs_verifier verifier;
 };
 
 /* The range of a byte-range lock as in the protocol: length NFS4_UINT64_MAX = to end of file. */
@@ -133,6 +153,7 @@ struct state_command {
 			struct channel_attrs fore, back;
 			uint32_t cb_program;
 			uint32_t cb_uid, cb_gid; /* of the AUTH_SYS callback parameters, if any */
+			uint32_t cb_flavor;	 /* RPC_AUTH_*; UINT32_MAX: none that we have */
 			uint8_t random[8];	 /* makes the session ID unguessable */
 		} create_session; /* clientid above */
 		struct {
@@ -140,11 +161,11 @@ struct state_command {
 		} destroy_session;
 		struct {
 			struct sessionid session;
-			uint32_t cb_program, cb_uid, cb_gid; /* as of create_session */
+			uint32_t cb_program, cb_uid, cb_gid, cb_flavor; /* as of create_session */
 		} backchannel_ctl;
 		struct {
 			bool one_fs;
-		} reclaim_complete;
+		} reclaim_complete; /* minor version 0: the client has asked for something new */
 		struct {
 			/*
 			 * Why it expires, for those who look on. It makes no difference: the client's
@@ -157,6 +178,17 @@ struct state_command {
 			struct bytes file;  /* the file's key: same bytes = same file */
 			uint32_t access, deny; /* OPEN4_SHARE_ACCESS_*, _DENY_*, no want bits */
 			uint32_t claim;	       /* enum open_claim_type4 */
+			bool truncates;	       /* it will: for delegations as good as a write */
+			/* Who opens: who opens it again if it must be (state_opener()); may be NULL. */
+			const struct cred *cred;
+			/*
+			 * OPEN_DELEGATE_READ or _WRITE if one is welcome (its client can be called
+			 * back), with the filehandle as the client knows it.
+			 */
+			uint32_t delegate;
+			struct bytes fh;
+			struct request_ref request;
+			struct stateid deleg_stateid; /* CLAIM_DELEGATE_CUR, CLAIM_DELEG_CUR_FH */
 		} open;
 		struct {
 			struct stateid stateid;
@@ -191,6 +223,22 @@ struct state_command {
 			struct bytes reply; /* the operation's encoded result, for a replay */
 			struct bytes fh;    /* OPEN: the current filehandle after it */
 		} owner_advance; /* minor version 0 */
+		struct {
+			struct bytes file;
+			bool changes; /* else it is only looked at: read delegations may stay */
+		} recall; /* of others than clientid (0: of all) */
+		struct {
+			struct stateid stateid;
+			struct bytes file;
+		} deleg_return;
+		struct {
+			struct stateid stateid;
+		} revoke; /* of clientid: the server has waited long enough */
+		struct {
+			const struct state_reclaimer *clients;
+			uint32_t n;
+			bool anybody; /* they are not known: whoever asks may reclaim */
+		} start_grace; /* before there is any client; END_GRACE has no arguments */
 	};
 };
 
@@ -206,11 +254,17 @@ struct lock_conflict {
 struct state_result {
 	enum nfsstat4 status;
 	/*
-	 * With NFS4ERR_SHARE_DENIED, LOCKED, DENIED, CLID_INUSE (of SETCLIENTID and EXCHANGE_ID):
+	 * With NFS4ERR_SHARE_DENIED, LOCKED, DENIED, CLID_INUSE (of SETCLIENTID and EXCHANGE_ID),
+	 * and with NFS4ERR_DELAY of OPEN when a delegation must be returned first:
 	 * a client in the way. If state_is_courtesy() says that its lease has passed, expire it
 	 * and submit again.
 	 */
 	uint64_t conflict_client;
+	/*
+	 * A limit of all clients together was hit. Expire the one that state_longest_silent() names
+	 * and submit again.
+	 */
+	bool over_limit;
 	union {
 		struct {
 			uint64_t clientid;
@@ -231,6 +285,9 @@ struct state_result {
 			struct stateid stateid;
 			bool needs_confirm; /* minor version 0: OPEN4_RESULT_CONFIRM */
 			bool upgraded;	    /* the owner had the file open already */
+			uint32_t delegation; /* enum open_delegation_type4; none: */
+			uint32_t why_none;   /* enum why_no_delegation4, if one was asked for */
+			struct stateid deleg_stateid;
 		} open;
 		struct stateid stateid; /* OPEN_CONFIRM, OPEN_DOWNGRADE, CLOSE, LOCK, UNLOCK */
 		struct lock_conflict denied;
@@ -239,9 +296,13 @@ struct state_result {
 
 /* What a node must do because a command was applied. */
 enum state_effect_type {
-	EFFECT_LOCK_FREED,    /* byte ranges or share reservations of `file` became free */
+	EFFECT_LOCK_FREED,    /* ranges, share reservations or delegations of `file` became free */
+	EFFECT_RECALL,	      /* the delegation `stateid` of `clientid` must be called back */
 	EFFECT_SESSION_GONE,  /* its connections are no longer bound */
 	EFFECT_CLIENT_GONE,
+	EFFECT_CLIENT_RECORD, /* the first thing has been granted to it: state_record_take() */
+	EFFECT_CLIENT_FORGET, /* `key` of `clientid`: what it holds is now about to become free */
+	EFFECT_GRACE_ENDED,
 };
 
 struct state_effect {
@@ -249,6 +310,10 @@ struct state_effect {
 	uint64_t clientid;
 	struct sessionid session;
 	struct bytes file; /* valid during the call */
+	struct bytes fh;   /* likewise; EFFECT_RECALL: the filehandle that the client knows */
+	struct stateid stateid;
+	struct request_ref granted_by;
+	struct bytes key;  /* likewise */
 };
 
 struct state_effects {
@@ -267,6 +332,11 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 
 /* RENEW and every implicit renewal of minor version 0: 0, STALE_CLIENTID, EXPIRED, ACCESS. */
 enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes principal);
+/*
+ * The client whose lease has passed longest ago, with or without opens; 0: there is none. Looks at
+ * all clients, but after it has found none not again within a second.
+ */
+uint64_t state_longest_silent(struct state *s);
 /* True if the client exists and its lease has passed: its state may be taken from it. */
 bool state_is_courtesy(struct state *s, uint64_t clientid);
 /*
@@ -276,6 +346,38 @@ bool state_is_courtesy(struct state *s, uint64_t clientid);
 unsigned state_expirable(struct state *s, uint64_t *clientids, unsigned cap);
 /* With sessions: true once the client has sent RECLAIM_COMPLETE (a plain OPEN before: NFS4ERR_GRACE). */
 bool state_reclaim_completed(struct state *s, uint64_t clientid);
+
+/* ------------------------------------------ the grace period, stable storage ---- */
+
+/* True while nothing new may be had. */
+bool state_in_grace(struct state *s);
+/* 0 if the client may reclaim now; NO_GRACE, or why the client ID is no good. */
+enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t clientid);
+/* How many clients held something before, and how many of them are not done with reclaiming. */
+void state_grace_progress(struct state *s, uint32_t *listed, uint32_t *waiting);
+
+/* What stable storage keeps of a client: enough to know it again. */
+struct state_record {
+	uint8_t *key; /* kind, owner string and principal, as bytes; malloc'ed */
+	uint32_t key_len;
+	struct nfs_verifier verifier;
+};
+
+/*
+ * The client's record, to be stored, for the first who asks: 0 with *out filled; -EALREADY when
+ * somebody has asked before; -ENOENT, no such client (any more); -ENOMEM.
+ */
+int state_record_take(struct state *s, uint64_t clientid, struct state_record *out);
+/* It could not be stored: the next who asks gets it. */
+void state_record_untake(struct state *s, uint64_t clientid);
+/* It is on stable storage now. */
+void state_record_stored(struct state *s, uint64_t clientid);
+/* Also true when there is no such client. */
+bool state_record_is_stored(struct state *s, uint64_t clientid);
+/* Those with a record, as after reading a snapshot: 0 or -ENOMEM; *ids is malloc'ed. */
+int state_recorded_clients(struct state *s, uint64_t **ids, size_t *n);
+/* The client that a stateid of minor version 0 speaks of, whether it exists or not. */
+uint64_t state_stateid_client(struct state *s, const struct stateid *id);
 
 /* ------------------------------------------- sessions and slots (this node's) ---- */
 
@@ -293,8 +395,9 @@ struct sequence_args {
 struct slot_use {
 	struct session *session; /* a reference until state_sequence_end() */
 	uint64_t clientid;
-	uint32_t slot;
+	uint32_t slot, seqid;
 	bool cache_this;
+	bool probe_back; /* the client knows its session now: its back channel can be tried */
 	struct channel_attrs fore;
 	/* SEQUENCE's results: */
 	uint32_t highest_slot, target_highest_slot, status_flags;
@@ -368,10 +471,40 @@ enum nfsstat4 state_use_stateid(struct state *s, uint32_t minor, uint64_t client
  */
 void state_attach_file(struct state *s, const struct stateid *id, struct file *file);
 
+/*
+ * When state_use_stateid() found no open file though the stateid is an open's (or a lock's or a
+ * delegation's): as whom to open it, because the OPEN was the permission. *cred is a reference,
+ * *with the access to open with, *holder the stateid to attach the file to. False: not known.
+ */
+bool state_opener(struct state *s, const struct stateid *id, unsigned access,
+		  const struct cred **cred, unsigned *with, struct stateid *holder);
+
 /* LOCKT: 0, DENIED with *denied, or an error. Changes nothing. owner's client: `clientid`. */
 enum nfsstat4 state_lockt(struct state *s, uint64_t clientid, struct bytes owner,
 			  struct bytes file, enum nfs_lock_type4 type, struct lock_range range,
 			  struct lock_conflict *denied);
+/*
+ * Is a delegation of another client than `clientid` (0: of any) in the way of what is about to be
+ * done to the file without a command? `changes`: it or its attributes change; else it is looked at
+ * where a write delegation may know better. *recall: submit a CMD_RECALL, not everything in the
+ * way has been recalled yet. Whoever is in the way is in *conflict_client.
+ */
+bool state_deleg_conflict(struct state *s, struct bytes file, uint64_t clientid, bool changes,
+			  uint64_t *conflict_client, bool *recall);
+/* May the client be given delegations? Not if it did not return one in time. */
+bool state_may_delegate(struct state *s, uint64_t clientid);
+/* Is this delegation still there, and not revoked? */
+bool state_deleg_is_held(struct state *s, uint64_t clientid, const struct stateid *id);
+
+/* A delegation that was recalled more than a lease ago: to be revoked by CMD_REVOKE. */
+struct state_overdue {
+	uint64_t clientid;
+	uint32_t minor;
+	struct stateid stateid;
+};
+/* Fills at most `cap`, returns how many. This node's own clock. */
+unsigned state_revocable(struct state *s, struct state_overdue *out, unsigned cap);
+
 /* TEST_STATEID, one stateid of minor version > 0. */
 enum nfsstat4 state_test_stateid(struct state *s, uint64_t clientid, const struct stateid *id);
 /*
@@ -418,6 +551,7 @@ void state_owner_release(struct state *s, struct owner_hold *hold);
 /* ----------------------------------------------------------- introspection ---- */
 
 struct state_counts {
-	uint64_t clients, sessions, open_owners, lock_owners, opens, locks, files, cached_bytes;
+	uint64_t clients, sessions, open_owners, lock_owners, opens, locks, delegations, files,
+	    cached_bytes;
 };
 void state_get_counts(struct state *s, struct state_counts *out);

@@ -5,6 +5,7 @@
  *	 |- names: client_name -> the confirmed and the unconfirmed client of an owner string
  *	 |- client (by client ID)
  *	 |    |- session (by session ID) -> slots with cached replies; bindings to connections
+ *	 |    |- deleg: a delegation, one per file (a held, too)
  *	 |    `- owner, open or lock (by its bytes)
  *	 |         `- held: what a stateid stands for (by stateid, and by owner and parent)
  *	 |              |- open: one per open-owner and file
@@ -14,7 +15,7 @@
  * Locks, in the order in which they are taken:
  *	state.names_lock > client.lock > state_file.lock
  *			   client.lock > session.lock > stripe
- *	and every stripe of a table is a leaf: nothing is taken while one is held.
+ *	and grace.lock and every stripe of a table are leaves: nothing is taken while one is held.
  * No two clients', files', sessions' or stripes' locks are held at once. Nothing is called back
  * (effects, file_unref) with a lock held: a command collects in struct after what remains
  * to be done, and finish() does it.
@@ -39,14 +40,33 @@
 
 #include "base/list.h"
 #include "base/lock.h"
+#include "nfsd/state/back.h"
 #include "nfsd/state/state.h"
 #include "nfsd/state/table.h"
 #include "nfsd/state/tree.h"
 
 struct after;
 
+/* The grace period, grace.c. */
+struct grace_entry;
+
+struct grace {
+	_Atomic bool active; /* written under lock, as the next */
+	_Atomic bool ended;  /* since the last announcement */
+
+	struct mutex lock; /* a leaf; guards the rest */
+	bool started;
+	bool anybody;		   /* who held something is not known */
+	uint32_t listed, waiting;  /* clients that did; of them, those not done */
+	struct table entries;	   /* by key, empty when it is over */
+	struct grace_entry **all;  /* the same */
+	uint32_t nentries;
+};
+
 struct state {
 	struct state_config config; /* immutable */
+
+	struct grace grace;
 
 	struct mutex names_lock; /* guards the next group, and see struct client */
 	struct table names;
@@ -54,8 +74,13 @@ struct state {
 	struct list unconfirmed; /* those never confirmed, oldest first */
 	uint32_t nclients;
 
+	_Atomic uint64_t all_alive_ns; /* this node's: until then no client's lease has passed */
+
 	struct mutex reply_lock; /* a leaf; guards: */
 	size_t reply_reserved;	 /* bytes of replies that sessions may cache */
+
+	struct mutex recall_lock; /* a leaf; guards: */
+	struct list recalled;	  /* delegations recalled, not yet returned; the longest so first */
 
 	_Atomic uint32_t last_client; /* the newest client's counter; written under names_lock */
 
@@ -65,7 +90,7 @@ struct state {
 	struct stripe by_file[STRIPES];
 	struct stripe by_conn[STRIPES];
 
-	_Atomic uint64_t nsessions, nopen_owners, nlock_owners, nopens, nlocks, nfiles;
+	_Atomic uint64_t nsessions, nopen_owners, nlock_owners, nopens, nlocks, ndelegs, nfiles;
 	_Atomic uint64_t cached_bytes;
 };
 
@@ -98,6 +123,8 @@ struct client_name {
 	uint8_t bytes[];
 };
 
+enum record { RECORD_NONE, RECORD_TAKEN, RECORD_STORED };
+
 /* The one-slot reply cache of CREATE_SESSION (RFC 8881 section 18.36.4). */
 struct create_slot {
 	uint32_t sequence;
@@ -117,8 +144,9 @@ struct client {
 	bool v40;
 	struct nfs_verifier verifier;
 	uint32_t state_protect;
-	uint32_t principal_len;
+	uint32_t principal_len, key_len;
 	uint8_t *principal;
+	uint8_t *key; /* how stable storage and the grace period know it: client_make_key() */
 
 	/* Under names_lock. */
 	struct client_name *name;
@@ -133,19 +161,30 @@ struct client {
 	_Atomic uint64_t heard_ns;     /* this node's: when the lease was last renewed */
 	_Atomic uint64_t nopens;       /* written under lock; no opens: no state worth keeping */
 	_Atomic bool reclaim_complete; /* written under lock */
+	_Atomic uint32_t ndelegs;      /* written under lock, as the next two; without the revoked */
+	_Atomic uint32_t nrevoked;     /* revoked delegations not yet freed */
+	_Atomic bool kept_deleg;       /* did not return one in time: gets none any more */
+	_Atomic bool reclaim_needed;   /* it held something before the restart; until RECLAIM_COMPLETE */
+	_Atomic bool recorded;	       /* something has been granted; written under lock */
+	_Atomic enum record record;    /* this node's: its record in stable storage */
+	_Atomic bool callback_up;      /* this node's; minor version 0: its callback path answers */
 
 	struct mutex lock; /* guards the rest */
 	bool dead;
+	bool reclaimed;	  /* an open, in this instance */
 	uint32_t last_id; /* of stateids and lock-owners */
 	uint32_t nlocks, nowners, nidle, nsessions;
 	struct table owners; /* by kind and bytes */
 	struct table pairs;  /* stateids by owner and file, or owner and open */
 	struct list busy;    /* owners with stateids */
 	struct list idle;    /* owners without, the longest so first */
+	struct list delegs;  /* the revoked included */
 	struct list sessions;
 	struct cond owner_released;
 };
 
+/* Fills c->key (v40 and principal are set): 0 or -ENOMEM. */
+int client_make_key(struct client *c, struct bytes owner);
 /* The client with this ID, with a reference; NULL if there is none. */
 struct client *client_get(struct state *s, uint64_t clientid);
 struct client *client_get_counter(struct state *s, uint32_t counter);
@@ -157,6 +196,10 @@ enum nfsstat4 client_get_v40(struct state *s, uint64_t clientid, struct client *
 void client_heard(struct state *s, struct client *c);
 /* Makes an unconfirmed record the confirmed one; the record it replaces, withdrawn, or NULL. */
 struct client *client_confirm(struct state *s, struct client *c) REQUIRES(&s->names_lock);
+/* A record as in a snapshot. NULL: out of memory, or one that cannot be. */
+struct client *client_restore(struct state *s, uint32_t counter, bool v40, bool confirmed,
+			      struct bytes owner, const struct nfs_verifier *verifier,
+			      struct bytes principal) REQUIRES(&s->names_lock);
 /* Frees what a withdrawn client holds, without any lock. NULL is allowed. */
 void client_destroy(struct state *s, struct client *c, const struct state_effects *effects);
 
@@ -196,6 +239,7 @@ struct session {
 	/* Immutable. */
 	struct sessionid id;
 	struct client *client; /* a reference */
+	uint32_t minor;	       /* minor version of the CREATE_SESSION */
 	uint32_t flags;	       /* CREATE_SESSION4_FLAG_* as granted */
 	struct channel_attrs fore, back;
 	size_t reserved; /* its part of state.reply_reserved */
@@ -204,8 +248,11 @@ struct session {
 
 	struct mutex lock; /* guards the rest */
 	bool dead;
-	uint32_t cb_program, cb_uid, cb_gid;
-	bool had_back;	      /* a connection has been bound to the back channel */
+	uint32_t cb_program, cb_flavor, cb_uid, cb_gid;
+	bool had_back;		   /* a connection has been bound to the back channel */
+	bool back_probe;	   /* the next SEQUENCE has it tried */
+	enum back_path back_path;  /* this and the next: see back.h */
+	uint32_t back_seqids[BACK_SLOTS_MAX];
 	struct list bindings; /* the oldest first */
 	uint32_t nbindings;
 	uint32_t nslots;      /* what the client may use now: highest_slotid + 1 */
@@ -226,6 +273,13 @@ bool session_bind(struct state *s, struct session *session, uint64_t conn_id, ui
 void session_unbind_all(struct state *s, struct session *session) REQUIRES(&session->lock);
 struct binding *session_binding(struct session *session, uint64_t conn_id) REQUIRES(&session->lock);
 struct slot *session_slot(struct session *session, uint32_t n) REQUIRES(&session->lock);
+/* A session as in a snapshot, without slots. NULL: out of memory. */
+struct session *session_restore(struct state *s, struct client *c, const struct sessionid *id,
+				uint32_t flags, const struct channel_attrs *fore,
+				const struct channel_attrs *back) REQUIRES(&c->lock);
+/* A connection has been bound to the back channel; one has been unbound (from either channel). */
+void session_back_bound(struct session *session) REQUIRES(&session->lock);
+void session_back_unbound(struct session *session) REQUIRES(&session->lock);
 
 /* ------------------------------------------------------------------- owners ---- */
 
@@ -285,6 +339,9 @@ void owner_became_busy(struct client *c, struct owner *o) REQUIRES(&c->lock);
  * 0 keeps it for its sequence id, the last OWNERS_IDLE_MAX of a client.
  */
 void owner_settle(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
+/* What a snapshot has of an owner beside the obvious. NULL, false: out of memory. */
+struct owner_reply *owner_reply_new(struct bytes reply, struct bytes fh);
+bool owner_restore_closed(struct state *s, struct owner *o, uint32_t id, uint32_t seqid);
 /* Forgets what it closed. */
 void owner_drop_closed(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
 /* True if `seqid` follows the owner's last one (RFC 7530 section 9.1.3). */
@@ -299,6 +356,7 @@ uint64_t principal_hash(struct bytes principal);
 enum held_kind {
 	HELD_OPEN,
 	HELD_LOCK,
+	HELD_DELEG,
 	HELD_CLOSED, /* an open after its CLOSE, kept for a retry; minor version 0 */
 };
 
@@ -307,9 +365,9 @@ struct held {
 	struct table_node by_id;   /* under the stripe */
 	struct table_node by_pair; /* client.pairs */
 	struct client *client;	   /* immutable */
-	struct owner *owner;	   /* immutable; it cannot go before its stateids */
+	struct owner *owner;	   /* immutable; it cannot go before its stateids; deleg: NULL */
 	struct state_file *file;   /* a reference if open; NULL once closed */
-	struct list in_owner;
+	struct list in_owner; /* deleg: in client.delegs */
 	uint32_t id;	/* immutable */
 	uint32_t seqid; /* this and kind: both locks to write */
 	enum held_kind kind;
@@ -323,6 +381,7 @@ struct open {
 	bool unconfirmed;      /* both locks to write */
 	uint16_t pairs;	       /* which (access, deny) it was opened with: bit access * 4 + deny */
 	struct file *files[3]; /* references, by access - 1; both locks to write */
+	const struct cred *creds[3]; /* who opened it with that access, references or NULL */
 };
 
 struct lock_state {
@@ -331,6 +390,29 @@ struct lock_state {
 	struct list in_open;
 	uint32_t nranges;
 };
+
+#define DELEG_FH_MAX 128
+
+struct deleg {
+	struct held h;
+	/* Immutable. */
+	uint8_t type; /* OPEN_DELEGATE_READ or _WRITE */
+	uint8_t fh_len, fh[DELEG_FH_MAX];
+	struct request_ref granted_by;
+
+	bool revoked;	     /* this and the next: both locks to write */
+	struct file *file;   /* a reference, for READ and WRITE under the delegation */
+	const struct cred *cred; /* who opened it, a reference or NULL; under the client's lock */
+	struct list in_file; /* under state_file.lock, as the next; not if revoked */
+	bool recalled;
+	struct list in_recalled; /* under state.recall_lock, as the next */
+	uint64_t recalled_ns;	 /* this node's */
+};
+
+static inline struct deleg *held_deleg(struct held *h)
+{
+	return container_of(h, struct deleg, h);
+}
 
 static inline struct open *held_open(struct held *h)
 {
@@ -365,6 +447,11 @@ enum nfsstat4 held_check(struct state *s, struct client *c, uint32_t minor,
  */
 void held_link(struct state *s, struct client *c, struct held *h, const void *parent)
     REQUIRES(&c->lock);
+/* Only the ID, and that it is found by it. */
+void held_publish(struct state *s, struct client *c, struct held *h) REQUIRES(&c->lock);
+/* The same with the ID and seqid that it had in a snapshot. */
+void held_restore(struct state *s, struct client *c, struct held *h, const void *parent,
+		  uint32_t id, uint32_t seqid) REQUIRES(&c->lock);
 /* Out of the tables and its owner's list; its references stay. */
 void held_unlink(struct state *s, struct client *c, struct held *h) REQUIRES(&c->lock);
 /* Advances seqid, with the stripe locked by the caller or not. */
@@ -383,7 +470,7 @@ struct state_file {
 	uint32_t refs;		  /* opens; whoever looks at it */
 
 	struct mutex lock; /* guards the next */
-	struct list opens;
+	struct list opens, delegs; /* delegs: neither returned nor revoked */
 	uint32_t access_count[2], deny_count[2]; /* opens with READ, with WRITE */
 	struct tree_node *owned;		 /* all byte ranges, by owner and start */
 	struct tree_node *shared, *exclusive;	 /* by start: the read locks, the write locks */
@@ -435,6 +522,9 @@ int ranges_set(struct state_file *f, struct lock_state *st, struct span span, bo
 	       struct range **spare, bool *weakened) REQUIRES(&f->lock);
 int ranges_clear(struct state_file *f, const struct owner *me, struct span span,
 		 struct range **spare) REQUIRES(&f->lock);
+/* The owner's first range that ends at or behind `from`; false: none. */
+bool ranges_next(struct state_file *f, const struct owner *me, uint64_t from, struct span *span,
+		 bool *exclusive, const struct lock_state **st) REQUIRES(&f->lock);
 /* All of one lock stateid. */
 int ranges_drop(struct state_file *f, struct lock_state *st) REQUIRES(&f->lock);
 
@@ -443,23 +533,71 @@ int ranges_drop(struct state_file *f, struct lock_state *st) REQUIRES(&f->lock);
 /* Takes an open with its lock stateids out of everything, onto after->opens. */
 void open_unlink(struct state *s, struct client *c, struct open *open, struct after *after)
     REQUIRES(&c->lock);
+void open_drop_creds(struct open *open);
+/* As in a snapshot, see snapshot.c. NULL, false: out of memory. */
+struct open *open_restore(struct state *s, struct client *c, struct owner *o, struct bytes file,
+			  const struct open *what) REQUIRES(&c->lock);
+struct lock_state *lock_state_restore(struct state *s, struct client *c, struct owner *o,
+				      struct open *open, uint32_t id, uint32_t seqid)
+    REQUIRES(&c->lock);
+bool lock_restore(struct state *s, struct client *c, struct lock_state *st, struct span span,
+		  bool exclusive) REQUIRES(&c->lock);
 /* The same and frees it, with its byte ranges. */
 void lock_state_free(struct state *s, struct client *c, struct lock_state *st) REQUIRES(&c->lock);
+
+/* -------------------------------------------------------------- delegations ---- */
+
+/*
+ * Recalls the delegations that are in the way of `clientid` changing the file (or just opening
+ * it); whose they are, 0: there is none.
+ */
+uint64_t deleg_recall_others(struct state *s, struct state_file *f, uint64_t clientid, bool changes,
+			     struct after *after) REQUIRES(&f->lock);
+void deleg_emit_recalls(struct after *after, const struct state_effects *effects);
+/* Out of everything, onto after->delegs. */
+void deleg_unlink(struct state *s, struct client *c, struct deleg *d, struct after *after)
+    REQUIRES(&c->lock);
+void deleg_free(struct state *s, struct deleg *d);
+/* As in a snapshot; `what` has h.id, h.seqid, type, revoked and fh. NULL: out of memory. */
+struct deleg *deleg_restore(struct state *s, struct client *c, struct bytes file,
+			    const struct deleg *what) REQUIRES(&c->lock);
 
 /* ----------------------------------------------------------------- commands ---- */
 
 /* What is left to be done when a command has let its locks go. */
 struct after {
 	struct list opens;	  /* struct open by h.in_owner: to be freed, their files told */
+	struct list delegs;	  /* struct deleg by h.in_owner: to be freed */
+	struct list recalls;	  /* effects */
 	struct file *files[3];	  /* references to drop */
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
+	uint64_t record;	  /* this client is to be recorded; 0: none */
 };
 
 void after_init(struct after *after);
 void after_freed(struct state *s, struct after *after, struct state_file *f);
 /* Without any lock: emits the effects and releases what `after` holds. */
 void finish(struct state *s, struct after *after, const struct state_effects *effects);
+
+/* --------------------------------------------------------------- grace period ---- */
+
+void grace_init(struct grace *g);
+void grace_destroy(struct grace *g);
+/* A client has been confirmed. */
+void grace_client_confirmed(struct state *s, struct client *c);
+/* It has reclaimed all that it will. */
+void grace_client_done(struct state *s, struct client *c);
+/* 0, or NO_GRACE. */
+enum nfsstat4 grace_may_reclaim(struct state *s, const struct client *c);
+/* 0, or GRACE: nothing new during the grace period, or before the client's RECLAIM_COMPLETE. */
+enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
+/* Emits EFFECT_GRACE_ENDED if it has. */
+void grace_announce(struct state *s, const struct state_effects *effects);
+/* Something has been granted to the client: it is to be on the list after a crash. */
+void client_granted(struct client *c, struct after *after) REQUIRES(&c->lock);
+/* What it holds will now become free: it is to be on no list. Without any lock. */
+void client_forget(struct client *c, const struct state_effects *effects);
 
 /* A command at work on its client, whose lock is held. */
 struct work {
@@ -476,7 +614,7 @@ typedef enum nfsstat4 global_command(struct state *s, const struct state_command
 				     const struct state_effects *effects);
 
 global_command cmd_setclientid, cmd_setclientid_confirm, cmd_exchange_id, cmd_create_session,
-    cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client;
+    cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client, cmd_start_grace, cmd_end_grace;
 enum nfsstat4 cmd_backchannel_ctl(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_reclaim_complete(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_open(struct work *w) REQUIRES(&w->c->lock);
@@ -488,6 +626,17 @@ enum nfsstat4 cmd_unlock(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_release_lockowner(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_free_stateid(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_owner_advance(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_deleg_return(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_revoke(struct work *w) REQUIRES(&w->c->lock);
+global_command cmd_recall;
+
+/* OPEN's: is the delegation there that the claim speaks of, and does it cover the open? */
+enum nfsstat4 deleg_check_claim(struct work *w) REQUIRES(&w->c->lock);
+/* OPEN's: what deleg_grant() may grant; NULL: nothing wished, or no room. */
+struct deleg *deleg_prepare(struct work *w, struct state_file *f) REQUIRES(&w->c->lock);
+/* Grants it, with a reference to the file, or frees it. NULL is allowed. */
+void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const struct owner *o)
+    REQUIRES(&w->c->lock) REQUIRES(&f->lock);
 
 /* Memory or a limit is exhausted. */
 enum nfsstat4 out_of_memory(uint32_t minor);

@@ -39,6 +39,11 @@ uint32_t stateid_counter(const struct stateid *id)
 	return get_word(id, 1);
 }
 
+uint64_t state_stateid_client(struct state *s, const struct stateid *id)
+{
+	return (uint64_t)s->config.epoch << 32 | stateid_counter(id);
+}
+
 /* "other" all zeros or all ones: reserved, whatever the seqid. */
 bool stateid_is_special(const struct stateid *id)
 {
@@ -151,7 +156,7 @@ static uint64_t pair_hash(const struct owner *o, const void *parent)
 	return hash_u64((uintptr_t)parent ^ (uint64_t)o->uid << 48 ^ o->uid);
 }
 
-void held_link(struct state *s, struct client *c, struct held *h, const void *parent)
+void held_publish(struct state *s, struct client *c, struct held *h)
 {
 	struct stripe *stripe;
 
@@ -161,10 +166,30 @@ void held_link(struct state *s, struct client *c, struct held *h, const void *pa
 	mutex_lock(&stripe->lock);
 	table_insert(&stripe->table, &h->by_id, stateid_hash(c->counter, h->id));
 	mutex_unlock(&stripe->lock);
+}
+
+void held_link(struct state *s, struct client *c, struct held *h, const void *parent)
+{
+	held_publish(s, c, h);
 	table_insert(&c->pairs, &h->by_pair, pair_hash(h->owner, parent));
 	if (list_empty(&h->owner->states))
 		owner_became_busy(c, h->owner);
 	list_push_back(&h->owner->states, &h->in_owner);
+}
+
+void held_restore(struct state *s, struct client *c, struct held *h, const void *parent,
+		  uint32_t id, uint32_t seqid)
+{
+	uint32_t last = c->last_id;
+	struct stripe *stripe;
+
+	c->last_id = id - 1;
+	held_link(s, c, h, parent);
+	c->last_id = last;
+	stripe = held_stripe(s, h);
+	mutex_lock(&stripe->lock);
+	h->seqid = seqid;
+	mutex_unlock(&stripe->lock);
 }
 
 void held_unlink(struct state *s, struct client *c, struct held *h)
@@ -245,6 +270,16 @@ static void look_at_open(const struct open *open, unsigned access, struct look *
 		look->file = attached(open, access);
 }
 
+static void look_at_deleg(const struct deleg *d, unsigned access, struct look *look)
+{
+	if (d->revoked)
+		look->status = NFS4ERR_DELEG_REVOKED;
+	else if ((access & ACCESS_WRITE) && d->type == OPEN_DELEGATE_READ)
+		look->status = NFS4ERR_OPENMODE;
+	else if (d->file && (d->file->access & access) == access)
+		look->file = file_ref(d->file);
+}
+
 /*
  * Everything is read under the stripe's lock alone, see state_private.h. `seqid_check` is false
  * when an open is looked at in place of a lock stateid.
@@ -270,6 +305,8 @@ static struct look look_up(struct state *s, uint32_t minor, uint64_t clientid,
 			look.status = stateid_check_seqid(minor, id->seqid, h->seqid);
 		if (look.status == NFS4_OK && h->kind == HELD_LOCK)
 			look.open_id = held_lock(h)->open->h.id;
+		else if (look.status == NFS4_OK && h->kind == HELD_DELEG)
+			look_at_deleg(held_deleg(h), access, &look);
 		else if (look.status == NFS4_OK)
 			look_at_open(held_open(h), access, &look);
 	}
@@ -280,6 +317,9 @@ static struct look look_up(struct state *s, uint32_t minor, uint64_t clientid,
 static enum nfsstat4 use_special(struct state *s, const struct stateid *id, struct bytes file,
 				 unsigned access, uint64_t *conflict_client)
 {
+	/* A share reservation that denies it may be reclaimed yet. */
+	if (state_in_grace(s) && (stateid_is_anonymous(id) || stateid_is_read_bypass(id)))
+		return NFS4ERR_GRACE;
 	if (stateid_is_read_bypass(id) && access == ACCESS_READ)
 		return NFS4_OK;
 	if (!stateid_is_anonymous(id) && !stateid_is_read_bypass(id))
@@ -335,12 +375,53 @@ void state_attach_file(struct state *s, const struct stateid *id, struct file *f
 	h = find_in(stripe, hash, counter, get_word(id, 2));
 	if (h && h->kind == HELD_OPEN)
 		slot = &held_open(h)->files[file->access - 1];
+	else if (h && h->kind == HELD_DELEG && !held_deleg(h)->revoked)
+		slot = &held_deleg(h)->file;
 	if (slot && !*slot) {
 		*slot = file;
 		file = NULL;
 	}
 	mutex_unlock(&stripe->lock);
 	file_unref(file);
+}
+
+/* Whoever opened it with all of `access`, with nothing else if possible. */
+static const struct cred *opener(const struct open *open, unsigned access, unsigned *with)
+{
+	unsigned both = ACCESS_READ | ACCESS_WRITE;
+
+	*with = open->creds[access - 1] ? access : both;
+	return open->creds[*with - 1];
+}
+
+bool state_opener(struct state *s, const struct stateid *id, unsigned access,
+		  const struct cred **cred, unsigned *with, struct stateid *holder)
+{
+	struct client *c = stateid_is_special(id) ? NULL
+						  : client_get_counter(s, stateid_counter(id));
+	const struct cred *found = NULL;
+	struct held *h;
+
+	if (!c)
+		return false;
+	mutex_lock(&c->lock);
+	h = c->dead ? NULL : held_find(s, c, id);
+	if (h && h->kind == HELD_LOCK)
+		h = &held_lock(h)->open->h;
+	if (h && h->kind == HELD_OPEN)
+		found = opener(held_open(h), access, with);
+	if (h && h->kind == HELD_DELEG) {
+		found = held_deleg(h)->cred;
+		*with = held_deleg(h)->type == OPEN_DELEGATE_WRITE ? ACCESS_READ | ACCESS_WRITE
+								   : ACCESS_READ;
+	}
+	if (found) {
+		*cred = cred_ref(found);
+		stateid_fill(s, h, holder);
+	}
+	mutex_unlock(&c->lock);
+	client_unref(c);
+	return found != NULL;
 }
 
 enum nfsstat4 state_test_stateid(struct state *s, uint64_t clientid, const struct stateid *id)
@@ -357,6 +438,8 @@ enum nfsstat4 state_test_stateid(struct state *s, uint64_t clientid, const struc
 	h = find_in(stripe, hash, counter, get_word(id, 2));
 	if (h && h->kind != HELD_CLOSED && h->client->id == clientid)
 		status = stateid_check_seqid(1, id->seqid, h->seqid);
+	if (status == NFS4_OK && h->kind == HELD_DELEG && held_deleg(h)->revoked)
+		status = NFS4ERR_DELEG_REVOKED;
 	mutex_unlock(&stripe->lock);
 	return status;
 }

@@ -81,3 +81,12 @@ void stripes_destroy(struct stripe stripes[STRIPES])
 		mutex_destroy(&stripes[i].lock);
 	}
 }
+
+struct table_node *table_any(const struct table *t)
+{
+	for (uint32_t i = 0; i < t->size; i++) {
+		if (t->buckets[i])
+			return t->buckets[i];
+	}
+	return t->size ? NULL : t->one;
+}

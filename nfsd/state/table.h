@@ -27,6 +27,8 @@ void table_insert(struct table *t, struct table_node *n, uint64_t hash);
 /* `n` must be in the table. */
 void table_remove(struct table *t, struct table_node *n);
 void table_free(struct table *t);
+/* Any of the nodes; NULL: the table is empty. */
+struct table_node *table_any(const struct table *t);
 
 /* The low bits of a hash choose the stripe, so the bucket comes from those above. */
 static inline struct table_node *table_chain(const struct table *t, uint64_t hash)

@@ -139,6 +139,15 @@ static void create_exclusive(void **state)
 	assert_err(try_create(fx, "plain", ACCESS_READ, &ex, fx->alice, &created, &f), -EEXIST);
 }
 
+static struct attr named_attr(struct fixture *fx, const char *name)
+{
+	struct object *obj = look(fx, fx->dir, name);
+	struct attr a = get_attr(obj);
+
+	object_unref(obj);
+	return a;
+}
+
 static void create_with_attributes(void **state)
 {
 	struct fixture *fx = fixture_of(state);
@@ -169,12 +178,12 @@ static void create_with_attributes(void **state)
 	args.attrs.has_umask = true;
 	args.attrs.umask = 022;
 	assert_ok(try_create(fx, "h", ACCESS_READ, &args, fx->alice, &created, &f));
-	assert_int_equal(get_attr(f->object).mode, 0644);
+	assert_int_equal(named_attr(fx, "h").mode, 0644);
 	file_unref(f);
 	args.mode = CREATE_UNCHECKED;
 	args.attrs.umask = 077;
 	assert_ok(try_create(fx, "i", ACCESS_READ, &args, fx->alice, &created, &f));
-	assert_int_equal(get_attr(f->object).mode, 0600);
+	assert_int_equal(named_attr(fx, "i").mode, 0600);
 	file_unref(f);
 }
 

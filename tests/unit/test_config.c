@@ -97,6 +97,7 @@ static void test_defaults(void **state)
 		assert_listens(c, 1, "::", 2049);
 		assert_true(c->listen[0].optional && c->listen[1].optional);
 		assert_int_equal(c->lease_seconds, 90);
+		assert_int_equal(c->grace_seconds, 0);
 		assert_string_equal(c->state_dir, "/var/lib/atoll");
 		assert_string_equal(c->secret_file, "/var/lib/atoll/handle.key");
 		assert_int_equal(c->nexports, 2);
@@ -123,6 +124,14 @@ static void test_everything(void **state)
 				     "  listen = 127.0.0.1:0\n"
 				     "port = 4000\n"
 				     "lease-time = 10\n"
+				     "grace-time = 7\n"
+				     "max-clients = 11\n"
+				     "max-opens = 12\n"
+				     "max-locks = 13\n"
+				     "max-opens-per-client = 14\n"
+				     "max-locks-per-client = 15\n"
+				     "max-sessions-per-client = 16\n"
+				     "max-slots-per-session = 17\n"
 				     "state-dir = \"/var/lib/with space\"\n"
 				     "secret-file='/etc/key'\n"
 				     "exports = /a /b\n"
@@ -146,6 +155,14 @@ static void test_everything(void **state)
 	assert_listens(c, 3, "127.0.0.1", 0);
 	assert_false(c->listen[0].optional);
 	assert_int_equal(c->lease_seconds, 10);
+	assert_int_equal(c->grace_seconds, 7);
+	assert_int_equal(c->max_clients, 11);
+	assert_int_equal(c->max_opens, 12);
+	assert_int_equal(c->max_locks, 13);
+	assert_int_equal(c->max_opens_per_client, 14);
+	assert_int_equal(c->max_locks_per_client, 15);
+	assert_int_equal(c->max_sessions_per_client, 16);
+	assert_int_equal(c->max_slots_per_session, 17);
 	assert_string_equal(c->state_dir, "/var/lib/with space");
 	assert_string_equal(c->secret_file, "/etc/key");
 	assert_int_equal(c->nexports, 3);
@@ -191,6 +208,8 @@ static const struct {
 	{ "[atolld]\nport = 99999999999999999999999\n", 2, "expected a number" },
 	{ "[atolld]\nport = 1\nport = 2\n", 3, "port a second time (first in line 2)" },
 	{ "[atolld]\nport = 1\n[atolld]\nPort = 2\n", 4, "port a second time" },
+	{ "[atolld]\nmax-opens = 0\n", 2, "expected a number from 1 to 1000000000" },
+	{ "[atolld]\ngrace-time = 0\n", 2, "expected a number from 1 to 3600" },
 	{ "[atolld]\nlease-time = 0\n", 2, "expected a number from 1 to 3600" },
 	{ "[atolld]\nlease-time = 3601\n", 2, "expected a number from 1 to 3600" },
 	{ "[atolld]\nlisten = localhost\n", 2, "listen: found `localhost'" },

@@ -1313,6 +1313,110 @@ static void calls_to_the_peer(void **state)
 	fixture_stop(&f);
 }
 
+static int listen_somewhere(struct sockaddr_in *addr)
+{
+	socklen_t len = sizeof(*addr);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*addr = (struct sockaddr_in){ .sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)addr, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
+	return fd;
+}
+
+static int connect_to(struct fixture *f, const struct sockaddr_in *addr, struct rpc_conn **out)
+{
+	return rpc_server_connect(f->server, (const struct sockaddr *)addr, sizeof(*addr), out);
+}
+
+/* What is sent before the connection stands arrives; replies come; calls close it. */
+static void connection_made(void **state)
+{
+	struct fixture f;
+	struct bytes got = { 0 }, answer = { 0 }, out = { 0 };
+	struct sockaddr_in addr;
+	struct rpc_conn *conn;
+	struct xdr_out x;
+	int listener = listen_somewhere(&addr), fd;
+
+	assert_int_equal(listen(listener, 1), 0);
+	fixture_start(&f, 2, NULL);
+	assert_int_equal(connect_to(&f, &addr, &conn), 0);
+	rpc_record_begin(&x, 1000);
+	xdr_put_u32(&x, 900);
+	xdr_put_u32(&x, 0);
+	assert_int_equal(rpc_conn_send(conn, &x), 0);
+	fd = accept(listener, NULL, NULL);
+	assert_true(fd >= 0);
+	assert_true(client_recv(fd, &got));
+	assert_int_equal(take_u32(&got), 900);
+	put_u32(&answer, 900);
+	put_u32(&answer, 1); /* REPLY */
+	put_record(&out, &answer);
+	client_send(fd, &out);
+	pthread_mutex_lock(&f.lock);
+	while (!f.peer_replies)
+		pthread_cond_wait(&f.changed, &f.lock);
+	pthread_mutex_unlock(&f.lock);
+	assert_true(rpc_conn_is_open(conn));
+
+	answer.len = out.len = 0;
+	put_call(&answer, 1, PROC_NULL);
+	put_record(&out, &answer);
+	client_send(fd, &out);
+	assert_true(client_closed(fd));
+	fixture_wait_closed(&f, 1);
+	assert_int_equal(fixture_stats(&f).calls, 0);
+	rpc_conn_unref(conn);
+	close(fd);
+	close(listener);
+	bytes_free(&got);
+	bytes_free(&answer);
+	bytes_free(&out);
+	fixture_stop(&f);
+}
+
+/* Nobody listens; given up by us; the server stops. Nothing of it is left. */
+static void connection_not_made(void **state)
+{
+	struct fixture f;
+	struct sockaddr_in addr;
+	struct rpc_conn *conn, *given_up, *left;
+	struct xdr_out x;
+	int bound = listen_somewhere(&addr), fd, err;
+
+	fixture_start(&f, 1, NULL);
+	assert_int_equal(connect_to(&f, &addr, &conn), 0);
+	rpc_record_begin(&x, 1000);
+	xdr_put_u32(&x, 900);
+	err = rpc_conn_send(conn, &x);
+	assert_true(err == 0 || err == -ENOTCONN); /* it may have failed by now */
+	fixture_wait_closed(&f, 1);
+	assert_false(rpc_conn_is_open(conn));
+	rpc_conn_unref(conn);
+
+	assert_int_equal(listen(bound, 4), 0);
+	assert_int_equal(connect_to(&f, &addr, &given_up), 0);
+	fd = accept(bound, NULL, NULL);
+	rpc_conn_abort(given_up);
+	assert_true(client_closed(fd));
+	close(fd);
+	fixture_wait_closed(&f, 2);
+	rpc_record_begin(&x, 1000);
+	xdr_put_u32(&x, 900);
+	assert_int_equal(rpc_conn_send(given_up, &x), -ENOTCONN);
+	rpc_conn_unref(given_up);
+
+	assert_int_equal(connect_to(&f, &addr, &left), 0);
+	rpc_server_stop(f.server, 1);
+	assert_int_equal(connect_to(&f, &addr, &conn), -ESHUTDOWN);
+	rpc_conn_unref(left);
+	close(bound);
+	fixture_stop(&f);
+}
+
 static void connection_identity(void **state)
 {
 	struct fixture f;
@@ -1641,6 +1745,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(descriptors_run_out),
 		cmocka_unit_test(dropped_call_closes),
 		cmocka_unit_test(calls_to_the_peer),
+		cmocka_unit_test(connection_made),
+		cmocka_unit_test(connection_not_made),
 		cmocka_unit_test(connection_identity),
 		cmocka_unit_test(storm),
 		cmocka_unit_test(stop_lets_running_calls_reply),

@@ -75,6 +75,8 @@ int fixture_teardown(void **state)
 void fixture_forget_effects(struct fixture *f)
 {
 	f->nfreed = f->nsessions_gone = f->nclients_gone = 0;
+	f->nrecalls = 0;
+	f->nrecords = f->nforgotten = f->ngraces_ended = 0;
 }
 
 void pass_seconds(struct fixture *f, unsigned seconds)
@@ -95,11 +97,28 @@ static void note_effect(void *arg, const struct state_effect *e)
 		}
 		f->nfreed++;
 		break;
+	case EFFECT_RECALL:
+		f->nrecalls++;
+		f->recalled_client = e->clientid;
+		f->recalled = e->stateid;
+		assert_int_equal(e->fh.len, 2);
+		assert_memory_equal(e->fh.p, "fh", 2);
+		break;
 	case EFFECT_SESSION_GONE:
 		f->nsessions_gone++;
 		break;
 	case EFFECT_CLIENT_GONE:
 		f->nclients_gone++;
+		break;
+	case EFFECT_CLIENT_RECORD:
+		f->nrecords++;
+		break;
+	case EFFECT_CLIENT_FORGET:
+		assert_true(e->key.len != 0);
+		f->nforgotten++;
+		break;
+	case EFFECT_GRACE_ENDED:
+		f->ngraces_ended++;
 		break;
 	}
 }

@@ -27,6 +27,10 @@ struct fixture {
 	uint64_t now_ns;
 	/* Effects since the last fixture_forget_effects(). */
 	unsigned nfreed, nsessions_gone, nclients_gone;
+	unsigned nrecalls;
+	uint64_t recalled_client; /* of the last recall */
+	struct stateid recalled;
+	unsigned nrecords, nforgotten, ngraces_ended;
 	char freed[MAX_EFFECTS][32];
 	uint32_t lock_seqid; /* of the next new lock-owner, minor version 0 */
 };

@@ -143,7 +143,7 @@ void client_new_session(struct client *cl)
 		cl->slot_seq[i] = 1;
 }
 
-static void establish_41(struct client *cl)
+static void begin_41(struct client *cl)
 {
 	struct compound *q = compound_begin(cl->conn, cl->minor, "");
 	struct reply *r;
@@ -154,6 +154,27 @@ static void establish_41(struct client *cl)
 	cl->clientid = r->op[0].clientid;
 	cl->cs_sequence = r->op[0].sequence;
 	client_new_session(cl);
+}
+
+void client_return(struct client *cl)
+{
+	struct conn *before = cl->conn;
+
+	cl->conn = conn_new();
+	cl->conn->flavor = before->flavor;
+	cl->conn->uid = before->uid;
+	cl->conn->gid = before->gid;
+	if (cl->minor == 0)
+		establish_40(cl);
+	else
+		begin_41(cl);
+}
+
+static void establish_41(struct client *cl)
+{
+	struct compound *q;
+
+	begin_41(cl);
 	q = begin(cl);
 	add_reclaim_complete(q, false);
 	expect(call(q), NFS4_OK);

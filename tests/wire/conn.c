@@ -63,34 +63,45 @@ void test_memory_free(void)
 
 /* ---- connections ---- */
 
-static void conn_connect(struct conn *c)
+static void set_timeouts(int fd)
 {
 	struct timeval tv = { .tv_sec = RECV_SECONDS };
-	socklen_t len;
-	const struct sockaddr *a = wire_server_addr(&len);
 	int one = 1;
 
-	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	check(c->fd >= 0);
-	if (connect(c->fd, a, len))
-		fail_with("connect: %s", strerror(errno));
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-struct conn *conn_new(void)
+struct conn *conn_adopt(int fd)
 {
 	struct conn *c = test_alloc(sizeof(*c));
 
-	c->fd = -1;
+	c->fd = fd;
 	c->number = nconns++;
 	c->next_xid = 0x10000001;
 	c->flavor = 1;
 	c->next = conns;
 	conns = c;
-	if (!conn_local_hook)
-		conn_connect(c);
+	if (fd >= 0)
+		set_timeouts(fd);
+	return c;
+}
+
+struct conn *conn_new(void)
+{
+	struct conn *c = conn_adopt(-1);
+	socklen_t len;
+	const struct sockaddr *a;
+
+	if (conn_local_hook)
+		return c;
+	a = wire_server_addr(&len);
+	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	check(c->fd >= 0);
+	if (connect(c->fd, a, len))
+		fail_with("connect: %s", strerror(errno));
+	set_timeouts(c->fd);
 	return c;
 }
 
@@ -369,11 +380,31 @@ static void get_denied(XDR *x, struct rpc_reply *r)
 	}
 }
 
+/* The next record that is not a call of the server's; those are kept. */
+static uint8_t *recv_reply(struct conn *c, size_t *len)
+{
+	uint8_t *bytes;
+	uint32_t type;
+
+	while ((bytes = conn_recv(c, len)) != NULL) {
+		struct cb_call **tail = &c->calls;
+
+		check(*len >= 8);
+		memcpy(&type, bytes + 4, 4);
+		if (ntohl(type) != 0)
+			break;
+		while (*tail)
+			tail = &(*tail)->next;
+		*tail = cb_parse(c, bytes, *len);
+	}
+	return bytes;
+}
+
 struct rpc_reply *rpc_recv(struct conn *c)
 {
 	struct rpc_reply *r = test_alloc(sizeof(*r));
 	size_t len;
-	uint8_t *bytes = conn_recv(c, &len);
+	uint8_t *bytes = recv_reply(c, &len);
 	uint32_t stat;
 	XDR x;
 

@@ -204,6 +204,8 @@ static void serve_words(const char **argv, size_t n)
 		argv[n++] = "--backend";
 		argv[n++] = srv.backend;
 	}
+	for (const char *const *e = srv.options.extra; e && *e && n < 30; e++)
+		argv[n++] = *e;
 	argv[n] = NULL;
 }
 
@@ -350,6 +352,43 @@ void wire_server_restart(void)
 		srv.died = true;
 		fail_with("the server does not restart cleanly");
 	}
+}
+
+void wire_server_kill(void)
+{
+	if (srv.pid) {
+		kill(srv.pid, SIGKILL);
+		waitpid(srv.pid, NULL, 0);
+		srv.pid = 0;
+	}
+}
+
+void wire_server_start(void)
+{
+	if (!start_server()) {
+		srv.died = true;
+		fail_with("the server does not start again");
+	}
+}
+
+const char *wire_server_state(void)
+{
+	return srv.state;
+}
+
+unsigned wire_server_said(const char *text)
+{
+	char *line = NULL;
+	size_t cap = 0;
+	unsigned found = 0;
+	FILE *f = fopen(srv.log, "r");
+
+	check(f != NULL);
+	while (getline(&line, &cap, f) > 0)
+		found += strstr(line, text) != NULL;
+	free(line);
+	fclose(f);
+	return found;
 }
 
 int wire_setup(void **state)

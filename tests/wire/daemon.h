@@ -22,6 +22,7 @@
 /* What a suite wants of its server. */
 struct wire_options {
 	unsigned lease; /* seconds; 0: 90 */
+	const char *const *extra; /* more arguments of `atoll serve`, NULL-terminated, or NULL */
 	/*
 	 * NULL: `atoll serve` of one directory. Else `atolld -c FILE`: this function makes the
 	 * directories to be exported below `dir` and calls wire_write_exports().
@@ -72,3 +73,10 @@ void wire_write_exports(const char *text);
 void wire_server_reload(void);
 /* Stops the server by SIGTERM, and starts it again on the same directory and port. */
 void wire_server_restart(void);
+/* A crash, by SIGKILL; then the start on the same directory and port. */
+void wire_server_kill(void);
+void wire_server_start(void);
+/* Its state directory. */
+const char *wire_server_state(void);
+/* How many lines with that text the server has logged. */
+unsigned wire_server_said(const char *text);

@@ -53,6 +53,8 @@ struct conn {
 	uint8_t *local_reply; /* of conn_local_hook, not received yet */
 	size_t local_len;
 	struct conn *next;
+	/* Calls of the server's that came while a reply was awaited, the first first. */
+	struct cb_call *calls;
 };
 
 /*
@@ -267,6 +269,11 @@ struct client *client_new(uint32_t minor);
 struct client *client_bare(uint32_t minor);
 /* What client_new() does after client_bare(). */
 void client_establish(struct client *cl);
+/*
+ * After a restart of the server: connection, client ID and session anew, same user; no
+ * RECLAIM_COMPLETE.
+ */
+void client_return(struct client *cl);
 /* 4.1: another session of the same client over its connection replaces the one in use. */
 void client_new_session(struct client *cl);
 
@@ -465,6 +472,81 @@ uint32_t unlock_range(struct client *cl, struct open_file *f, struct lock_state 
 uint32_t lockt(struct client *cl, const struct fh *fh, struct owner *o, uint32_t type, uint64_t off,
 	       uint64_t len, struct result **r);
 
+/* ---- being called back (back.c) ---- */
+
+/*
+ * A call of the server's. Those that are only to find out whether somebody answers (CB_NULL, a
+ * lone CB_SEQUENCE) have op 0.
+ */
+struct cb_call {
+	struct conn *conn;
+	struct cb_call *next;
+	uint32_t xid, program, procedure, flavor, uid, gid;
+	uint32_t minor, ident;
+	/* CB_SEQUENCE */
+	bool sequenced;
+	uint8_t session[NFS4_SESSIONID_SIZE];
+	uint32_t seqid, slot, highest_slot;
+	bool cache_this;
+	uint32_t nreferrals; /* lists; the first call of the first list: */
+	uint8_t ref_session[NFS4_SESSIONID_SIZE];
+	uint32_t ref_seqid, ref_slot;
+	/* The operation. */
+	uint32_t op;
+	struct fh fh;	   /* CB_RECALL, CB_GETATTR, CB_NOTIFY_LOCK */
+	struct sid sid;	   /* CB_RECALL */
+	bool truncate;	   /* likewise */
+	struct bitmap bm;  /* CB_GETATTR, CB_RECALL_ANY */
+	uint32_t keep;	   /* CB_RECALL_ANY */
+	uint64_t clientid; /* CB_NOTIFY_LOCK */
+	uint8_t *owner;
+	uint32_t owner_len;
+};
+
+/* The next call, also one that only probes; fails the test when none comes. Not answered yet. */
+struct cb_call *cb_recv_any(struct conn *c);
+/* The next call with an operation; answers those that only probe meanwhile. */
+struct cb_call *cb_recv(struct conn *c);
+/* True if no call with an operation comes for `ms` milliseconds; answers those that only probe. */
+bool cb_quiet(struct conn *c, int ms);
+/* Answers: CB_SEQUENCE is fine (if there is one), the operation (if any) has this status. */
+void cb_answer(const struct cb_call *call, uint32_t status);
+/* The same with a body behind the status. */
+void cb_answer_body(const struct cb_call *call, uint32_t status, const void *body, size_t len);
+/* CB_SEQUENCE itself fails. */
+void cb_answer_sequence(const struct cb_call *call, uint32_t status);
+/* As if there were no such program. */
+void cb_answer_unavailable(const struct cb_call *call);
+
+/* Where the server can connect to a client of minor version 0. */
+struct cb_listener {
+	int fd;
+	char netid[8], addr[64]; /* universal address */
+};
+
+/* On a loopback address of AF_INET or AF_INET6. */
+struct cb_listener *cb_listen(int family);
+void cb_listener_close(struct cb_listener *l);
+/* The server's connection; fails the test when none comes. */
+struct conn *cb_accept(struct cb_listener *l);
+/*
+ * SETCLIENTID and SETCLIENTID_CONFIRM with that address (again); then cb_accept() and
+ * cb_recv_any() give the CB_NULL.
+ */
+void cb_setclientid(struct client *cl, const char *netid, const char *addr, uint32_t program,
+		    uint32_t ident);
+
+/*
+ * A confirmed client that has been found to answer, so that it may be given whatever needs
+ * that: with sessions its connection is the back channel's, too; of minor version 0 the server's
+ * connection is in *back.
+ */
+struct client *client_new_back(uint32_t minor, struct conn **back);
+/* The status flags of a SEQUENCE of its own. */
+uint32_t client_status_flags(struct client *cl);
+/* BIND_CONN_TO_SESSION of another connection, both channels; it is not the client's conn. */
+struct conn *client_bind_conn(struct client *cl, uint32_t dir);
+
 /* ---- expectations ---- */
 
 const char *status_name(uint32_t status);
@@ -493,5 +575,7 @@ _Noreturn void fail_test(const char *file, int line, const char *fmt, ...)
 void check_num_at(uint64_t got, uint64_t want, const char *what, const char *file, int line);
 
 /* Internal to the library. */
+struct conn *conn_adopt(int fd);
+struct cb_call *cb_parse(struct conn *c, const uint8_t *bytes, size_t len);
 void test_memory_free(void);
 void conns_free(void);

@@ -1,0 +1,330 @@
+/*
+ * The policy of delegations and their recalls; see deleg.h.
+ *
+ * A recall:
+ *	EFFECT_RECALL -> sent -> answered well: forgotten; the client returns the delegation
+ *	                   |---> the client has gone: forgotten
+ *	                   `---> anything else: in `failed` until the next tick, then sent again
+ *	                         as long as the delegation is there
+ * It is the callbacks' from callback_send() to recall_done(), and under `lock` while it is in
+ * `failed`. That a delegation is revoked a lease after its recall does not depend on any of this.
+ *
+ * Two tables of counters, by the hash of the file's key, need no lock: `recalled_ns`, when a
+ * delegation was last recalled, so that files that clients fight over are left alone for a while;
+ * and `guards`, how many operations just now rely on nobody having one. Files that share a place
+ * get fewer delegations than they could, no harm.
+ */
+#include "nfsd/deleg.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "nfsd/attrs.h"
+#include "nfsd/callback/callback.h"
+#include "nfsd/ops.h"
+
+#define PLACES	     4096
+#define BACK_OFF_NS  (30 * NS_PER_SEC)
+#define REVOKE_BATCH 64
+
+struct delegations {
+	_Atomic uint64_t recalled_ns[PLACES];
+	_Atomic uint32_t guards[PLACES];
+
+	struct mutex lock;
+	struct list failed; /* under lock: struct recall */
+};
+
+struct recall {
+	struct callback_call call;
+	struct nfs_server *server;
+	struct list link;
+	struct stateid stateid;
+	uint8_t args[]; /* CB_RECALL4args */
+};
+
+struct delegations *delegations_new(void)
+{
+	struct delegations *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	mutex_init(&d->lock);
+	list_init(&d->failed);
+	return d;
+}
+
+void delegations_free(struct delegations *d)
+{
+	struct recall *r, *next;
+
+	if (!d)
+		return;
+	list_for_each_safe (r, next, &d->failed, link)
+		free(r);
+	mutex_destroy(&d->lock);
+	free(d);
+}
+
+static unsigned place_of(struct bytes key)
+{
+	return (unsigned)(hash_bytes(key.p, key.len) % PLACES);
+}
+
+/* -------------------------------------------------------------------- recalls ---- */
+
+static void recall_done(struct callback_call *call)
+{
+	struct recall *r = container_of(call, struct recall, call);
+	struct delegations *d = r->server->delegations;
+
+	if (call->outcome == CALLBACK_GONE ||
+	    (call->outcome == CALLBACK_ANSWERED && call->status == NFS4_OK)) {
+		free(r);
+		return;
+	}
+	/*
+	 * The client is busy, or does not know the delegation yet because the OPEN's reply is
+	 * behind the recall, or there is no way to it.
+	 */
+	mutex_lock(&d->lock);
+	list_push_back(&d->failed, &r->link);
+	mutex_unlock(&d->lock);
+}
+
+static void put_word(uint8_t **p, uint32_t word)
+{
+	word = htobe32(word);
+	memcpy(*p, &word, sizeof(word));
+	*p += sizeof(word);
+}
+
+/* CB_RECALL4args (RFC 8881 section 20.2): stateid, truncate, filehandle. */
+static struct recall *recall_new(struct nfs_server *s, const struct state_effect *e)
+{
+	size_t len = 4 + NFS4_OTHER_SIZE + 4 + 4 + e->fh.len + xdr_pad(e->fh.len);
+	struct recall *r = calloc(1, sizeof(*r) + len);
+	uint8_t *p;
+
+	if (!r)
+		return NULL;
+	r->server = s;
+	r->stateid = e->stateid;
+	p = r->args;
+	put_word(&p, e->stateid.seqid);
+	memcpy(p, e->stateid.other, NFS4_OTHER_SIZE);
+	p += NFS4_OTHER_SIZE;
+	put_word(&p, false);
+	put_word(&p, e->fh.len);
+	memcpy(p, e->fh.p, e->fh.len);
+	r->call = (struct callback_call){
+		.clientid = e->clientid,
+		.op = OP_CB_RECALL,
+		.args = { r->args, (uint32_t)len },
+		.referral = { .present = e->granted_by.present,
+			      .session = e->granted_by.session,
+			      .slot = e->granted_by.slot,
+			      .seqid = e->granted_by.seqid },
+		.done = recall_done,
+	};
+	return r;
+}
+
+void deleg_recall_effect(struct nfs_server *s, const struct state_effect *e)
+{
+	struct recall *r = recall_new(s, e);
+
+	atomic_store_explicit(&s->delegations->recalled_ns[place_of(e->file)], clock_coarse_ns(),
+			      memory_order_relaxed);
+	if (r)
+		callback_send(s, &r->call);
+	else
+		log_warn("client %016llx: out of memory for a recall; its delegation will be "
+			 "revoked in %u s",
+			 (unsigned long long)e->clientid, s->options.lease_seconds);
+}
+
+static void retry_failed(struct nfs_server *s)
+{
+	struct delegations *d = s->delegations;
+	struct list again = LIST_INITIALIZER(again);
+	struct recall *r, *next;
+
+	mutex_lock(&d->lock);
+	list_splice_back(&again, &d->failed);
+	mutex_unlock(&d->lock);
+	list_for_each_safe (r, next, &again, link) {
+		list_remove(&r->link);
+		if (state_deleg_is_held(s->state, r->call.clientid, &r->stateid))
+			callback_send(s, &r->call);
+		else
+			free(r);
+	}
+}
+
+static void revoke(struct nfs_server *s, const struct state_overdue *o)
+{
+	struct state_command cmd = {
+		.type = CMD_REVOKE,
+		.minor = o->minor,
+		.clientid = o->clientid,
+		.revoke = { o->stateid },
+	};
+
+	log_warn("client %016llx: did not return a delegation within %u s of its recall; revoked, "
+		 "and it gets no more",
+		 (unsigned long long)o->clientid, s->options.lease_seconds);
+	cluster_submit(s->cluster, &cmd, NULL, NULL, NULL);
+}
+
+void deleg_tick(struct nfs_server *s)
+{
+	struct state_overdue overdue[REVOKE_BATCH];
+	unsigned n = state_revocable(s->state, overdue, REVOKE_BATCH);
+
+	for (unsigned i = 0; i < n; i++)
+		revoke(s, &overdue[i]);
+	retry_failed(s);
+}
+
+/* --------------------------------------------------------------------- granting ---- */
+
+static bool contended(struct delegations *d, struct bytes key)
+{
+	unsigned place = place_of(key);
+	uint64_t then = atomic_load_explicit(&d->recalled_ns[place], memory_order_relaxed);
+
+	return d->guards[place] != 0 || (then != 0 && clock_coarse_ns() - then < BACK_OFF_NS);
+}
+
+/*
+ * A write delegation is given only to who opens for reading, too: under it the client reads as it
+ * likes. Minor version 0 gets none, because its GETATTR does not say who asks: the holder of a
+ * write delegation would be taken for another client.
+ */
+static uint32_t wished_type(struct compound *c, uint32_t access, uint32_t want)
+{
+	bool may_write = access == OPEN4_SHARE_ACCESS_BOTH && c->minor > 0;
+
+	switch (want & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK) {
+	case OPEN4_SHARE_ACCESS_WANT_READ_DELEG:
+		return access & OPEN4_SHARE_ACCESS_READ ? OPEN_DELEGATE_READ : OPEN_DELEGATE_NONE;
+	case OPEN4_SHARE_ACCESS_WANT_WRITE_DELEG:
+		return may_write ? OPEN_DELEGATE_WRITE : OPEN_DELEGATE_NONE;
+	case OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE:
+	case OPEN4_SHARE_ACCESS_WANT_ANY_DELEG:
+		if (access == OPEN4_SHARE_ACCESS_READ)
+			return OPEN_DELEGATE_READ;
+		return may_write ? OPEN_DELEGATE_WRITE : OPEN_DELEGATE_NONE;
+	default:
+		return OPEN_DELEGATE_NONE; /* WANT_NO_DELEG, WANT_CANCEL */
+	}
+}
+
+uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uint32_t access,
+		    uint32_t want)
+{
+	struct nfs_server *s = c->server;
+	uint32_t type = s->options.delegations ? wished_type(c, access, want) : OPEN_DELEGATE_NONE;
+
+	if (type == OPEN_DELEGATE_NONE || contended(s->delegations, key) ||
+	    !callback_path_up(s, clientid) || !state_may_delegate(s->state, clientid))
+		return OPEN_DELEGATE_NONE;
+	return type;
+}
+
+/* ------------------------------------------------------------------------ guards ---- */
+
+/* Sequentially consistent: a grant sees the guard, or who guards sees the grant. */
+void deleg_guard(struct compound *c, struct bytes key)
+{
+	if (!c->server->options.delegations || c->nguards == ARRAY_SIZE(c->guards))
+		return;
+	c->guards[c->nguards] = (uint16_t)place_of(key);
+	c->server->delegations->guards[c->guards[c->nguards]]++;
+	c->nguards++;
+}
+
+bool deleg_is_guarded(struct compound *c, struct bytes key)
+{
+	unsigned place = place_of(key);
+	uint32_t own = 0;
+
+	for (unsigned i = 0; i < c->nguards; i++)
+		own += c->guards[i] == place;
+	return c->server->delegations->guards[place] > own;
+}
+
+void deleg_guards_end(struct compound *c)
+{
+	while (c->nguards)
+		c->server->delegations->guards[c->guards[--c->nguards]]--;
+}
+
+/* ---------------------------------------------------------------------- conflicts ---- */
+
+static void submit_recall(struct compound *c, struct bytes key, uint64_t clientid, bool changes)
+{
+	struct state_command cmd = {
+		.type = CMD_RECALL,
+		.minor = c->minor,
+		.clientid = clientid,
+		.recall = { .file = key, .changes = changes },
+	};
+
+	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+}
+
+enum nfsstat4 deleg_break(struct compound *c, struct object *obj, uint64_t clientid, bool changes)
+{
+	uint64_t holder, expired = 0;
+	enum nfsstat4 status;
+	struct bytes key;
+	bool recall;
+
+	if (!c->server->options.delegations || obj->type != FILE_REGULAR)
+		return NFS4_OK;
+	status = compound_object_key(c, obj, &key);
+	if (status != NFS4_OK)
+		return status;
+	if (changes)
+		deleg_guard(c, key);
+	while (state_deleg_conflict(c->server->state, key, clientid, changes, &holder, &recall)) {
+		/* Its lease may have passed; once is enough, the command may be applied later. */
+		if (holder != expired && compound_expire_conflict(c, holder)) {
+			expired = holder;
+			continue;
+		}
+		if (recall)
+			submit_recall(c, key, clientid, changes);
+		return NFS4ERR_DELAY;
+	}
+	return NFS4_OK;
+}
+
+enum nfsstat4 deleg_break_name(struct compound *c, const struct place *dir, const char *name)
+{
+	struct object *found;
+	enum nfsstat4 status;
+
+	if (!c->server->options.delegations ||
+	    dir->object->backend->lookup(dir->object, dir->cred, name, &found) != 0)
+		return NFS4_OK;
+	status = deleg_break(c, found, c->clientid, true);
+	object_unref(found);
+	return status;
+}
+
+/* What changes as the holder of a write delegation writes. */
+enum nfsstat4 attr_break_delegation(struct compound *c, struct object *obj,
+				    const struct attr_bitmap *wanted)
+{
+	if (!attr_test(wanted, FATTR4_CHANGE) && !attr_test(wanted, FATTR4_SIZE) &&
+	    !attr_test(wanted, FATTR4_SPACE_USED) && !attr_test(wanted, FATTR4_TIME_MODIFY) &&
+	    !attr_test(wanted, FATTR4_TIME_METADATA))
+		return NFS4_OK;
+	return deleg_break(c, obj, c->clientid, false);
+}

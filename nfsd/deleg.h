@@ -1,0 +1,44 @@
+/*
+ * Delegations as operations see them: when one is worth giving, who must give one back before
+ * something can be done, and the recalls on their way. What is held is in nfsd/state/deleg.c.
+ *
+ * An operation that changes a file, or looks at what a write delegation may know better, calls
+ * deleg_break() first. From then on until the operation ends no delegation of that file is given
+ * at this node, so that a check and what follows it cannot be separated by a grant.
+ */
+#pragma once
+
+#include "nfsd/compound.h"
+
+struct delegations;
+
+struct delegations *delegations_new(void); /* NULL: out of memory */
+/* After the callbacks have stopped: every recall has ended. */
+void delegations_free(struct delegations *d);
+
+/* EFFECT_RECALL. */
+void deleg_recall_effect(struct nfs_server *s, const struct state_effect *e);
+/* About once a second: recalls that failed are tried again, what is overdue is revoked. */
+void deleg_tick(struct nfs_server *s);
+
+/*
+ * The kind of delegation worth giving for an OPEN of the file `key` with `access` (no want bits)
+ * and OPEN4_SHARE_ACCESS_WANT_* `want`: enum open_delegation_type4.
+ */
+uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uint32_t access,
+		    uint32_t want);
+/* No delegation of this file is given at this node until the operation ends. */
+void deleg_guard(struct compound *c, struct bytes key);
+/* Does another operation have it guarded? Then a grant must be taken back. */
+bool deleg_is_guarded(struct compound *c, struct bytes key);
+/* The operation has ended. */
+void deleg_guards_end(struct compound *c);
+
+/*
+ * Before something is done to `obj` (nothing is held of what is no regular file): 0, or DELAY if a
+ * delegation of another client than `clientid` (0: nobody known, every client counts) is in the
+ * way; it has been recalled then. `changes`: contents or attributes change.
+ */
+enum nfsstat4 deleg_break(struct compound *c, struct object *obj, uint64_t clientid, bool changes);
+/* The same for what a name in a directory leads to. A name that is not there: 0. */
+enum nfsstat4 deleg_break_name(struct compound *c, const struct place *dir, const char *name);

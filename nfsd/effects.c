@@ -1,0 +1,42 @@
+/*
+ * One row per effect. The functions hand on what has happened to the thread that will act on it, and
+ * may themselves only read the state.
+ */
+#include "nfsd/effects.h"
+
+#include "base/compiler.h"
+#include "nfsd/callback/callbacks.h"
+#include "nfsd/callback/waiters.h"
+#include "nfsd/deleg.h"
+#include "nfsd/server_private.h"
+
+typedef void carry_out(struct nfs_server *s, const struct state_effect *e);
+
+static void lock_freed(struct nfs_server *s, const struct state_effect *e)
+{
+	waiters_freed(callbacks_waiters(s->callbacks), e->file);
+}
+
+static void session_gone(struct nfs_server *s, const struct state_effect *e)
+{
+	callbacks_session_gone(s->callbacks, e->clientid, &e->session);
+}
+
+static void client_gone(struct nfs_server *s, const struct state_effect *e)
+{
+	waiters_client_gone(callbacks_waiters(s->callbacks), e->clientid);
+	callbacks_client_gone(s->callbacks, e->clientid);
+}
+
+static carry_out *const rows[] = {
+	[EFFECT_LOCK_FREED] = lock_freed,
+	[EFFECT_RECALL] = deleg_recall_effect,
+	[EFFECT_SESSION_GONE] = session_gone,
+	[EFFECT_CLIENT_GONE] = client_gone,
+};
+
+void effects_emit(void *arg, const struct state_effect *effect)
+{
+	if (effect->type < ARRAY_SIZE(rows) && rows[effect->type])
+		rows[effect->type](arg, effect);
+}

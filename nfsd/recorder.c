@@ -1,0 +1,424 @@
+/*
+ * Changes of the records are queued in the order in which the state machine's effects tell of them.
+ * Whoever is about to promise something waits until all that was queued by then is written;
+ * the first of those who wait writes for all (group commit), so nobody waits who need not and
+ * no thread is kept for it.
+ *
+ * What must come before what:
+ *  - a client's record before the reply with the first thing granted to it: recorder_promise();
+ *  - the end of a record before others get what its client lost. EFFECT_CLIENT_FORGET comes
+ *    before anything becomes free, so it is in the queue before the command that grants it to
+ *    somebody else, and that one's promise waits for it;
+ *  - the end of the records that nobody reclaimed before the end of the grace period whose time is
+ *    up: grace_over() writes, then submits the command. When the grace period ends because all
+ *    clients are done, nobody is left whose record could do harm, and they are removed later.
+ *
+ * A record names the client ID as its holder, so that the end of one life of a client does not
+ * take away the record of the next. A record is queued only while its client exists, looked up
+ * under `lock`: its EFFECT_CLIENT_FORGET, if it comes at all, is behind it then.
+ */
+#include "nfsd/recorder.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "cluster/stable.h"
+#include "nfsd/server_private.h"
+
+struct recorder {
+	struct nfs_server *server; /* immutable, as the next */
+	struct stable *stable;
+	uint64_t grace_ends_ns; /* monotonic; the housekeeping thread's */
+
+	_Atomic bool grace_ended; /* and earlier instances' records are to be removed */
+
+	struct mutex lock; /* guards the rest */
+	struct cond committed;
+	struct stable_change *queue;
+	size_t nqueue, room;
+	bool committing;
+	_Atomic uint64_t nqueued, ndone; /* ever; written under lock */
+	_Atomic bool failing;		 /* the last commit promises nothing; likewise */
+};
+
+/* -------------------------------------------------------------------- the queue ---- */
+
+static bool queue_room(struct recorder *r) REQUIRES(&r->lock)
+{
+	size_t room = r->room ? 2 * r->room : 64;
+	struct stable_change *bigger;
+
+	if (r->nqueue < r->room)
+		return true;
+	bigger = reallocarray(r->queue, room, sizeof(*bigger));
+	if (!bigger)
+		return false;
+	r->queue = bigger;
+	r->room = room;
+	return true;
+}
+
+static void queue_add(struct recorder *r, const struct stable_change *change) REQUIRES(&r->lock)
+{
+	r->queue[r->nqueue++] = *change;
+	r->nqueued++;
+}
+
+static void free_changes(struct stable_change *changes, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free((void *)changes[i].key.p); /* the value is behind it */
+	free(changes);
+}
+
+/* Writes all that is queued, without the lock meanwhile. */
+static void commit(struct recorder *r) REQUIRES(&r->lock)
+{
+	struct stable_change *changes = r->queue;
+	size_t n = r->nqueue;
+	int err;
+
+	r->queue = NULL;
+	r->nqueue = r->room = 0;
+	r->committing = true;
+	mutex_unlock(&r->lock);
+	err = stable_commit(r->stable, changes, n);
+	free_changes(changes, n);
+	mutex_lock(&r->lock);
+	r->committing = false;
+	r->failing = err != 0;
+	r->ndone += n;
+	cond_broadcast(&r->committed);
+}
+
+/* Until all that has been queued by now is written, or cannot be. */
+static bool flush(struct recorder *r)
+{
+	uint64_t upto = r->nqueued;
+	bool tried = false, ok;
+
+	if (r->ndone >= upto && !r->failing)
+		return true;
+	blocking_section();
+	backend_restore_identity();
+	mutex_lock(&r->lock);
+	while (r->ndone < upto || (r->failing && !tried)) {
+		tried = true;
+		if (r->committing)
+			cond_wait(&r->committed, &r->lock);
+		else
+			commit(r);
+	}
+	ok = !r->failing;
+	mutex_unlock(&r->lock);
+	return ok;
+}
+
+/* ------------------------------------------------------------ recording, forgetting ---- */
+
+/* One piece of memory for both, the key first. */
+static bool make_change(const struct state_record *record, uint64_t clientid,
+			struct stable_change *change)
+{
+	uint8_t *bytes = realloc(record->key, record->key_len + sizeof(record->verifier));
+
+	if (!bytes)
+		return false;
+	memcpy(bytes + record->key_len, &record->verifier, sizeof(record->verifier));
+	*change = (struct stable_change){
+		.holder = clientid,
+		.key = { bytes, record->key_len },
+		.value = { bytes + record->key_len, sizeof(record->verifier) },
+	};
+	return true;
+}
+
+/* 0: it is queued, or need not be. */
+static int record(struct recorder *r, uint64_t clientid) REQUIRES(&r->lock)
+{
+	struct state_record taken;
+	struct stable_change change;
+	int err;
+
+	if (!queue_room(r))
+		return -ENOMEM;
+	err = state_record_take(r->server->state, clientid, &taken);
+	if (err)
+		return err == -ENOMEM ? err : 0;
+	if (!make_change(&taken, clientid, &change)) {
+		free(taken.key);
+		state_record_untake(r->server->state, clientid);
+		return -ENOMEM;
+	}
+	queue_add(r, &change);
+	return 0;
+}
+
+/* Without memory for the queue: after all that is in it, at once. */
+static void forget_now(struct recorder *r, struct stable_change *change)
+{
+	flush(r);
+	if (stable_commit(r->stable, change, 1) != 0) {
+		mutex_lock(&r->lock);
+		r->failing = true;
+		mutex_unlock(&r->lock);
+	}
+}
+
+static void forget(struct recorder *r, const struct state_effect *effect)
+{
+	struct stable_change change = {
+		.remove = true,
+		.holder = effect->clientid,
+		.key = { effect->key.p, effect->key.len },
+	};
+	uint8_t *copy = malloc(effect->key.len);
+	bool queued = false;
+
+	if (copy) {
+		memcpy(copy, effect->key.p, effect->key.len);
+		mutex_lock(&r->lock);
+		queued = queue_room(r);
+		if (queued) {
+			change.key.p = copy;
+			queue_add(r, &change);
+		}
+		mutex_unlock(&r->lock);
+	}
+	if (queued)
+		return;
+	free(copy);
+	forget_now(r, &change);
+}
+
+void recorder_effect(struct recorder *r, const struct state_effect *effect)
+{
+	switch (effect->type) {
+	case EFFECT_CLIENT_RECORD:
+		/* If memory is short the promise of it tries again. */
+		mutex_lock(&r->lock);
+		(void)!record(r, effect->clientid);
+		mutex_unlock(&r->lock);
+		break;
+	case EFFECT_CLIENT_FORGET:
+		forget(r, effect);
+		break;
+	case EFFECT_GRACE_ENDED:
+		r->grace_ended = true;
+		break;
+	default:
+		break;
+	}
+}
+
+enum nfsstat4 recorder_promise(struct recorder *r, uint64_t clientid)
+{
+	bool stored;
+	int err = 0;
+
+	if (!r)
+		return NFS4_OK;
+	stored = !clientid || state_record_is_stored(r->server->state, clientid);
+	if (!stored) {
+		mutex_lock(&r->lock);
+		err = record(r, clientid);
+		mutex_unlock(&r->lock);
+	}
+	if (err || !flush(r))
+		return NFS4ERR_DELAY;
+	if (!stored)
+		state_record_stored(r->server->state, clientid);
+	return NFS4_OK;
+}
+
+/* --------------------------------------------------------------- the grace period ---- */
+
+static struct state_reclaimer *reclaimers_of(const struct stable_list *list)
+{
+	struct state_reclaimer *all = calloc(list->n ? list->n : 1, sizeof(*all));
+
+	for (size_t i = 0; all && i < list->n; i++) {
+		const struct stable_record *from = &list->records[i];
+
+		all[i].key = (struct bytes){ from->key.p, from->key.len };
+		if (from->value.len == sizeof(all[i].verifier))
+			memcpy(&all[i].verifier, from->value.p, from->value.len);
+	}
+	return all;
+}
+
+/* Not shorter than the last instance's lease: its clients ask that seldom (RFC 8881 8.4.2.1). */
+static unsigned grace_seconds(const struct recorder_params *p, const struct stable_list *list)
+{
+	if (p->grace_seconds)
+		return p->grace_seconds;
+	return list->lease > p->lease_seconds ? list->lease : p->lease_seconds;
+}
+
+static void submitted(void *arg)
+{
+	sem_post(arg);
+}
+
+static enum nfsstat4 submit(struct recorder *r, const struct state_command *cmd)
+{
+	struct state_result result;
+	sem_t sem;
+
+	sem_init(&sem, 0, 0);
+	if (cluster_submit(r->server->cluster, cmd, &result, submitted, &sem) == CLUSTER_PENDING)
+		while (sem_wait(&sem) != 0)
+			;
+	sem_destroy(&sem);
+	return result.status;
+}
+
+static int begin_grace(struct recorder *r, const struct recorder_params *p,
+		       const struct stable_list *list)
+{
+	struct state_reclaimer *all = reclaimers_of(list);
+	struct state_command cmd = { .type = CMD_START_GRACE };
+	enum nfsstat4 status;
+	unsigned seconds = grace_seconds(p, list);
+	bool anybody = list->found == STABLE_LOST;
+
+	if (!all)
+		return -ENOMEM;
+	cmd.start_grace.clients = all;
+	cmd.start_grace.n = (uint32_t)list->n;
+	cmd.start_grace.anybody = anybody;
+	status = submit(r, &cmd);
+	free(all);
+	if (status != NFS4_OK)
+		return -ENOMEM;
+	r->grace_ends_ns = clock_mono_ns() + seconds * NS_PER_SEC;
+	if (anybody)
+		log_warn("grace period of %u s: clients may reclaim what they held, and get "
+			 "nothing new until it is over", seconds);
+	else
+		log_info("grace period until the %u client%s that held something have reclaimed it, "
+			 "at most %u s",
+			 cmd.start_grace.n, list->n == 1 ? "" : "s", seconds);
+	return 0;
+}
+
+/* The time is up. First the records of those who stayed away, then what they held. */
+static void end_grace(struct recorder *r)
+{
+	struct state_command cmd = { .type = CMD_END_GRACE };
+
+	if (stable_forget_earlier(r->stable) != 0)
+		return; /* logged; nothing new is granted until that works */
+	submit(r, &cmd);
+}
+
+static void after_grace(struct recorder *r)
+{
+	uint32_t listed, waiting;
+
+	if (!atomic_exchange(&r->grace_ended, false))
+		return;
+	state_grace_progress(r->server->state, &listed, &waiting);
+	if (r->grace_ends_ns)
+		log_info("the grace period is over: %u of %u clients have come back",
+			 listed - waiting, listed);
+	r->grace_ends_ns = 0;
+	if (stable_forget_earlier(r->stable) != 0)
+		r->grace_ended = true;
+}
+
+void recorder_tick(struct recorder *r)
+{
+	if (clock_mono_ns() >= r->grace_ends_ns && state_in_grace(r->server->state))
+		end_grace(r);
+	after_grace(r);
+	flush(r);
+}
+
+/* ------------------------------------------------------------------- life cycle ---- */
+
+/* The clients live on, as this instance's. */
+static int record_all(struct recorder *r)
+{
+	uint64_t *ids;
+	size_t n;
+	int err = state_recorded_clients(r->server->state, &ids, &n);
+
+	if (err)
+		return err;
+	mutex_lock(&r->lock);
+	for (size_t i = 0; i < n && !err; i++)
+		err = record(r, ids[i]);
+	mutex_unlock(&r->lock);
+	/* What cannot be written is logged, and tried again. */
+	if (!err && flush(r)) {
+		for (size_t i = 0; i < n; i++)
+			state_record_stored(r->server->state, ids[i]);
+		r->grace_ended = stable_forget_earlier(r->stable) != 0;
+	}
+	free(ids);
+	return err;
+}
+
+static int begin(struct recorder *r, const struct recorder_params *p,
+		 const struct stable_list *list)
+{
+	if (p->restored)
+		return record_all(r);
+	if (list->found == STABLE_LOST || list->n)
+		return begin_grace(r, p, list);
+	return 0;
+}
+
+int recorder_new(struct nfs_server *server, const struct recorder_params *p, struct recorder **out,
+		 struct config_error *err)
+{
+	struct recorder *r = calloc(1, sizeof(*r));
+	struct stable_params params = {
+		.dir = p->state_dir,
+		.instance = p->instance,
+		.earlier = p->earlier,
+		.lease = p->lease_seconds,
+	};
+	struct stable_list list = { 0 };
+	int code = -ENOMEM;
+
+	*err = (struct config_error){ .message = "out of memory" };
+	if (!r)
+		return code;
+	r->server = server;
+	mutex_init(&r->lock);
+	cond_init(&r->committed);
+	code = stable_open(&params, &r->stable, &list);
+	if (code == -EBUSY)
+		*err = (struct config_error){ .message = "the state directory is in use" };
+	if (code == 0)
+		code = begin(r, p, &list);
+	stable_list_free(&list);
+	if (code) {
+		recorder_free(r);
+		return code;
+	}
+	*out = r;
+	return 0;
+}
+
+void recorder_free(struct recorder *r)
+{
+	if (!r)
+		return;
+	if (r->stable) {
+		flush(r);
+		stable_close(r->stable);
+	}
+	free_changes(r->queue, r->nqueue);
+	cond_destroy(&r->committed);
+	mutex_destroy(&r->lock);
+	free(r);
+}

@@ -1,0 +1,41 @@
+/*
+ * Between the state machine and stable storage: clients are recorded with the first thing that is
+ * granted to them and forgotten when they lose it; and the grace period after a crash.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "config/error.h"
+#include "nfsd/state/state.h"
+
+struct nfs_server;
+struct recorder;
+
+struct recorder_params {
+	const char *state_dir;
+	uint64_t instance;	/* of struct nfs_server_options */
+	bool earlier;
+	unsigned lease_seconds, grace_seconds; /* grace 0: the lease */
+	bool restored; /* the last instance's state has been read back: no grace period */
+};
+
+/*
+ * Opens stable storage and begins the grace period, if earlier instances' clients may reclaim.
+ * 0, or -errno with `err` filled.
+ */
+int recorder_new(struct nfs_server *server, const struct recorder_params *params,
+		 struct recorder **out, struct config_error *err);
+void recorder_free(struct recorder *r); /* NULL is allowed */
+
+/* An effect of a command; those that do not concern it are passed over. */
+void recorder_effect(struct recorder *r, const struct state_effect *effect);
+
+/*
+ * Something is about to be promised to `clientid`, which must be on stable storage by then; 0: to
+ * somebody who is there already. What others lost before must be, too. 0 when all that
+ * is so; else NFS4ERR_DELAY. May block. `r` NULL: there is no stable storage, 0.
+ */
+enum nfsstat4 recorder_promise(struct recorder *r, uint64_t clientid);
+/* About once a second: ends the grace period in time, writes what is waiting. */
+void recorder_tick(struct recorder *r);

@@ -1,0 +1,373 @@
+/*
+ * The grace period after a start without the state of before, and who may reclaim in it (RFC 7530
+ * section 9.6.2, RFC 8881 section 8.4.2).
+ *
+ *	START_GRACE --> active --END_GRACE (time is up), or the last entry is done--> over
+ *
+ * It begins with the list of the clients that held something, as stable storage knows it, or
+ * with the admission that nobody knows (anybody: then it lasts its whole time). While it is active
+ * there are only reclaims; each of the clients listed is waited for until it is done:
+ *  - with sessions, when it has sent RECLAIM_COMPLETE;
+ *  - minor version 0 says nothing of that kind. A client is done with its first request for
+ *    something new after it has reclaimed something: clients recover before they let
+ *    applications go on. One that came back with another verifier has rebooted, and has
+ *    nothing to reclaim;
+ *  - when it destroys its client ID.
+ * It may still not get what it held, if that conflicts with what another has reclaimed.
+ *
+ * Clients are known by their key: kind, owner string, principal. Somebody else who uses a
+ * listed client's owner string is not that client.
+ *
+ * Also here: whether a client is to be on the list next time. It is recorded with the first open
+ * that is granted to it, for minor version 0 once that is confirmed, and forgotten, before
+ * anything of it becomes free, when it is destroyed, replaced or expired.
+ */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "nfsd/state/state_private.h"
+
+struct grace_entry {
+	struct table_node node;
+	bool done;
+	struct nfs_verifier verifier;
+	uint32_t len;
+	uint8_t key[];
+};
+
+/* ------------------------------------------------------------------------- keys ---- */
+
+int client_make_key(struct client *c, struct bytes owner)
+{
+	uint32_t len = htobe32(owner.len);
+
+	c->key_len = (uint32_t)(1 + sizeof(len)) + owner.len + c->principal_len;
+	c->key = malloc(c->key_len);
+	if (!c->key)
+		return -ENOMEM;
+	c->key[0] = c->v40 ? 0 : 1;
+	memcpy(c->key + 1, &len, sizeof(len));
+	if (owner.len)
+		memcpy(c->key + 1 + sizeof(len), owner.p, owner.len);
+	if (c->principal_len)
+		memcpy(c->key + 1 + sizeof(len) + owner.len, c->principal, c->principal_len);
+	return 0;
+}
+
+static struct grace_entry *find(struct grace *g, struct bytes key) REQUIRES(&g->lock)
+{
+	uint64_t hash = hash_bytes(key.p, key.len);
+	struct table_node *n;
+
+	table_for_each(n, &g->entries, hash)
+	{
+		struct grace_entry *e = container_of(n, struct grace_entry, node);
+
+		if (bytes_equal(key, e->key, e->len))
+			return e;
+	}
+	return NULL;
+}
+
+static struct grace_entry *find_client(struct grace *g, const struct client *c) REQUIRES(&g->lock)
+{
+	return find(g, (struct bytes){ c->key, c->key_len });
+}
+
+/* ---------------------------------------------------------------- start and end ---- */
+
+void grace_init(struct grace *g)
+{
+	mutex_init(&g->lock);
+}
+
+static void free_entries(struct grace *g) REQUIRES(&g->lock)
+{
+	for (uint32_t i = 0; i < g->nentries; i++) {
+		table_remove(&g->entries, &g->all[i]->node);
+		free(g->all[i]);
+	}
+	free(g->all);
+	g->all = NULL;
+	g->nentries = 0;
+}
+
+void grace_destroy(struct grace *g)
+{
+	mutex_lock(&g->lock);
+	free_entries(g);
+	mutex_unlock(&g->lock);
+	table_free(&g->entries);
+	mutex_destroy(&g->lock);
+}
+
+static void end(struct grace *g) REQUIRES(&g->lock)
+{
+	g->active = false;
+	g->ended = true;
+	free_entries(g);
+}
+
+static void done(struct grace *g, struct grace_entry *e) REQUIRES(&g->lock)
+{
+	if (e->done)
+		return;
+	e->done = true;
+	if (--g->waiting == 0 && !g->anybody)
+		end(g);
+}
+
+static bool add(struct grace *g, const struct state_reclaimer *r) REQUIRES(&g->lock)
+{
+	struct grace_entry *e;
+
+	if (find(g, r->key))
+		return true;
+	e = malloc(sizeof(*e) + r->key.len);
+	if (!e)
+		return false;
+	*e = (struct grace_entry){ .verifier = r->verifier, .len = r->key.len };
+	memcpy(e->key, r->key.p, r->key.len);
+	table_insert(&g->entries, &e->node, hash_bytes(e->key, e->len));
+	g->all[g->nentries++] = e;
+	return true;
+}
+
+/* Only at the very start, before there is any client. */
+static enum nfsstat4 start(struct grace *g, const struct state_command *cmd) REQUIRES(&g->lock)
+{
+	uint32_t n = cmd->start_grace.n;
+
+	if (g->started)
+		return NFS4ERR_INVAL;
+	if (n) {
+		g->all = calloc(n, sizeof(struct grace_entry *));
+		if (!g->all)
+			return NFS4ERR_DELAY;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		if (add(g, &cmd->start_grace.clients[i]))
+			continue;
+		free_entries(g);
+		return NFS4ERR_DELAY;
+	}
+	g->anybody = cmd->start_grace.anybody;
+	g->listed = g->waiting = g->nentries;
+	g->started = true;
+	g->active = g->anybody || g->listed;
+	return NFS4_OK;
+}
+
+enum nfsstat4 cmd_start_grace(struct state *s, const struct state_command *cmd,
+			      struct state_result *result, const struct state_effects *effects)
+{
+	enum nfsstat4 status;
+
+	mutex_lock(&s->grace.lock);
+	status = start(&s->grace, cmd);
+	mutex_unlock(&s->grace.lock);
+	return status;
+}
+
+enum nfsstat4 cmd_end_grace(struct state *s, const struct state_command *cmd,
+			    struct state_result *result, const struct state_effects *effects)
+{
+	struct grace *g = &s->grace;
+
+	mutex_lock(&g->lock);
+	if (g->active)
+		end(g);
+	mutex_unlock(&g->lock);
+	return NFS4_OK;
+}
+
+/* -------------------------------------------------------------- a client's part ---- */
+
+void grace_client_confirmed(struct state *s, struct client *c)
+{
+	struct grace *g = &s->grace;
+	struct grace_entry *e;
+
+	if (!g->active)
+		return;
+	mutex_lock(&g->lock);
+	e = find_client(g, c);
+	if (e && c->v40 && memcmp(&e->verifier, &c->verifier, sizeof(e->verifier)) != 0)
+		done(g, e);
+	else if (e && !c->v40 && !e->done)
+		c->reclaim_needed = true;
+	mutex_unlock(&g->lock);
+}
+
+void grace_client_done(struct state *s, struct client *c)
+{
+	struct grace *g = &s->grace;
+	struct grace_entry *e;
+
+	c->reclaim_needed = false;
+	if (!g->active)
+		return;
+	mutex_lock(&g->lock);
+	e = find_client(g, c);
+	if (e)
+		done(g, e);
+	mutex_unlock(&g->lock);
+}
+
+/*
+ * Whoever is not listed may have lost what it held to somebody else: that is NO_GRACE, after which
+ * a client tries to get its files anew (RFC 8881 section 8.4.3).
+ */
+enum nfsstat4 grace_may_reclaim(struct state *s, const struct client *c)
+{
+	struct grace *g = &s->grace;
+	enum nfsstat4 status = NFS4ERR_NO_GRACE;
+	struct grace_entry *e;
+
+	if (!g->active || (!c->v40 && c->reclaim_complete))
+		return NFS4ERR_NO_GRACE;
+	mutex_lock(&g->lock);
+	e = find_client(g, c);
+	if (g->active && (g->anybody || (e && (c->v40 || !e->done))))
+		status = NFS4_OK;
+	mutex_unlock(&g->lock);
+	return status;
+}
+
+enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c)
+{
+	if (s->grace.active || (!c->v40 && !c->reclaim_complete))
+		return NFS4ERR_GRACE;
+	return NFS4_OK;
+}
+
+bool state_in_grace(struct state *s)
+{
+	return s->grace.active;
+}
+
+enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t clientid)
+{
+	struct client *c;
+	enum nfsstat4 status = NFS4_OK;
+
+	if (minor == 0)
+		status = client_get_v40(s, clientid, &c);
+	else if (!(c = client_get(s, clientid)))
+		status = NFS4ERR_EXPIRED;
+	if (status)
+		return status;
+	status = grace_may_reclaim(s, c);
+	client_unref(c);
+	return status;
+}
+
+void state_grace_progress(struct state *s, uint32_t *listed, uint32_t *waiting)
+{
+	mutex_lock(&s->grace.lock);
+	*listed = s->grace.listed;
+	*waiting = s->grace.waiting;
+	mutex_unlock(&s->grace.lock);
+}
+
+void grace_announce(struct state *s, const struct state_effects *effects)
+{
+	if (atomic_exchange(&s->grace.ended, false) && effects->emit)
+		effects->emit(effects->arg, &(struct state_effect){ .type = EFFECT_GRACE_ENDED });
+}
+
+/* ------------------------------------------------------------ for the next time ---- */
+
+void client_granted(struct client *c, struct after *after)
+{
+	if (c->recorded)
+		return;
+	c->recorded = true;
+	after->record = c->id;
+}
+
+void client_forget(struct client *c, const struct state_effects *effects)
+{
+	if (c->recorded && effects->emit)
+		effects->emit(effects->arg,
+			      &(struct state_effect){ .type = EFFECT_CLIENT_FORGET,
+						      .clientid = c->id,
+						      .key = { c->key, c->key_len } });
+}
+
+static int copy_record(const struct client *c, struct state_record *out)
+{
+	out->key = malloc(c->key_len);
+	if (!out->key)
+		return -ENOMEM;
+	memcpy(out->key, c->key, c->key_len);
+	out->key_len = c->key_len;
+	out->verifier = c->verifier;
+	return 0;
+}
+
+int state_record_take(struct state *s, uint64_t clientid, struct state_record *out)
+{
+	struct client *c = client_get(s, clientid);
+	int err;
+
+	if (!c)
+		return -ENOENT;
+	err = c->record == RECORD_NONE ? copy_record(c, out) : -EALREADY;
+	if (err == 0)
+		c->record = RECORD_TAKEN;
+	client_unref(c);
+	return err;
+}
+
+static void set_record(struct state *s, uint64_t clientid, enum record record)
+{
+	struct client *c = client_get(s, clientid);
+
+	if (!c)
+		return;
+	c->record = record;
+	client_unref(c);
+}
+
+void state_record_untake(struct state *s, uint64_t clientid)
+{
+	set_record(s, clientid, RECORD_NONE);
+}
+
+void state_record_stored(struct state *s, uint64_t clientid)
+{
+	set_record(s, clientid, RECORD_STORED);
+}
+
+bool state_record_is_stored(struct state *s, uint64_t clientid)
+{
+	struct client *c = client_get(s, clientid);
+	bool stored;
+
+	if (!c)
+		return true; /* there is nothing to store */
+	stored = c->record == RECORD_STORED;
+	client_unref(c);
+	return stored;
+}
+
+int state_recorded_clients(struct state *s, uint64_t **ids, size_t *n)
+{
+	struct client *c;
+	int err = 0;
+
+	*n = 0;
+	mutex_lock(&s->names_lock);
+	*ids = malloc((s->nclients ? s->nclients : 1) * sizeof(**ids));
+	if (!*ids)
+		err = -ENOMEM;
+	list_for_each (c, &s->clients, in_clients)
+		if (!err && c->recorded)
+			(*ids)[(*n)++] = c->id;
+	mutex_unlock(&s->names_lock);
+	return err;
+}
