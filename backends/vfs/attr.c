@@ -330,7 +330,7 @@ static void quota_of(const struct vfs_object *obj, const struct cred *cred, stru
 	uint64_t used, soft, hard;
 
 	if (vfs_assume_privileged() < 0 || syscall(SYS_quotactl_fd, obj->mount->fd,
-						   QCMD(Q_GETQUOTA, USRQUOTA), cred->uid, &dq) < 0)
+						   QCMD((unsigned)Q_GETQUOTA, USRQUOTA), cred->uid, &dq) < 0)
 		return;
 	used = dq.dqb_curspace;
 	soft = dq.dqb_bsoftlimit * QIF_DQBLKSIZE;
