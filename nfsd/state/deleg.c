@@ -297,7 +297,7 @@ enum nfsstat4 deleg_check_claim(struct work *w)
 		return NFS4ERR_DELEG_REVOKED;
 	if (held_deleg(h)->type == OPEN_DELEGATE_READ &&
 	    (cmd->open.access & OPEN4_SHARE_ACCESS_WRITE))
-		return NFS4ERR_OPENMODE;
+		return NFS4ERR_INVAL;
 	return NFS4_OK;
 }
 
