@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
 	{ "serve", "DIR [OPTIONS]", "serve a directory, without any configuration", admin_serve },
 	{ "check", "FILE...", "check exports(5) files and atoll.conf", admin_check },
+	{ "restart", "[DIR]", "restart the server; clients keep what they hold", admin_restart },
 	{ "ping", "HOST[:PORT]", "ask an NFSv4 server whether it is there", admin_ping },
 };
 
@@ -18,7 +19,7 @@ static void usage(FILE *to)
 {
 	fputs("usage: atoll SUBCOMMAND ...\n\n", to);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(to, "  atoll %-6s %-14s %s\n", commands[i].name, commands[i].arguments,
+		fprintf(to, "  atoll %-7s %-14s %s\n", commands[i].name, commands[i].arguments,
 			commands[i].summary);
 	fputs("\n`atoll SUBCOMMAND --help' says more, `atoll --version' the version.\n", to);
 }

@@ -9,10 +9,10 @@
  * It is the callbacks' from callback_send() to recall_done(), and under `lock` while it is in
  * `failed`. That a delegation is revoked a lease after its recall does not depend on any of this.
  *
- * Two tables of counters, by the hash of the file's key, need no lock: `recalled_ns`, when a
- * delegation was last recalled, so that files that clients fight over are left alone for a while;
- * and `guards`, how many operations just now rely on nobody having one. Files that share a place
- * get fewer delegations than they could, no harm.
+ * Two tables, by the hash of the file's key, need no lock: `recalled`, which file's delegation was
+ * last recalled and when, so that files that clients fight over are left alone for a while; and
+ * `guards`, how many operations just now rely on nobody having one. Files that share a place forget
+ * each other's recalls and are guarded together, no harm.
  */
 #include "nfsd/deleg.h"
 
@@ -27,11 +27,11 @@
 #include "nfsd/ops.h"
 
 #define PLACES	     4096
-#define BACK_OFF_NS  (30 * NS_PER_SEC)
+#define BACK_OFF_MS  30000
 #define REVOKE_BATCH 64
 
 struct delegations {
-	_Atomic uint64_t recalled_ns[PLACES];
+	_Atomic uint64_t recalled[PLACES]; /* RECALLED_TIME: when; the rest: whose hash */
 	_Atomic uint32_t guards[PLACES];
 
 	struct mutex lock;
@@ -72,6 +72,16 @@ void delegations_free(struct delegations *d)
 static unsigned place_of(struct bytes key)
 {
 	return (unsigned)(hash_bytes(key.p, key.len) % PLACES);
+}
+
+/* What stands in `recalled` for this file now: milliseconds below, the hash above. */
+#define RECALLED_TIME ((UINT64_C(1) << 40) - 1)
+
+static uint64_t recall_mark(struct bytes key)
+{
+	uint64_t now_ms = clock_coarse_ns() / (NS_PER_SEC / 1000);
+
+	return (hash_bytes(key.p, key.len) & ~RECALLED_TIME) | (now_ms & RECALLED_TIME);
 }
 
 /* -------------------------------------------------------------------- recalls ---- */
@@ -137,7 +147,7 @@ void deleg_recall_effect(struct nfs_server *s, const struct state_effect *e)
 {
 	struct recall *r = recall_new(s, e);
 
-	atomic_store_explicit(&s->delegations->recalled_ns[place_of(e->file)], clock_coarse_ns(),
+	atomic_store_explicit(&s->delegations->recalled[place_of(e->file)], recall_mark(e->file),
 			      memory_order_relaxed);
 	if (r)
 		callback_send(s, &r->call);
@@ -195,9 +205,10 @@ void deleg_tick(struct nfs_server *s)
 static bool contended(struct delegations *d, struct bytes key)
 {
 	unsigned place = place_of(key);
-	uint64_t then = atomic_load_explicit(&d->recalled_ns[place], memory_order_relaxed);
+	uint64_t then = atomic_load_explicit(&d->recalled[place], memory_order_relaxed);
 
-	return d->guards[place] != 0 || (then != 0 && clock_coarse_ns() - then < BACK_OFF_NS);
+	/* Another file's mark makes a difference beyond every time. */
+	return d->guards[place] != 0 || recall_mark(key) - then < BACK_OFF_MS;
 }
 
 /*

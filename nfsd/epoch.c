@@ -24,30 +24,34 @@ static int fail(struct config_error *err, const char *dir, const char *doing)
 	return code;
 }
 
-/* The last instance's number; 0: none, or a file that says nothing. -errno. */
-static int read_last(int dir_fd, uint32_t *last)
+/*
+ * The file's two numbers: of the last instance, and of the last one that has served. 0: none, or a
+ * file that says nothing. -errno.
+ */
+static int read_last(int dir_fd, uint32_t *last, uint32_t *served)
 {
-	char text[16] = "";
+	char text[32] = "";
 	int fd = openat(dir_fd, EPOCH_FILE, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
-	*last = 0;
+	*last = *served = 0;
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (n < 0)
 		return -EIO;
-	sscanf(text, "%" SCNu32, last);
+	if (sscanf(text, "%" SCNu32 " %" SCNu32, last, served) == 1)
+		*served = *last;
 	return 0;
 }
 
 /* A crash leaves the old file or the new one, never half of it. */
-static int write_new(int dir_fd, uint32_t epoch)
+static int write_new(int dir_fd, uint32_t epoch, uint32_t served)
 {
 	static const char temporary[] = EPOCH_FILE ".new";
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%" PRIu32 "\n", epoch);
+	char text[32];
+	int len = snprintf(text, sizeof(text), "%" PRIu32 " %" PRIu32 "\n", epoch, served);
 	int fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int rc = -1;
 
@@ -76,7 +80,7 @@ bool epoch_has_earlier(const char *state_dir)
 	return found;
 }
 
-int epoch_next(const char *state_dir, uint32_t *epoch, struct config_error *err)
+int epoch_next(const char *state_dir, uint32_t *epoch, uint32_t *served, struct config_error *err)
 {
 	uint32_t now = (uint32_t)(clock_real_ns() / NS_PER_SEC), last;
 	int dir_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -84,10 +88,22 @@ int epoch_next(const char *state_dir, uint32_t *epoch, struct config_error *err)
 
 	if (dir_fd < 0)
 		return fail(err, state_dir, "open the directory");
-	if (read_last(dir_fd, &last) != 0)
+	if (read_last(dir_fd, &last, served) != 0)
 		rc = fail(err, state_dir, "read");
 	*epoch = now > last ? now : last + 1;
-	if (rc == 0 && write_new(dir_fd, *epoch) != 0)
+	if (rc == 0 && write_new(dir_fd, *epoch, *served) != 0)
+		rc = fail(err, state_dir, "write");
+	close(dir_fd);
+	return rc;
+}
+
+int epoch_serve(const char *state_dir, uint32_t epoch, struct config_error *err)
+{
+	int dir_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+
+	if (dir_fd < 0)
+		return fail(err, state_dir, "open the directory");
+	if (write_new(dir_fd, epoch, epoch) != 0)
 		rc = fail(err, state_dir, "write");
 	close(dir_fd);
 	return rc;

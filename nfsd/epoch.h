@@ -12,6 +12,12 @@ bool epoch_has_earlier(const char *state_dir);
 /*
  * Draws the number of this instance: the time in seconds, but more than that of every earlier
  * instance that used `state_dir`, where it is remembered on stable storage before this returns.
+ * *served is the number of the last instance that has served clients, 0 if none has.
  * 0, or -errno with `err` filled.
  */
-int epoch_next(const char *state_dir, uint32_t *epoch, struct config_error *err);
+int epoch_next(const char *state_dir, uint32_t *epoch, uint32_t *served, struct config_error *err);
+/*
+ * This instance is about to serve: what an earlier one left for its successor is used up, or void.
+ * On stable storage when it returns. 0, or -errno with `err` filled.
+ */
+int epoch_serve(const char *state_dir, uint32_t epoch, struct config_error *err);

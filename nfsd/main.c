@@ -24,8 +24,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "nfsd/epoch.h"
+#include "nfsd/handover.h"
 #include "nfsd/options.h"
 #include "nfsd/privileges.h"
+#include "nfsd/restart.h"
 #include "nfsd/server.h"
 #include "rpc/rpc.h"
 #include "rpc/rpcbind.h"
@@ -38,6 +40,8 @@ struct daemon {
 	struct nfs_server *nfs;
 	struct sockaddr_storage *bound; /* addresses listened on, with their ports */
 	unsigned nbound;
+	uint32_t instance;
+	char *program; /* what a restart runs */
 	bool running; /* the RPC server's threads */
 	bool rpcbind; /* registered */
 };
@@ -86,6 +90,7 @@ static int make_directory(const char *path)
 static int prepare_state(const struct config *c, struct nfs_server_options *o)
 {
 	struct config_error err;
+	uint32_t served;
 	uint8_t bytes[CONFIG_KEY_SIZE];
 	int rc = make_directory(c->state_dir);
 
@@ -101,9 +106,10 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 	memcpy(&o->handle_key, bytes, sizeof(bytes));
 	o->state_dir = c->state_dir;
 	o->earlier = epoch_has_earlier(c->state_dir);
-	if (epoch_next(c->state_dir, &o->epoch, &err) != 0)
+	if (epoch_next(c->state_dir, &o->epoch, &served, &err) != 0)
 		return fail(&err);
 	o->instance = o->epoch;
+	o->served = served;
 	return 0;
 }
 
@@ -141,6 +147,7 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.max_slots_per_session = c->max_slots_per_session;
 	if (prepare_state(c, &o) != 0)
 		return -1;
+	d->instance = o.epoch;
 	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;
 }
 
@@ -226,7 +233,7 @@ static int start_listening(struct daemon *d)
 		int rc;
 
 		share_port(d, &l.addr);
-		rc = rpc_server_listen(d->rpc, (struct sockaddr *)&l.addr, l.len, &bound);
+		rc = restart_listen(d->rpc, (struct sockaddr *)&l.addr, l.len, &bound);
 		if ((rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL) &&
 		    (l.optional || is_loopback_default(d, &l))) {
 			log_debug("no IPv6 here: listening on IPv4 only");
@@ -236,6 +243,7 @@ static int start_listening(struct daemon *d)
 			return listen_failed(&l, -rc);
 		d->bound[d->nbound++] = bound;
 	}
+	restart_inherited();
 	if (d->nbound)
 		return 0;
 	log_error("cannot listen: this machine has neither IPv4 nor IPv6; set up a network");
@@ -262,10 +270,29 @@ static int make_rpc_server(struct daemon *d)
 	return rc;
 }
 
+/* From here on clients may do something that an earlier instance's snapshot does not know. */
+static int begin_service(struct daemon *d)
+{
+	const char *state_dir = d->options.config->state_dir;
+	struct config_error err;
+	int rc;
+
+	if (epoch_serve(state_dir, d->instance, &err) != 0)
+		return fail(&err);
+	handover_remove(state_dir);
+	rc = restart_say_pid(state_dir, d->instance);
+	if (rc)
+		log_warn("%s/" RESTART_PID_FILE ": %s; `atoll restart' will not find this process",
+			 state_dir, strerror(-rc));
+	return 0;
+}
+
 static int start_rpc(struct daemon *d)
 {
 	int rc = nfs_server_attach(d->nfs, d->rpc);
 
+	if (!rc && begin_service(d) != 0)
+		return -1;
 	if (!rc)
 		rc = rpc_server_start(d->rpc);
 	if (rc)
@@ -286,6 +313,7 @@ static int settle_privileges(void)
 static int start(struct daemon *d)
 {
 	log_debug("at most %lu open files", privileges_raise_nofile());
+	d->program = restart_program();
 	if (make_rpc_server(d) != 0 || start_listening(d) != 0)
 		return -1;
 	if (settle_privileges() != 0 || load_and_start_nfs(d) != 0 || start_rpc(d) != 0)
@@ -433,12 +461,13 @@ static void block_signals(sigset_t *set)
 	sigaddset(set, SIGINT);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGHUP);
+	sigaddset(set, RESTART_SIGNAL);
 	pthread_sigmask(SIG_BLOCK, set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Until SIGINT or SIGTERM. */
-static void run(struct daemon *d, const sigset_t *signals)
+/* Until SIGINT or SIGTERM, or the signal to restart: true. */
+static bool run(struct daemon *d, const sigset_t *signals)
 {
 	uint64_t next = clock_mono_ns() + NS_PER_SEC;
 
@@ -447,8 +476,8 @@ static void run(struct daemon *d, const sigset_t *signals)
 		struct timespec ts = { (time_t)(left / NS_PER_SEC), (long)(left % NS_PER_SEC) };
 		int sig = sigtimedwait(signals, NULL, &ts);
 
-		if (sig == SIGINT || sig == SIGTERM)
-			return;
+		if (sig == SIGINT || sig == SIGTERM || sig == RESTART_SIGNAL)
+			return sig == RESTART_SIGNAL;
 		if (sig == SIGHUP)
 			reload(d);
 		if (clock_mono_ns() < next)
@@ -460,19 +489,43 @@ static void run(struct daemon *d, const sigset_t *signals)
 
 static void stop(struct daemon *d)
 {
-	notify("STOPPING=1");
-	if (d->rpcbind)
-		unregister_from_rpcbind(d);
 	if (d->running)
 		rpc_server_stop(d->rpc, STOP_SECONDS);
 	if (d->nfs)
 		nfs_server_detach(d->nfs);
 	if (d->rpc)
 		rpc_server_free(d->rpc);
+	if (d->running)
+		nfs_server_hand_over(d->nfs, d->options.config->state_dir);
 	if (d->nfs)
 		nfs_server_free(d->nfs);
 	free(d->bound);
 	daemon_options_free(&d->options);
+}
+
+static void stop_for_good(struct daemon *d)
+{
+	notify("STOPPING=1");
+	if (d->rpcbind)
+		unregister_from_rpcbind(d);
+	stop(d);
+	free(d->program);
+}
+
+/* Returns only if there is no new program to become. */
+static int restart(struct daemon *d, char **argv)
+{
+	int rc;
+
+	log_info("restarting");
+	notify("RELOADING=1");
+	restart_keep(d->rpc);
+	stop(d);
+	rc = d->program ? restart_exec(d->program, argv) : -ENOENT;
+	log_error("cannot run %s again: %s; start the server by hand",
+		  d->program ? d->program : "the server", strerror(-rc));
+	free(d->program);
+	return 1;
 }
 
 int main(int argc, char **argv)
@@ -486,12 +539,14 @@ int main(int argc, char **argv)
 	log_set_level(d.options.config->log_level);
 	umask(0);
 	block_signals(&signals);
+	restart_inherit();
 	status = start(&d) == 0 ? 0 : 1;
 	if (status == 0) {
 		announce(&d);
-		run(&d, &signals);
+		if (run(&d, &signals))
+			return restart(&d, argv);
 		log_info("stopping");
 	}
-	stop(&d);
+	stop_for_good(&d);
 	return status;
 }

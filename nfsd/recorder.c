@@ -188,6 +188,7 @@ static void forget(struct recorder *r, const struct state_effect *effect)
 		if (queued) {
 			change.key.p = copy;
 			queue_add(r, &change);
+			state_record_untake(r->server->state, effect->clientid);
 		}
 		mutex_unlock(&r->lock);
 	}

@@ -18,6 +18,7 @@
 #include "nfsd/deleg.h"
 #include "nfsd/drc.h"
 #include "nfsd/effects.h"
+#include "nfsd/handover.h"
 #include "nfsd/recorder.h"
 #include "nfsd/server_private.h"
 
@@ -59,6 +60,28 @@ static void apply(void *ctx, const void *command, void *result)
 	state_apply(s->state, command, result ? result : &ignored, &effects);
 }
 
+/* What the last process has handed over, if it has. */
+static int take_over(struct nfs_server *s, const struct state_config *config)
+{
+	struct state_counts n;
+	int err;
+
+	if (!s->options.state_dir || !s->options.served)
+		return 0;
+	err = handover_read(s->state, s->options.state_dir, s->options.served);
+	if (err) {
+		state_free(s->state);
+		s->state = NULL;
+		return state_new(config, &s->state);
+	}
+	s->restored = true;
+	state_get_counts(s->state, &n);
+	log_info("going on where the last process stopped: %llu clients, %llu opens, %llu locks",
+		 (unsigned long long)n.clients, (unsigned long long)n.opens,
+		 (unsigned long long)n.locks);
+	return 0;
+}
+
 static void set_limit(uint32_t *limit, uint32_t asked)
 {
 	if (asked)
@@ -91,6 +114,8 @@ static int start_state(struct nfs_server *s)
 	config.limits.fore.max_response = s->options.max_io + COMPOUND_OVERHEAD;
 	set_limits(&config.limits, &s->options);
 	err = state_new(&config, &s->state);
+	if (!err)
+		err = take_over(s, &config);
 	if (err)
 		return err;
 	s->callbacks = callbacks_new(s);
@@ -110,6 +135,7 @@ static int start_recorder(struct nfs_server *s, struct config_error *err)
 		.earlier = s->options.earlier,
 		.lease_seconds = s->options.lease_seconds,
 		.grace_seconds = s->options.grace_seconds,
+		.restored = s->restored,
 	};
 
 	s->options.state_dir = NULL; /* the caller's */
@@ -253,6 +279,11 @@ void nfs_server_tick(struct nfs_server *s)
 	if (s->recorder)
 		recorder_tick(s->recorder);
 	deleg_tick(s);
+}
+
+void nfs_server_hand_over(struct nfs_server *s, const char *state_dir)
+{
+	handover_write(s->state, state_dir, s->options.instance);
 }
 
 void nfs_server_free(struct nfs_server *s)

@@ -31,6 +31,8 @@ struct nfs_server_options {
 	uint32_t max_clients, max_opens, max_locks;
 	uint32_t max_opens_per_client, max_locks_per_client, max_sessions_per_client;
 	uint32_t max_slots_per_session;
+	/* With state_dir: the last instance that served on it (epoch.h); its state may be there. */
+	uint64_t served;
 	bool delegations;	/* give some, where they help */
 	const char *scope; /* server_scope and major id; NULL: the host's name */
 	/* The ordered log to run the state machine on. */
@@ -65,5 +67,10 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc);
 void nfs_server_detach(struct nfs_server *s);
 /* Housekeeping (leases), to be called about once a second by one thread. */
 void nfs_server_tick(struct nfs_server *s);
+/*
+ * Leaves the state for the next instance (handover.h). After the rpc_server has been freed, if it
+ * has served.
+ */
+void nfs_server_hand_over(struct nfs_server *s, const char *state_dir);
 /* After the rpc_server has stopped. */
 void nfs_server_free(struct nfs_server *s);

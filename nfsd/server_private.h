@@ -21,6 +21,7 @@ struct nfs_server {
 	struct callbacks *callbacks;
 	struct delegations *delegations;
 	struct export_registry *registry;
+	bool restored; /* the state is the last process's */
 	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct drc *drc; /* duplicate requests of minor version 0 */
 

@@ -6,6 +6,7 @@
 #include "rpc/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -148,33 +149,53 @@ static int open_listener(const struct sockaddr *addr, socklen_t len)
 	return err;
 }
 
-int rpc_server_listen(struct rpc_server *s, const struct sockaddr *addr, socklen_t len,
-		      struct sockaddr_storage *bound)
+int rpc_server_adopt(struct rpc_server *s, int fd, struct sockaddr_storage *bound)
 {
 	struct listener *li = &s->listeners[s->nlisteners];
 	struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &li->source };
-	int fd, err;
+	socklen_t len = sizeof(*bound);
 
 	if (s->started)
 		return -EBUSY;
 	if (s->nlisteners == MAX_LISTENERS)
 		return -ENOSPC;
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
+		return -errno;
+	if (bound && getsockname(fd, (struct sockaddr *)bound, &len) != 0)
+		return -errno;
+	*li = (struct listener){ .source.kind = SOURCE_LISTENER, .server = s, .fd = fd };
+	if (epoll_ctl(s->loops[0]->epfd, EPOLL_CTL_ADD, fd, &ev) != 0)
+		return -errno;
+	s->nlisteners++;
+	return 0;
+}
+
+int rpc_server_listen(struct rpc_server *s, const struct sockaddr *addr, socklen_t len,
+		      struct sockaddr_storage *bound)
+{
+	int fd, err;
+
+	if (s->started)
+		return -EBUSY;
 	fd = open_listener(addr, len);
 	if (fd < 0)
 		return fd;
-	if (bound) {
-		socklen_t bound_len = sizeof(*bound);
-
-		if (getsockname(fd, (struct sockaddr *)bound, &bound_len) != 0)
-			goto fail;
-	}
-	*li = (struct listener){ .source.kind = SOURCE_LISTENER, .server = s, .fd = fd };
-	if (epoll_ctl(s->loops[0]->epfd, EPOLL_CTL_ADD, fd, &ev) != 0)
-		goto fail;
-	s->nlisteners++;
-	return 0;
-fail:
-	err = -errno;
-	close(fd);
+	err = rpc_server_adopt(s, fd, bound);
+	if (err)
+		close(fd);
 	return err;
+}
+
+unsigned rpc_server_keep_listeners(struct rpc_server *s, int *fds, unsigned cap)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < s->nlisteners && n < cap; i++) {
+		int fd = s->listeners[i].fd;
+
+		fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+		if (fd >= 0)
+			fds[n++] = fd;
+	}
+	return n;
 }

@@ -155,6 +155,13 @@ void rpc_server_on_reply(struct rpc_server *s,
  */
 int rpc_server_listen(struct rpc_server *s, const struct sockaddr *addr, socklen_t len,
 		      struct sockaddr_storage *bound);
+/* The same with a socket that listens already; it is taken over if that succeeds. */
+int rpc_server_adopt(struct rpc_server *s, int fd, struct sockaddr_storage *bound);
+/*
+ * Before rpc_server_stop(): copies of the listening sockets' descriptors, at most `cap`, which go
+ * on listening for the caller. Returns how many.
+ */
+unsigned rpc_server_keep_listeners(struct rpc_server *s, int *fds, unsigned cap);
 /*
  * Starts loops, spare threads and the watcher. Those threads take no signals, SIGPIPE included, so
  * the program need not ignore it for them. 0 or -errno.

@@ -3,6 +3,34 @@
 #include "nfsd/deleg.h"
 #include "nfsd/ops.h"
 
+static int reopen(struct object *obj, const struct cred *cred, unsigned access, struct file **out)
+{
+	const struct backend *be = obj->backend;
+
+	return be->reopen ? be->reopen(obj, cred, access, out)
+			  : be->open(obj, cred, access | ACCESS_OWNER, out);
+}
+
+enum nfsstat4 io_reopen(struct compound *c, const struct stateid *id, unsigned access,
+			struct file **out)
+{
+	struct stateid holder;
+	const struct cred *cred;
+	struct file *file;
+	unsigned with;
+	int err;
+
+	if (!state_opener(c->server->state, id, access, &cred, &with, &holder))
+		return NFS4_OK;
+	err = reopen(c->current.object, cred, with, &file);
+	cred_unref(cred);
+	if (err)
+		return status_from_errno(err);
+	state_attach_file(c->server->state, &holder, file_ref(file));
+	*out = file;
+	return NFS4_OK;
+}
+
 enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out)
 {
 	struct object *obj = c->current.object;
@@ -31,6 +59,8 @@ enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, s
 	if (c->minor == 0 && status == NFS4_OK && !stateid_is_anonymous(id) &&
 	    !stateid_is_read_bypass(id))
 		(void)!compound_ask_new_v40(c, state_stateid_client(c->server->state, id));
+	if (status == NFS4_OK && !*out)
+		status = io_reopen(c, id, access, out);
 	if (status != NFS4_OK || *out)
 		return status;
 	err = obj->backend->open(obj, c->current.cred, access, out);

@@ -11,6 +11,13 @@
 enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out);
 
 /*
+ * state_use_stateid() has let `access` to the current filehandle pass but has no open file: if
+ * there was one in an earlier process, *out is that again, else untouched. NFS4_OK or an error.
+ */
+enum nfsstat4 io_reopen(struct compound *c, const struct stateid *id, unsigned access,
+			struct file **out);
+
+/*
  * Reads at most `most` bytes at `offset` into the reply, as an opaque<>: length, bytes, padding.
  * Long reads of a file with a descriptor go from the page cache to the socket (an extent in the
  * reply), others are read into the reply's memory. *eof: they reach the end of the file.

@@ -21,15 +21,19 @@ static bool sequence_decode(struct xdr_in *x, struct arena *arena, void *args)
 	       xdr_get_u32(x, &a->highest_slot) && xdr_get_bool(x, &a->cache_this);
 }
 
-/* The operations behind SEQUENCE, and who asks: what makes a retry the same request. */
+/*
+ * The operations behind SEQUENCE, and who asks: what makes a retry the same request. It must be
+ * known again by the next process, so the key is not this process's own.
+ */
 static uint64_t request_hash(struct compound *c)
 {
+	const struct siphash_key *key = &c->server->options.handle_key;
 	const struct xdr_in *rest = &c->call->args;
 	size_t len = xdr_in_left(rest);
-	uint64_t h = hash_bytes(rest->p, len < HASHED_BYTES ? len : HASHED_BYTES);
+	uint64_t h = siphash(key, rest->p, len < HASHED_BYTES ? len : HASHED_BYTES);
 
 	return h ^ hash_u64(len ^ (uint64_t)c->nops << 40) ^
-	       hash_bytes(c->principal.p, c->principal.len);
+	       siphash(key, c->principal.p, c->principal.len);
 }
 
 /* Behind SEQUENCE, which always fits, the reply may not be longer than the session allows. */

@@ -5,6 +5,7 @@
  */
 #include "nfsd/attrs.h"
 #include "nfsd/deleg.h"
+#include "nfsd/ops/io_file.h"
 #include "nfsd/ops_list.h"
 
 struct setattr_args {
@@ -51,6 +52,8 @@ static enum nfsstat4 use_stateid(struct compound *c, struct stateid id, struct f
 		status = state_use_stateid(state, c->minor, c->clientid, &id, key, ACCESS_WRITE,
 					   file, &conflict);
 	} while (status == NFS4ERR_LOCKED && compound_expire_conflict(c, conflict));
+	if (!status && !*file)
+		status = io_reopen(c, &id, ACCESS_WRITE, file);
 	return status;
 }
 

@@ -166,6 +166,11 @@ void finish(struct state *s, struct after *after, const struct state_effects *ef
 	list_for_each_safe (deleg, next_deleg, &after->delegs, h.in_owner)
 		deleg_free(s, deleg);
 	deleg_emit_recalls(after, effects);
+	if (after->forget)
+		emit(effects, &(struct state_effect){
+				  .type = EFFECT_CLIENT_FORGET,
+				  .clientid = after->forget->id,
+				  .key = { after->forget->key, after->forget->key_len } });
 	drop_files(after->files);
 	if (after->record)
 		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_RECORD,

@@ -297,7 +297,7 @@ enum nfsstat4 deleg_check_claim(struct work *w)
 		return NFS4ERR_DELEG_REVOKED;
 	if (held_deleg(h)->type == OPEN_DELEGATE_READ &&
 	    (cmd->open.access & OPEN4_SHARE_ACCESS_WRITE))
-		return NFS4ERR_OPENMODE;
+		return NFS4ERR_INVAL;
 	return NFS4_OK;
 }
 
@@ -379,6 +379,7 @@ enum nfsstat4 cmd_revoke(struct work *w)
 	if (d->revoked)
 		return NFS4_OK;
 	w->c->kept_deleg = true;
+	client_revoked(w->c, w->after);
 	if (w->c->v40) {
 		deleg_unlink(w->s, w->c, d, w->after);
 		return NFS4_OK;

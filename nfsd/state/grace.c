@@ -20,7 +20,8 @@
  *
  * Also here: whether a client is to be on the list next time. It is recorded with the first open
  * that is granted to it, for minor version 0 once that is confirmed, and forgotten, before
- * anything of it becomes free, when it is destroyed, replaced or expired.
+ * anything of it becomes free, when it is destroyed, replaced or expired; also when a delegation was
+ * revoked, until it has acknowledged that (RFC 8881 section 8.4.3).
  */
 #include <endian.h>
 #include <errno.h>
@@ -281,12 +282,35 @@ void grace_announce(struct state *s, const struct state_effects *effects)
 
 /* ------------------------------------------------------------ for the next time ---- */
 
+/*
+ * Something was taken from it and it has not said that it knows, which minor version 0 cannot: what
+ * it would reclaim may be somebody else's by now.
+ */
+static bool unaware(const struct client *c) REQUIRES(&c->lock)
+{
+	return c->nrevoked || (c->v40 && c->kept_deleg);
+}
+
 void client_granted(struct client *c, struct after *after)
 {
-	if (c->recorded)
+	if (c->recorded || unaware(c))
 		return;
 	c->recorded = true;
 	after->record = c->id;
+}
+
+void client_revoked(struct client *c, struct after *after)
+{
+	if (!c->recorded)
+		return;
+	c->recorded = false;
+	after->forget = c;
+}
+
+void client_acknowledged(struct client *c, struct after *after)
+{
+	if (c->nopens || c->ndelegs)
+		client_granted(c, after);
 }
 
 void client_forget(struct client *c, const struct state_effects *effects)
@@ -316,31 +340,36 @@ int state_record_take(struct state *s, uint64_t clientid, struct state_record *o
 
 	if (!c)
 		return -ENOENT;
-	err = c->record == RECORD_NONE ? copy_record(c, out) : -EALREADY;
+	if (!c->recorded)
+		err = -ENOENT;
+	else
+		err = c->record == RECORD_NONE ? copy_record(c, out) : -EALREADY;
 	if (err == 0)
 		c->record = RECORD_TAKEN;
 	client_unref(c);
 	return err;
 }
 
-static void set_record(struct state *s, uint64_t clientid, enum record record)
+void state_record_untake(struct state *s, uint64_t clientid)
 {
 	struct client *c = client_get(s, clientid);
 
 	if (!c)
 		return;
-	c->record = record;
+	c->record = RECORD_NONE;
 	client_unref(c);
-}
-
-void state_record_untake(struct state *s, uint64_t clientid)
-{
-	set_record(s, clientid, RECORD_NONE);
 }
 
 void state_record_stored(struct state *s, uint64_t clientid)
 {
-	set_record(s, clientid, RECORD_STORED);
+	struct client *c = client_get(s, clientid);
+	enum record taken = RECORD_TAKEN;
+
+	if (!c)
+		return;
+	/* Not if it has been removed since. */
+	atomic_compare_exchange_strong(&c->record, &taken, RECORD_STORED);
+	client_unref(c);
 }
 
 bool state_record_is_stored(struct state *s, uint64_t clientid)
@@ -350,7 +379,7 @@ bool state_record_is_stored(struct state *s, uint64_t clientid)
 
 	if (!c)
 		return true; /* there is nothing to store */
-	stored = c->record == RECORD_STORED;
+	stored = c->record == RECORD_STORED || !c->recorded;
 	client_unref(c);
 	return stored;
 }

@@ -341,6 +341,7 @@ enum nfsstat4 cmd_free_stateid(struct work *w)
 		return status;
 	if (h->kind == HELD_DELEG && held_deleg(h)->revoked) {
 		deleg_unlink(w->s, w->c, held_deleg(h), w->after);
+		client_acknowledged(w->c, w->after);
 		return NFS4_OK;
 	}
 	if (h->kind != HELD_LOCK || held_lock(h)->nranges)

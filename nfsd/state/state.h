@@ -301,7 +301,8 @@ enum state_effect_type {
 	EFFECT_SESSION_GONE,  /* its connections are no longer bound */
 	EFFECT_CLIENT_GONE,
 	EFFECT_CLIENT_RECORD, /* the first thing has been granted to it: state_record_take() */
-	EFFECT_CLIENT_FORGET, /* `key` of `clientid`: what it holds is now about to become free */
+	/* `key` of `clientid`: what it holds is about to become free, or a part has been revoked */
+	EFFECT_CLIENT_FORGET,
 	EFFECT_GRACE_ENDED,
 };
 
@@ -365,14 +366,14 @@ struct state_record {
 
 /*
  * The client's record, to be stored, for the first who asks: 0 with *out filled; -EALREADY when
- * somebody has asked before; -ENOENT, no such client (any more); -ENOMEM.
+ * somebody has asked before; -ENOENT, no such client (any more), or none to be recorded; -ENOMEM.
  */
 int state_record_take(struct state *s, uint64_t clientid, struct state_record *out);
 /* It could not be stored: the next who asks gets it. */
 void state_record_untake(struct state *s, uint64_t clientid);
 /* It is on stable storage now. */
 void state_record_stored(struct state *s, uint64_t clientid);
-/* Also true when there is no such client. */
+/* Also true when there is nothing to be stored. */
 bool state_record_is_stored(struct state *s, uint64_t clientid);
 /* Those with a record, as after reading a snapshot: 0 or -ENOMEM; *ids is malloc'ed. */
 int state_recorded_clients(struct state *s, uint64_t **ids, size_t *n);

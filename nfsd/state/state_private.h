@@ -573,6 +573,7 @@ struct after {
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
 	uint64_t record;	  /* this client is to be recorded; 0: none */
+	struct client *forget;	  /* this one to be forgotten; the command's own */
 };
 
 void after_init(struct after *after);
@@ -596,6 +597,10 @@ enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
 void grace_announce(struct state *s, const struct state_effects *effects);
 /* Something has been granted to the client: it is to be on the list after a crash. */
 void client_granted(struct client *c, struct after *after) REQUIRES(&c->lock);
+/* A part of what it held has been taken from it. */
+void client_revoked(struct client *c, struct after *after) REQUIRES(&c->lock);
+/* It knows by now of all that was taken. */
+void client_acknowledged(struct client *c, struct after *after) REQUIRES(&c->lock);
 /* What it holds will now become free: it is to be on no list. Without any lock. */
 void client_forget(struct client *c, const struct state_effects *effects);
 

@@ -343,7 +343,7 @@ static void test_claim_delegate_cur(void **state)
 	cmd.open.deleg_stateid = read;
 	assert_ok(run(f, &cmd));
 	cmd.open.access = RW;
-	assert_status(run(f, &cmd), NFS4ERR_OPENMODE);
+	assert_status(run(f, &cmd), NFS4ERR_INVAL);
 	cmd.open.file = text("w");
 	assert_status(run(f, &cmd), NFS4ERR_BAD_STATEID);
 	cmd.open.deleg_stateid = write;

@@ -341,6 +341,73 @@ static void test_not_recorded(void **state)
 	assert_int_equal(f->nforgotten, 1);
 }
 
+static struct stateid delegated(struct fixture *f, uint32_t minor, uint64_t clientid,
+				const char *file)
+{
+	assert_ok(run(f, &(struct state_command){ .type = CMD_OPEN,
+						  .minor = minor,
+						  .clientid = clientid,
+						  .principal = text("A"),
+						  .open = { .owner = text("o"),
+							    .file = text(file),
+							    .access = OPEN4_SHARE_ACCESS_READ,
+							    .delegate = OPEN_DELEGATE_READ,
+							    .fh = text("fh") } }));
+	assert_int_equal(f->r.open.delegation, OPEN_DELEGATE_READ);
+	return f->r.open.deleg_stateid;
+}
+
+static void revoke(struct fixture *f, uint32_t minor, uint64_t clientid, struct stateid id)
+{
+	assert_ok(run(f, &(struct state_command){ .type = CMD_REVOKE,
+						  .minor = minor,
+						  .clientid = clientid,
+						  .revoke = { id } }));
+}
+
+/* Who does not know what it has lost must not reclaim it; who does may reclaim the rest. */
+static void test_revoked(void **state)
+{
+	struct fixture *f = *state;
+	struct stateid first, second;
+	struct state_record r;
+	uint64_t a, b;
+
+	a = client_v41(f, "a", NULL);
+	first = delegated(f, 1, a, "1");
+	second = delegated(f, 1, a, "2");
+	assert_int_equal(f->nrecords, 1);
+	assert_int_equal(state_record_take(f->s, a, &r), 0);
+	free(r.key);
+	state_record_stored(f->s, a);
+	revoke(f, 1, a, first);
+	revoke(f, 1, a, second);
+	assert_int_equal(f->nforgotten, 1);
+	state_record_untake(f->s, a); /* as is done with the effect */
+	state_record_stored(f->s, a); /* of the earlier record: too late */
+	open_v41(f, a, "o", "3", RDWR, 0);
+	assert_int_equal(f->nrecords, 1);
+	assert_int_equal(state_record_take(f->s, a, &r), -ENOENT);
+	assert_true(state_record_is_stored(f->s, a));
+	assert_ok(free_stateid(f, a, first));
+	assert_int_equal(f->nrecords, 1);
+	assert_ok(free_stateid(f, a, second));
+	assert_int_equal(f->nrecords, 2);
+	assert_false(state_record_is_stored(f->s, a));
+	assert_int_equal(state_record_take(f->s, a, &r), 0);
+	free(r.key);
+
+	/* Minor version 0 cannot say that it knows. */
+	b = client_v40(f, "b");
+	open_v40(f, b, "o", "4", RDWR, 0);
+	assert_int_equal(f->nrecords, 3);
+	first = delegated(f, 0, b, "5");
+	revoke(f, 0, b, first);
+	assert_int_equal(f->nforgotten, 2);
+	open_v40(f, b, "o", "6", RDWR, 0);
+	assert_int_equal(f->nrecords, 3);
+}
+
 /* ---- limits ---- */
 
 static void few(struct state_config *c)
@@ -408,6 +475,7 @@ int main(void)
 		TEST(test_destroyed),
 		TEST(test_recorded),
 		TEST(test_not_recorded),
+		TEST(test_revoked),
 		cmocka_unit_test(test_make_room),
 	};
 

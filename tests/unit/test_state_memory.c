@@ -39,7 +39,7 @@ struct scene {
 	uint64_t v40, v41, new_v41;
 	struct nfs_verifier confirm;
 	struct sessionid session;
-	struct stateid open40, open41, lock40, lock41;
+	struct stateid open40, open41, lock40, lock41, deleg;
 	struct owner_hold *hold;
 	struct slot_use use;
 };
@@ -180,6 +180,45 @@ static enum nfsstat4 do_unlock_middle(struct scene *x)
 	return unlock(x->f, 0, 0, x->lock40, "file2", 40, 10);
 }
 
+/* Without memory for the delegation there is none, but the open: not an error. */
+static enum nfsstat4 do_delegation(struct scene *x)
+{
+	enum nfsstat4 status = run(x->f, &(struct state_command){
+						 .type = CMD_OPEN,
+						 .minor = 1,
+						 .clientid = x->v41,
+						 .open = { .owner = text("delegated"),
+							   .file = text("file4"),
+							   .access = RW,
+							   .delegate = OPEN_DELEGATE_WRITE,
+							   .fh = text("fh") } });
+
+	if (status == NFS4_OK && x->f->r.open.delegation == OPEN_DELEGATE_NONE) {
+		assert_ok(on_open(x->f, CMD_CLOSE, 1, x->v41, x->f->r.open.stateid, "file4", 0, 0));
+		return NFS4ERR_DELAY;
+	}
+	x->deleg = x->f->r.open.deleg_stateid;
+	return status;
+}
+
+/* The effect needs memory: a recall that cannot be told of has not happened. */
+static enum nfsstat4 do_recall(struct scene *x)
+{
+	unsigned before = x->f->nrecalls;
+
+	assert_ok(run(x->f, &(struct state_command){ .type = CMD_RECALL,
+						     .recall = { text("file4"), true } }));
+	return x->f->nrecalls == before ? NFS4ERR_DELAY : NFS4_OK;
+}
+
+static enum nfsstat4 do_deleg_return(struct scene *x)
+{
+	return run(x->f, &(struct state_command){ .type = CMD_DELEG_RETURN,
+						  .minor = 1,
+						  .clientid = x->v41,
+						  .deleg_return = { x->deleg, text("file4") } });
+}
+
 static enum nfsstat4 do_open41(struct scene *x)
 {
 	enum nfsstat4 status = do_open(x->f, 1, x->v41, "open-owner", "file3", RW, 0);
@@ -222,6 +261,7 @@ static scene_step *const steps[] = {
 	do_release,	do_open40_again,   do_open_confirm,
 	do_lock40,	do_unlock_middle,  do_open41,
 	do_upgrade41,	do_lock41,	   do_lock_middle,
+	do_delegation,	do_recall,	   do_deleg_return,
 	do_close40,	do_restart,	   do_confirm_restart,
 };
 

@@ -1,8 +1,9 @@
 /*
  * Random commands on the state machine and on a model that is too simple to be wrong: shares as
- * lists of what was opened, byte ranges as arrays of bytes. Every status, stateid seqid and
- * conflict is compared. A second state machine gets the same commands, and none of the reads: it
- * must answer the same, byte for byte, as another node would.
+ * lists of what was opened, byte ranges as arrays of bytes, a delegation per client and file. Every
+ * status, stateid seqid and conflict is compared, and every effect that recalls. A second state
+ * machine gets the same commands, and none of the reads: it must answer the same, byte for byte, as
+ * another node would.
  *
  * The seed is printed; ATOLL_SEED=N runs that one again.
  */
@@ -32,10 +33,18 @@ struct model_lock_state {
 	struct stateid id;
 };
 
+struct model_deleg {
+	uint32_t type; /* OPEN_DELEGATE_*; NONE: none, or `revoked` */
+	bool recalled, revoked;
+	struct stateid id;
+};
+
 struct model {
 	struct fixture f;
 	uint64_t client[CLIENTS];
 	struct model_open open[CLIENTS][OWNERS][FILES];
+	struct model_deleg deleg[CLIENTS][FILES];
+	bool kept[CLIENTS]; /* has not returned a delegation: gets no more */
 	struct model_lock_state state[CLIENTS][OWNERS][OWNERS][FILES]; /* lock-owner, open-owner */
 	char type[CLIENTS][OWNERS][FILES][BYTES]; /* by lock-owner: 'R', 'W' or 0 */
 	char via[CLIENTS][OWNERS][FILES][BYTES];  /* through which open-owner */
@@ -97,18 +106,94 @@ static bool share_conflict(const struct model *m, unsigned c, unsigned o, unsign
 	return false;
 }
 
+/* Recalls the delegations of all but `c` that are in the way; how many recalls were due. */
+static bool recall_others(struct model *m, unsigned c, unsigned file, bool changes, unsigned *due)
+{
+	bool conflict = false;
+
+	*due = 0;
+	for (unsigned c2 = 0; c2 < CLIENTS; c2++) {
+		struct model_deleg *d = &m->deleg[c2][file];
+
+		if (c2 == c || d->type == OPEN_DELEGATE_NONE ||
+		    (d->type == OPEN_DELEGATE_READ && !changes))
+			continue;
+		conflict = true;
+		*due += !d->recalled;
+		d->recalled = true;
+	}
+	return conflict;
+}
+
+/* May the client have a delegation of that type beside what others have open and delegated? */
+static bool may_delegate(const struct model *m, unsigned c, unsigned file, uint32_t type)
+{
+	bool write = type == OPEN_DELEGATE_WRITE;
+
+	if (type == OPEN_DELEGATE_NONE || m->kept[c] || m->deleg[c][file].type)
+		return false;
+	for (unsigned c2 = 0; c2 < CLIENTS; c2++) {
+		if (c2 == c)
+			continue;
+		if (write && m->deleg[c2][file].type)
+			return false;
+		for (unsigned o = 0; o < OWNERS; o++) {
+			const struct model_open *other = &m->open[c2][o][file];
+
+			if (other->open && (write || (other->access & 2) || (other->deny & 1)))
+				return false;
+		}
+	}
+	return true;
+}
+
+static void expect_delegation(struct model *m, unsigned c, unsigned file, bool granted,
+			      uint32_t type)
+{
+	struct model_deleg *d = &m->deleg[c][file];
+
+	assert_int_equal(m->f.r.open.delegation, granted ? type : OPEN_DELEGATE_NONE);
+	if (granted)
+		*d = (struct model_deleg){ .type = type, .id = m->f.r.open.deleg_stateid };
+}
+
+static enum nfsstat4 open_wishing(struct model *m, unsigned c, unsigned o, unsigned file,
+				  uint32_t access, uint32_t deny, uint32_t type)
+{
+	return run(&m->f, &(struct state_command){ .type = CMD_OPEN,
+						   .minor = 1,
+						   .clientid = m->client[c],
+						   .open = { .owner = text(owner_names[o]),
+							     .file = text(file_names[file]),
+							     .access = access,
+							     .deny = deny,
+							     .delegate = type,
+							     .fh = text("fh") } });
+}
+
 static void step_open(struct model *m, unsigned c, unsigned o, unsigned file)
 {
 	struct model_open *open = &m->open[c][o][file];
-	uint32_t access = 1 + pick(m, 3), deny = pick(m, 3) ? 0 : pick(m, 4);
+	uint32_t access = 1 + pick(m, 3), deny = pick(m, 3) ? 0 : pick(m, 4), type = pick(m, 3);
+	unsigned due;
+	bool granted;
 
-	do_open(&m->f, 1, m->client[c], owner_names[o], file_names[file], access, deny);
+	fixture_forget_effects(&m->f);
+	open_wishing(m, c, o, file, access, deny, type);
+	if (recall_others(m, c, file, (access & 2) || (deny & 1), &due)) {
+		expect(m, NFS4ERR_DELAY);
+		assert_int_equal(m->f.nrecalls, due);
+		return;
+	}
+	assert_int_equal(m->f.nrecalls, 0);
 	if (share_conflict(m, c, o, file, access, deny, 0)) {
 		expect(m, NFS4ERR_SHARE_DENIED);
 		assert_true(share_conflict(m, c, o, file, access, deny, m->f.r.conflict_client));
 		return;
 	}
 	expect(m, NFS4_OK);
+	granted = may_delegate(m, c, file, type);
+	expect_delegation(m, c, file, granted, type);
 	assert_int_equal(m->f.r.open.upgraded, open->open);
 	if (open->open) {
 		open->id.seqid++;
@@ -363,10 +448,107 @@ static void step_use(struct model *m, unsigned c, unsigned o, unsigned file)
 		expect(m, NFS4_OK);
 }
 
+/* ------------------------------------------------------------------- delegations ---- */
+
+static void step_return(struct model *m, unsigned c, unsigned file)
+{
+	struct model_deleg *d = &m->deleg[c][file];
+
+	run(&m->f, &(struct state_command){ .type = CMD_DELEG_RETURN,
+					    .minor = 1,
+					    .clientid = m->client[c],
+					    .deleg_return = { d->id, text(file_names[file]) } });
+	if (d->type) {
+		expect(m, NFS4_OK);
+		memset(d, 0, sizeof(*d));
+	} else {
+		expect(m, d->revoked ? NFS4ERR_DELEG_REVOKED : NFS4ERR_BAD_STATEID);
+	}
+}
+
+static void step_recall(struct model *m, unsigned c, unsigned file)
+{
+	bool changes = pick(m, 2), conflict, recall;
+	uint64_t other;
+	unsigned due;
+
+	conflict = state_deleg_conflict(m->f.s, text(file_names[file]), m->client[c], changes,
+					&other, &recall);
+	fixture_forget_effects(&m->f);
+	run(&m->f, &(struct state_command){ .type = CMD_RECALL,
+					    .clientid = m->client[c],
+					    .recall = { text(file_names[file]), changes } });
+	assert_int_equal(conflict, recall_others(m, c, file, changes, &due));
+	assert_int_equal(recall, due > 0);
+	assert_int_equal(m->f.nrecalls, due);
+}
+
+static void step_revoke(struct model *m, unsigned c, unsigned file)
+{
+	struct model_deleg *d = &m->deleg[c][file];
+
+	if (!d->recalled || pick(m, 4))
+		return;
+	assert_ok(run(&m->f, &(struct state_command){ .type = CMD_REVOKE,
+						      .minor = 1,
+						      .clientid = m->client[c],
+						      .revoke = { d->id } }));
+	d->type = OPEN_DELEGATE_NONE;
+	d->recalled = false;
+	d->revoked = true;
+	m->kept[c] = true;
+}
+
+static void step_use_delegation(struct model *m, unsigned c, unsigned file)
+{
+	const struct model_deleg *d = &m->deleg[c][file];
+	unsigned access = 1 + pick(m, 2);
+
+	if (!d->type && !d->revoked)
+		return;
+	m->f.r.status = use(&m->f, 1, m->client[c], d->id, file_names[file], access);
+	if (d->revoked)
+		expect(m, NFS4ERR_DELEG_REVOKED);
+	else
+		expect(m, access == 2 && d->type == OPEN_DELEGATE_READ ? NFS4ERR_OPENMODE : NFS4_OK);
+}
+
+static void step_delegation(struct model *m, unsigned c, unsigned file)
+{
+	switch (pick(m, 8)) {
+	case 0:
+		step_recall(m, c, file);
+		break;
+	case 1:
+		step_revoke(m, c, file);
+		break;
+	case 2:
+	case 3:
+		step_use_delegation(m, c, file);
+		break;
+	default:
+		step_return(m, c, file);
+		break;
+	}
+}
+
+static unsigned model_delegations(const struct model *m)
+{
+	unsigned n = 0;
+
+	for (unsigned c = 0; c < CLIENTS; c++) {
+		for (unsigned file = 0; file < FILES; file++)
+			n += m->deleg[c][file].type != OPEN_DELEGATE_NONE;
+	}
+	return n;
+}
+
 static void step_expire(struct model *m, unsigned c)
 {
 	assert_ok(on_client(&m->f, CMD_EXPIRE_CLIENT, m->client[c]));
 	memset(m->open[c], 0, sizeof(m->open[c]));
+	memset(m->deleg[c], 0, sizeof(m->deleg[c]));
+	m->kept[c] = false;
 	memset(m->state[c], 0, sizeof(m->state[c]));
 	memset(m->type[c], 0, sizeof(m->type[c]));
 	new_client(m, c);
@@ -394,7 +576,7 @@ static unsigned model_ranges(const struct model *m)
 static void one_step(struct model *m)
 {
 	unsigned c = pick(m, CLIENTS), o = pick(m, OWNERS), file = pick(m, FILES);
-	unsigned what = pick(m, 100);
+	unsigned what = pick(m, 110);
 
 	if (what < 18)
 		step_open(m, c, o, file);
@@ -412,9 +594,12 @@ static void one_step(struct model *m)
 		step_lockt(m, c, o, file);
 	else if (what < 99)
 		step_use(m, c, o, file);
+	else if (what < 109)
+		step_delegation(m, c, file);
 	else if (pick(m, 5) == 0)
 		step_expire(m, c);
 	assert_int_equal(counts(&m->f).locks, model_ranges(m));
+	assert_int_equal(counts(&m->f).delegations, model_delegations(m));
 }
 
 static void run_model(uint64_t seed)

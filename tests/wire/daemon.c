@@ -354,6 +354,24 @@ void wire_server_restart(void)
 	}
 }
 
+void wire_server_stop(void)
+{
+	if (!stop_server()) {
+		srv.died = true;
+		fail_with("the server does not stop cleanly");
+	}
+}
+
+void wire_server_exec(void)
+{
+	kill(srv.pid, SIGUSR2);
+	if (!wait_ready(out_pipe)) {
+		srv.died = true;
+		show_log();
+		fail_with("the server does not restart by itself");
+	}
+}
+
 void wire_server_kill(void)
 {
 	if (srv.pid) {

@@ -73,6 +73,10 @@ void wire_write_exports(const char *text);
 void wire_server_reload(void);
 /* Stops the server by SIGTERM, and starts it again on the same directory and port. */
 void wire_server_restart(void);
+/* Only the stop. */
+void wire_server_stop(void);
+/* The server restarts by itself, in its process, as `atoll restart` has it do. */
+void wire_server_exec(void);
 /* A crash, by SIGKILL; then the start on the same directory and port. */
 void wire_server_kill(void);
 void wire_server_start(void);

@@ -276,7 +276,6 @@ static void get_denied(struct dec *d, struct result *r)
 static void get_delegation(struct dec *d, struct result *r)
 {
 	uint32_t len;
-	struct sid sid;
 
 	r->delegation = get_u32(d);
 	switch (r->delegation) {
@@ -284,8 +283,8 @@ static void get_delegation(struct dec *d, struct result *r)
 		return;
 	case OPEN_DELEGATE_READ:
 	case OPEN_DELEGATE_WRITE:
-		get_sid(d, &sid);
-		get_bool(d);
+		get_sid(d, &r->deleg_sid);
+		r->recall = get_bool(d);
 		if (r->delegation == OPEN_DELEGATE_WRITE) {
 			check(get_u32(d) - 1 < 2);
 			get_u64(d);

@@ -213,6 +213,8 @@ struct result {
 	struct fh fh;
 	struct denied denied;
 	uint32_t rflags, delegation, why_none;
+	struct sid deleg_sid;
+	bool recall;
 	bool eof;
 	uint8_t *data; /* READ, READLINK (NUL added), impl id */
 	uint32_t len;

@@ -1,0 +1,205 @@
+/*
+ * `atoll restart`: asks the daemon of a state directory to restart in place, and waits until the
+ * new one serves.
+ *
+ * The daemon holds a lock on STATE_DIR/atolld.pid, so it is found for certain: a process that
+ * happens to have its number by now has no lock. It stops, leaves its state, and becomes the new
+ * program with the same process ID, arguments and listening sockets; the instance's number in the
+ * file tells that this has happened.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "config/conf.h"
+
+#define DEFAULT_CONFIG "/etc/atoll.conf"
+#define SERVE_STATE    "/var/lib/atoll"
+#define PID_FILE       "atolld.pid"
+#define WAIT_SECONDS   60
+#define LOOK_NS	       (10 * 1000 * 1000)
+
+static const char usage_text[] =
+    "usage: atoll restart [DIR] [--state DIR] [--config FILE]\n"
+    "\n"
+    "Restarts the server, which keeps everything that clients hold: they notice a new connection\n"
+    "and nothing else. An update that has been installed takes effect.\n"
+    "\n"
+    "  DIR            the directory that `atoll serve DIR' serves; default: the system's atolld\n"
+    "  --state DIR    the server's state directory\n"
+    "  --config FILE  the server's configuration; default " DEFAULT_CONFIG "\n";
+
+/* ---- which server ---- */
+
+static char *state_of_serve(const char *dir)
+{
+	static const struct siphash_key fixed = { 0 };
+	char *real = realpath(dir, NULL), *path = NULL;
+
+	if (!real) {
+		fprintf(stderr, "atoll: %s: %s\n", dir, strerror(errno));
+		return NULL;
+	}
+	if (asprintf(&path, SERVE_STATE "/serve-%016llx",
+		     (unsigned long long)siphash(&fixed, real, strlen(real))) < 0)
+		path = NULL;
+	free(real);
+	return path;
+}
+
+static char *state_of_config(const char *file)
+{
+	struct config *c = NULL;
+	struct config_error err;
+	char text[600], *path = NULL;
+	int rc;
+
+	if (!file && access(DEFAULT_CONFIG, F_OK) == 0)
+		file = DEFAULT_CONFIG;
+	if (file) {
+		rc = config_load(file, &c, &err);
+	} else {
+		c = config_new();
+		rc = c ? config_finish(c, &err) : -ENOMEM;
+	}
+	if (rc && rc != -ENOMEM) {
+		config_error_format(&err, text, sizeof(text));
+		fprintf(stderr, "%s\n", text);
+	} else if (!rc) {
+		path = strdup(c->state_dir);
+	}
+	config_free(c);
+	return path;
+}
+
+/* ---- the process ---- */
+
+struct daemon {
+	pid_t pid; /* 0: nobody has the lock */
+	uint64_t instance;
+};
+
+/* 0 or -errno. */
+static int find_daemon(const char *pid_file, struct daemon *out)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char text[64] = "";
+	long pid;
+	int fd = open(pid_file, O_RDONLY | O_CLOEXEC), err = 0;
+
+	*out = (struct daemon){ 0 };
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (fcntl(fd, F_GETLK, &lock) != 0)
+		err = -errno;
+	else if (lock.l_type != F_UNLCK && pread(fd, text, sizeof(text) - 1, 0) > 0 &&
+		 sscanf(text, "%ld %" SCNu64, &pid, &out->instance) == 2)
+		out->pid = lock.l_pid;
+	close(fd);
+	return err;
+}
+
+/* Waits until another instance has the file. */
+static int await_instance(const char *pid_file, const struct daemon *before)
+{
+	const struct timespec look = { .tv_nsec = LOOK_NS };
+	uint64_t start = clock_mono_ns();
+	struct daemon now;
+
+	while (clock_mono_ns() - start < WAIT_SECONDS * NS_PER_SEC) {
+		nanosleep(&look, NULL);
+		if (find_daemon(pid_file, &now) == 0 && now.pid &&
+		    now.instance != before->instance) {
+			printf("restarted in %u ms\n",
+			       (unsigned)((clock_mono_ns() - start) / NS_PER_MS));
+			return EXIT_OK;
+		}
+		if (kill(before->pid, 0) != 0 && errno == ESRCH) {
+			fprintf(stderr, "atoll: the server has ended and does not run any more; "
+					"its log says why\n");
+			return EXIT_PROBLEM;
+		}
+	}
+	fprintf(stderr, "atoll: the server has not come back within %d s; its log says why\n",
+		WAIT_SECONDS);
+	return EXIT_PROBLEM;
+}
+
+static int restart(const char *state_dir)
+{
+	struct daemon d;
+	char *pid_file;
+	int rc;
+
+	if (asprintf(&pid_file, "%s/" PID_FILE, state_dir) < 0)
+		return EXIT_PROBLEM;
+	rc = find_daemon(pid_file, &d);
+	if (rc) {
+		fprintf(stderr, "atoll: %s: %s\n", pid_file, strerror(-rc));
+		rc = EXIT_PROBLEM;
+	} else if (!d.pid) {
+		fprintf(stderr, "atoll: no server runs on the state directory %s\n", state_dir);
+		rc = EXIT_PROBLEM;
+	} else if (kill(d.pid, SIGUSR2) != 0) {
+		fprintf(stderr, "atoll: cannot signal process %ld: %s\n", (long)d.pid,
+			strerror(errno));
+		rc = EXIT_PROBLEM;
+	} else {
+		rc = await_instance(pid_file, &d);
+	}
+	free(pid_file);
+	return rc;
+}
+
+static int usage_error(const char *what)
+{
+	fprintf(stderr, "atoll: %s\n\n%s", what, usage_text);
+	return EXIT_USAGE;
+}
+
+int admin_restart(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "state", required_argument, NULL, 's' },
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	const char *state = NULL, *config = NULL, *dir;
+	char *path;
+	int opt, rc;
+
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, "hc:", options, NULL)) != -1) {
+		if (opt == 'h') {
+			fputs(usage_text, stdout);
+			return EXIT_OK;
+		}
+		if (opt == 's')
+			state = optarg;
+		else if (opt == 'c')
+			config = optarg;
+		else
+			return usage_error("found an option that does not exist, or no value");
+	}
+	dir = optind < argc ? argv[optind++] : NULL;
+	if (optind < argc || (dir != NULL) + (state != NULL) + (config != NULL) > 1)
+		return usage_error("expected one of DIR, --state and --config");
+	path = state ? strdup(state) : dir ? state_of_serve(dir) : state_of_config(config);
+	if (!path)
+		return EXIT_PROBLEM;
+	rc = restart(path);
+	free(path);
+	return rc;
+}
