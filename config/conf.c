@@ -372,6 +372,11 @@ static int set_rpcbind(struct setting *s, int arg)
 	return get_bool(s, &s->config->rpcbind);
 }
 
+static int set_delegations(struct setting *s, int arg)
+{
+	return get_bool(s, &s->config->delegations);
+}
+
 static int set_utf8_names(struct setting *s, int arg)
 {
 	return get_bool(s, &s->config->utf8_names);
@@ -400,6 +405,7 @@ static const struct key_row keys[] = {
 	{ "vers4.1", false, set_minor_version, 1 },
 	{ "vers4.2", false, set_minor_version, 2 },
 	{ "rpcbind", false, set_rpcbind, 0 },
+	{ "delegations", false, set_delegations, 0 },
 	{ "utf8-names", false, set_utf8_names, 0 },
 };
 _Static_assert(ARRAY_SIZE(keys) <= MAX_KEYS, "given_at is too short");
@@ -480,6 +486,7 @@ struct config *config_new(void)
 	c->minor_versions = 7;
 	c->max_io = DEFAULT_MAX_IO;
 	c->rpcbind = true;
+	c->delegations = true;
 	return c;
 }
 

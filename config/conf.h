@@ -45,6 +45,7 @@ struct config {
 	uint32_t max_slots_per_session;
 	uint32_t max_io;	  /* greatest READ and WRITE, bytes; a multiple of 4096 */
 	bool rpcbind;		  /* register with rpcbind, if one runs */
+	bool delegations;	  /* give some, where they help */
 	bool utf8_names;	  /* default of the export option utf8 */
 
 	struct config_private *priv; /* what is needed until config_finish() */

@@ -138,6 +138,7 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.lease_seconds = c->lease_seconds;
 	o.max_io = c->max_io;
 	o.grace_seconds = c->grace_seconds;
+	o.delegations = c->delegations;
 	o.max_clients = c->max_clients;
 	o.max_opens = c->max_opens;
 	o.max_locks = c->max_locks;

@@ -215,16 +215,14 @@ static bool opened_by_others(struct state_file *f, const struct client *c, uint3
 
 void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const struct owner *o)
 {
-	struct client *c = w->c;
-
 	if (!d)
 		return;
-	if (!o->confirmed || deleg_find(c, f)) {
+	if (!o->confirmed || deleg_find(w->c, f)) {
 		free(d);
 		return;
 	}
 	/* Of the delegations only read ones can be left when the open was granted. */
-	if (opened_by_others(f, c, d->type) ||
+	if (opened_by_others(f, w->c, d->type) ||
 	    (d->type == OPEN_DELEGATE_WRITE && !list_empty(&f->delegs))) {
 		w->result->open.why_none = WND4_CONTENTION;
 		free(d);
@@ -232,10 +230,10 @@ void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const st
 	}
 	state_file_ref(w->s, f);
 	list_push_back(&f->delegs, &d->in_file);
-	held_publish(w->s, c, &d->h);
-	table_insert(&c->pairs, &d->h.by_pair, deleg_hash(f));
-	list_push_back(&c->delegs, &d->h.in_owner);
-	c->ndelegs++;
+	held_publish(w->s, w->c, &d->h);
+	table_insert(&w->c->pairs, &d->h.by_pair, deleg_hash(f));
+	list_push_back(&w->c->delegs, &d->h.in_owner);
+	w->c->ndelegs++;
 	w->s->ndelegs++;
 	if (w->cmd->open.cred)
 		d->cred = cred_ref(w->cmd->open.cred);

@@ -111,6 +111,7 @@ static void test_defaults(void **state)
 		assert_int_equal(c->max_io, 1 << 20);
 		assert_true(c->rpcbind);
 		assert_false(c->utf8_names);
+		assert_true(c->delegations);
 		config_free(c);
 	}
 }
@@ -146,6 +147,7 @@ static void test_everything(void **state)
 				     "vers4.2 = false\n"
 				     "rpcbind = 0\n"
 				     "[ATOLLD]\n"
+				     "delegations = n\n"
 				     "utf8-names = Yes\n");
 
 	assert_int_equal(c->nlisten, 4);
@@ -176,6 +178,7 @@ static void test_everything(void **state)
 	assert_int_equal(c->minor_versions, 1 << 1);
 	assert_false(c->rpcbind);
 	assert_true(c->utf8_names);
+	assert_false(c->delegations);
 	config_free(c);
 }
 
@@ -230,6 +233,7 @@ static const struct {
 	{ "[atolld]\nvers4.0 = maybe\n", 2, "vers4.0: found `maybe'; expected yes or no" },
 	{ "[atolld]\nrpcbind = 2\n", 2, "expected yes or no" },
 	{ "[atolld]\nutf8-names = x\n", 2, "expected yes or no" },
+	{ "[atolld]\ndelegations = 2\n", 2, "expected yes or no" },
 	{ "[atolld]\nvers4.0=n\nvers4.1=n\nvers4.2=n\n", 0, "at least one" },
 };
 

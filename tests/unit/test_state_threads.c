@@ -108,6 +108,37 @@ static void read_with(uint64_t clientid, const struct stateid *id, const char *f
 	file_unref(out);
 }
 
+/* What a delegation goes through at the hands of several clients. */
+static void use_a_delegation(uint64_t *random, uint64_t clientid, struct stateid id,
+			     const char *file)
+{
+	struct state_command cmd = { .type = CMD_DELEG_RETURN,
+				     .minor = 1,
+				     .clientid = clientid,
+				     .deleg_return = { id, text(file) } };
+	struct state_overdue overdue[4];
+	struct state_result result;
+	uint64_t who;
+	bool due;
+
+	state_attach_file(machine, &id, some_file());
+	read_with(clientid, &id, file);
+	state_test_stateid(machine, clientid, &id);
+	if (state_deleg_conflict(machine, text(file), 0, true, &who, &due) && due &&
+	    pick(random, 2))
+		apply(&(struct state_command){ .type = CMD_RECALL,
+					       .recall = { text(file), true } },
+		      &result);
+	state_revocable(machine, overdue, 4);
+	if (pick(random, 20) == 0)
+		cmd = (struct state_command){ .type = CMD_REVOKE,
+					      .minor = 1,
+					      .clientid = clientid,
+					      .revoke = { id } };
+	if (pick(random, 3))
+		apply(&cmd, &result);
+}
+
 /* OPEN, some I/O and locks, CLOSE; any of it may meet an expired client. */
 static void use_a_file(uint64_t *random, uint64_t clientid)
 {
@@ -122,9 +153,13 @@ static void use_a_file(uint64_t *random, uint64_t clientid)
 	struct stateid open;
 	struct lock_conflict denied;
 
+	cmd.open.delegate = pick(random, 3);
+	cmd.open.fh = text("fh");
 	if (apply(&cmd, &result) != NFS4_OK)
 		return;
 	open = result.open.stateid;
+	if (result.open.delegation != OPEN_DELEGATE_NONE)
+		use_a_delegation(random, clientid, result.open.deleg_stateid, file);
 	state_attach_file(machine, &open, some_file());
 	open.seqid = 0;
 	read_with(clientid, &open, file);
