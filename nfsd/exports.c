@@ -68,7 +68,7 @@ struct export_set {
 struct registered {
 	struct list link;
 	const struct backend *backend;
-	bool crossmnt;
+	bool crossmnt, async;
 	char *fsid;
 	struct backend_export *export;
 	char path[];
@@ -115,6 +115,7 @@ static int registry_open(struct export_registry *r, const struct backend *backen
 
 	list_for_each(e, &r->opened, link) {
 		if (e->backend == backend && e->crossmnt == params->crossmnt &&
+		    e->async == params->async &&
 		    same_string(e->path, params->path) && same_string(e->fsid, params->fsid)) {
 			*out = e->export;
 			return 0;
@@ -125,6 +126,7 @@ static int registry_open(struct export_registry *r, const struct backend *backen
 		return -ENOMEM;
 	e->backend = backend;
 	e->crossmnt = params->crossmnt;
+	e->async = params->async;
 	memcpy(e->path, params->path, path_len + 1);
 	if (params->fsid && !(e->fsid = strdup(params->fsid))) {
 		free(e);
@@ -200,6 +202,19 @@ static bool any_crossmnt(const struct export_entry *entry)
 	return any;
 }
 
+/* async, as far as names and attributes go, likewise: if every client has it. */
+static bool all_async(const struct export_entry *entry)
+{
+	const struct export_options *options;
+	bool all = true;
+
+	for (unsigned i = 0; i < export_client_count(entry); i++) {
+		export_client_get(entry, i, &options);
+		all &= options->async;
+	}
+	return all;
+}
+
 /* crossmnt is the backend's affair and so one for all clients: on if any entry asks for it. */
 static int export_start(struct export_registry *registry, const struct export_entry *entry,
 			struct export *exp, struct config_error *err)
@@ -209,6 +224,7 @@ static int export_start(struct export_registry *registry, const struct export_en
 	struct export_params params = {
 		.path = entry->path,
 		.crossmnt = any_crossmnt(entry),
+		.async = all_async(entry),
 		.fsid = fsid_text(&entry->fsid, fsid, sizeof(fsid)),
 	};
 	int code;
