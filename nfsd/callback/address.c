@@ -333,6 +333,15 @@ static void confirmed(struct callbacks *cb, uint64_t clientid, const struct sock
 		set_path(cb, ch, BACK_DOWN);
 }
 
+struct cb_client *address_restore(struct callbacks *cb, uint64_t clientid)
+{
+	struct sockaddr_in ourselves = { .sin_family = AF_INET,
+					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	confirmed(cb, clientid, (const struct sockaddr *)&ourselves);
+	return client_find(cb, clientid);
+}
+
 void callback_client_confirmed(struct nfs_server *server, uint64_t clientid, struct rpc_conn *conn)
 {
 	struct callbacks *cb = server->callbacks;

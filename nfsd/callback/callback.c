@@ -465,6 +465,8 @@ void callback_send(struct nfs_server *server, struct callback_call *call)
 	list_init(&call->by_deadline);
 	mutex_lock(&cb->lock);
 	client = cb->stopping ? NULL : client_find(cb, call->clientid);
+	if (!client && cb->rpc && !cb->stopping)
+		client = address_restore(cb, call->clientid);
 	if (client) {
 		list_push_back(&cb->calls, &call->by_deadline);
 		list_push_back(&client->waiting, &call->link);

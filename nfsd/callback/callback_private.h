@@ -186,6 +186,11 @@ void address_overdue(struct callbacks *cb, struct cb_slot *slot) REQUIRES(&cb->l
 /* wake_ns has come. */
 void session_awake(struct callbacks *cb, struct channel *ch) REQUIRES(&cb->lock);
 void address_awake(struct callbacks *cb, struct channel *ch) REQUIRES(&cb->lock);
+/*
+ * A client of minor version 0 that has been there since before the server was restarted: its address
+ * is known to the state machine, and was let through then. NULL: it is none.
+ */
+struct cb_client *address_restore(struct callbacks *cb, uint64_t clientid) REQUIRES(&cb->lock);
 /* The connection that we made has gone. */
 void address_conn_lost(struct callbacks *cb, struct channel *ch) REQUIRES(&cb->lock);
 /* Gives up its connection. */

@@ -151,6 +151,7 @@ static void put_session(struct snapshot_out *o, struct session *session)
 	snapshot_put_u32(o, session->flags);
 	put_channel(o, &session->fore);
 	put_channel(o, &session->back);
+	snapshot_put_u32(o, session->minor);
 	snapshot_put_u32(o, session->cb_program);
 	snapshot_put_u32(o, session->cb_flavor);
 	snapshot_put_u32(o, session->cb_uid);
@@ -212,6 +213,7 @@ static void get_session_rest(struct snapshot_in *in, struct state *s, struct ses
 {
 	uint32_t n;
 
+	session->minor = snapshot_get_u32(in);
 	session->cb_program = snapshot_get_u32(in);
 	session->cb_flavor = snapshot_get_u32(in);
 	session->cb_uid = snapshot_get_u32(in);

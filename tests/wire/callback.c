@@ -675,6 +675,60 @@ static void no_calls_back(void **state)
 	check(conn_closed_by_server(c));
 }
 
+/* OPEN for reading until the server has found out that the client answers. */
+static struct open_file open_delegated(struct client *cl, const struct fh *dir, const char *name)
+{
+	struct timespec step = { .tv_nsec = 20 * 1000 * 1000 };
+	struct owner *o = owner_new(); /* one that is not confirmed gets none */
+	struct open_file f;
+
+	for (double start = now(); now() - start < SECONDS_MOST; nanosleep(&step, NULL)) {
+		expect_status(open_status(cl, o, dir, name, OPEN4_SHARE_ACCESS_READ, 0, &f),
+			      NFS4_OK);
+		if (f.result->delegation == OPEN_DELEGATE_READ)
+			return f;
+		close_file(cl, &f);
+	}
+	fail_with("no delegation");
+}
+
+/* After a planned restart nobody has confirmed the address anew, and it is called all the same. */
+static void address_survives_restart(void **state)
+{
+	struct client *setup = client_new(1), *cl = client_bare(0), *writer;
+	struct fh dir = test_dir(setup);
+	struct cb_listener *l = cb_listen(AF_INET);
+	struct open_file f, g;
+	struct compound *q;
+	struct cb_call *cb;
+	struct conn *c;
+
+	make(setup, &dir, NF4REG, "f");
+	cb_setclientid(cl, l->netid, l->addr, CB_PROGRAM, 4711);
+	c = cb_accept(l);
+	cb_answer(cb_recv_any(c), NFS4_OK);
+	f = open_delegated(cl, &dir, "f");
+	wire_server_restart();
+	check(conn_closed_by_server(c));
+	cl->conn = conn_new();
+	writer = client_new(1);
+	expect_status(open_status(writer, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_WRITE, 0, &g),
+		      NFS4ERR_DELAY);
+	c = cb_accept(l);
+	cb = cb_recv(c);
+	check_num(cb->op, OP_CB_RECALL);
+	check_num(cb->minor, 0);
+	check_num(cb->ident, 4711);
+	check_num(cb->program, CB_PROGRAM);
+	check(memcmp(cb->fh.data, f.fh.data, f.fh.len) == 0);
+	cb_answer(cb, NFS4_OK);
+	q = begin_at(cl, &f.fh);
+	op_delegreturn(q, &cb->sid);
+	expect(call(q), NFS4_OK);
+	expect_status(open_status(writer, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_WRITE, 0, &g),
+		      NFS4_OK);
+}
+
 int main(void)
 {
 	static const struct wire_options options = { .lease = LEASE };
@@ -707,6 +761,7 @@ int main(void)
 		WIRE_TEST(tried_again),
 		WIRE_TEST(bad_addresses),
 		WIRE_TEST(no_calls_back),
+		WIRE_TEST(address_survives_restart),
 	};
 
 	return wire_main("callback", &options, tests, sizeof(tests) / sizeof(tests[0]));
