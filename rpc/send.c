@@ -214,9 +214,13 @@ void out_finish_list(struct worker *w, struct list *outs)
 		struct out *o = list_first(outs, struct out, link);
 
 		list_remove(&o->link);
-		if (o->call)
+		if (o->call) {
 			call_finish(w, o->call);
-		else
+		} else {
+			/* May release extents. */
+			section_enter(w);
 			outgoing_finish(o->outgoing);
+			section_leave(w);
+		}
 	}
 }

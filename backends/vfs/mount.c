@@ -115,6 +115,7 @@ uint64_t vfs_subvolume(const struct vfs_mount *mount, int fd, dev_t dev, uint64_
 {
 	struct btrfs_ioctl_ino_lookup_args args = { .objectid = BTRFS_FIRST_FREE_OBJECTID };
 	struct vfs_fd_name name = vfs_fd_name(fd);
+	bool was_privileged = vfs_privileged();
 	uint64_t id = 0;
 	int dir;
 
@@ -122,11 +123,12 @@ uint64_t vfs_subvolume(const struct vfs_mount *mount, int fd, dev_t dev, uint64_
 	    ino != BTRFS_FIRST_FREE_OBJECTID || vfs_assume_privileged() < 0)
 		return 0;
 	dir = openat(vfs_proc_fd(), name.text, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return 0;
-	if (ioctl(dir, BTRFS_IOC_INO_LOOKUP, &args) == 0)
+	if (dir >= 0 && ioctl(dir, BTRFS_IOC_INO_LOOKUP, &args) == 0)
 		id = args.treeid;
-	close(dir);
+	if (dir >= 0)
+		close(dir);
+	if (!was_privileged)
+		vfs_drop_privileges();
 	return id;
 }
 

@@ -269,6 +269,11 @@ static int finish_made(struct vfs_object *obj, const struct create_args *args)
 	return vfs_apply(vfs_object_export(obj), obj->fd, -1, &rest, &done);
 }
 
+static void take_back(struct vfs_object *dir, const char *name, const struct create_args *args)
+{
+	unlinkat(dir->fd, name, args->type == FILE_DIRECTORY ? AT_REMOVEDIR : 0);
+}
+
 int vfs_create(struct object *base, const struct cred *cred, const char *name,
 	       const struct create_args *args, struct dir_change *change, struct object **out)
 {
@@ -290,11 +295,13 @@ int vfs_create(struct object *base, const struct cred *cred, const char *name,
 	if (err)
 		return err;
 	err = vfs_object_at(vfs_export(base->export), dir->fd, name, &obj);
-	if (err)
+	if (err) {
+		take_back(dir, name, args);
 		return err;
+	}
 	err = finish_made(obj, args);
 	if (err) {
-		unlinkat(dir->fd, name, args->type == FILE_DIRECTORY ? AT_REMOVEDIR : 0);
+		take_back(dir, name, args);
 		vfs_object_unlinked(obj);
 		goto fail;
 	}

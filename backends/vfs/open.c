@@ -249,8 +249,10 @@ static int create_file(struct vfs_export *exp, int dir, const char *name, unsign
 	return fd;
 }
 
-static int open_made(struct vfs_export *exp, int fd, const struct cred *cred, unsigned access,
-		     struct vfs_object **out_obj, struct file **out_file)
+/* The new file as an object and an open file. Takes `fd`; if it fails, the name is taken back. */
+static int open_made(struct vfs_export *exp, int dir, const char *name, int fd,
+		     const struct cred *cred, unsigned access, struct vfs_object **out_obj,
+		     struct file **out_file)
 {
 	struct vfs_object *obj = NULL;
 	int err, path_fd = vfs_reopen(exp, fd, O_PATH);
@@ -261,10 +263,12 @@ static int open_made(struct vfs_export *exp, int fd, const struct cred *cred, un
 		if (err)
 			object_unref(&obj->base);
 	}
-	if (err)
+	if (err) {
+		unlinkat(dir, name, 0);
 		close(fd);
-	else
+	} else {
 		*out_obj = obj;
+	}
 	return err;
 }
 
@@ -317,7 +321,7 @@ int vfs_open_create(struct object *base, const struct cred *cred, const char *na
 		made = true;
 		fd = create_file(exp, dir->fd, name, access, cred, args);
 		if (fd >= 0)
-			err = open_made(exp, fd, cred, access, &obj, &file);
+			err = open_made(exp, dir->fd, name, fd, cred, access, &obj, &file);
 		else if (fd != -EEXIST || args->mode == CREATE_GUARDED)
 			err = fd;
 		else

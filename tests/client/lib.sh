@@ -32,7 +32,7 @@ export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 CL_SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CL_SET=${CL_SET:-short} CL_ONLY=${CL_ONLY:-*} CL_SERVER=${CL_SERVER:-atoll} CL_FS=${CL_FS:-ext4}
 CL_MODULES=/usr/lib/uml/modules
-CL_NET=10.99.0 CL_HOST=10.99.0.1
+CL_NET=10.99.0 CL_HOST=10.99.0.1 CL_NET6=fd00:99: CL_HOST6=fd00:99::1
 
 # --- TAP -----------------------------------------------------------------------------------------------------------
 # Results are counted as they come; the plan is printed at the end, and only by a test that got there.
@@ -131,7 +131,8 @@ world() {
 	cp "${CL_TOOLS:?}"/cl-{pattern,dir,lock,model,tree,posix} /mnt/bin || bail "cannot copy the programs"
 	[[ ${CL_CACHE:-} ]] && cp "$CL_CACHE"/*.tar /mnt/bin
 	ip link set lo up
-	ip link add nfsbr0 type bridge && ip addr add $CL_HOST/24 dev nfsbr0 && ip link set nfsbr0 up ||
+	ip link add nfsbr0 type bridge && ip addr add $CL_HOST/24 dev nfsbr0 &&
+		ip addr add $CL_HOST6/64 dev nfsbr0 nodad && ip link set nfsbr0 up ||
 		bail "cannot make a bridge"
 	disk /mnt/export 12G
 	if [[ ${CL_CAPTURE:-} ]]; then
@@ -302,7 +303,7 @@ guest_spawn() {
 	ip link set tap$id master nfsbr0 up || bail "cannot make a tap"
 	# in a process namespace of its own, so that its end is the end of all its processes
 	unshare --pid --fork --kill-child linux.uml mem=${CL_MEM:-768M} quiet umid=uml uml_dir=$box/ rootfstype=hostfs rootflags=/ ro \
-		init=/mnt/bin/guest-init cl_id=$id cl_addr=$(guest_addr $id)/24 cl_host=$CL_HOST \
+		init=/mnt/bin/guest-init cl_id=$id cl_addr=$(guest_addr $id)/24 cl_addr6=$CL_NET6:1$id/64 cl_host=$CL_HOST \
 		vec0:transport=tap,ifname=tap$id,depth=64,gro=1,mac=02:00:00:00:00:$(printf %02x $id) \
 		con=null con0=null,fd:1 ssl=null ssl0=fd:$in,fd:$out </dev/null >>$box/console 2>&1 &
 	guest_pid[$id]=$!

@@ -411,12 +411,15 @@ static void wrong_handles(void **state)
 	wrong = h;
 	wrong.bytes[0] ^= 0xff;
 	assert_err(try_handle(fx, &wrong), -EBADF);
-	for (unsigned i = 1; i < h.len; i++) {
+	/*
+	 * The kernel's own bytes, behind the ninth, are left alone: nfsd lets through none that
+	 * were not given out, and Linux 6.1 waits for ever for some that XFS never gave.
+	 */
+	for (unsigned i = 1; i < 9; i++) {
 		wrong = h;
 		wrong.bytes[i] ^= 0x55;
 		err = try_handle(fx, &wrong);
-		/* The kernel's own bytes may by chance name another object. */
-		assert_true(err == -EBADF || err == -ESTALE || err == 0);
+		assert_true(err == -EBADF || err == -ESTALE);
 	}
 	wrong = h;
 	memset(wrong.bytes + 1, 0xff, 103);

@@ -1,6 +1,6 @@
 /*
- * Leases (RFC 7530 section 9.6, RFC 8881 section 8.3): with a server of the shortest lease
- * time there is. One wait serves all clients: some go on renewing, some fall silent.
+ * Leases (RFC 7530 section 9.6, RFC 8881 section 8.3): with a server of a short lease
+ * time. One wait serves all clients: some go on renewing, some fall silent.
  */
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "tests/wire/daemon.h"
 #include "tests/wire/nfs4.h"
 
-#define LEASE 10 /* seconds */
+#define LEASE 5 /* seconds */
 
 static double now(void)
 {
