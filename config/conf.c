@@ -486,7 +486,7 @@ struct config *config_new(void)
 	c->minor_versions = 7;
 	c->max_io = DEFAULT_MAX_IO;
 	c->rpcbind = true;
-	c->delegations = true;
+	c->delegations = false;
 	return c;
 }
 

@@ -34,7 +34,7 @@ void nfs_server_options_default(struct nfs_server_options *o)
 		.lease_seconds = DEFAULT_LEASE,
 		.courtesy_seconds = DEFAULT_COURTESY,
 		.max_io = 1 << 20,
-		.delegations = true,
+		.delegations = false,
 		.epoch = (uint32_t)(clock_real_ns() / NS_PER_SEC),
 		.cluster_new = cluster_solo_new,
 	};

@@ -723,7 +723,7 @@ static void address_survives_restart(void **state)
 	check(memcmp(cb->fh.data, f.fh.data, f.fh.len) == 0);
 	cb_answer(cb, NFS4_OK);
 	q = begin_at(cl, &f.fh);
-	op_delegreturn(q, &cb->sid);
+	add_delegreturn(q, &cb->sid);
 	expect(call(q), NFS4_OK);
 	expect_status(open_status(writer, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_WRITE, 0, &g),
 		      NFS4_OK);
