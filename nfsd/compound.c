@@ -540,7 +540,8 @@ static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, u
 		c->has_session = false;
 	}
 	if (c->drc) {
-		drc_finish(c->server->drc, c->drc, x->buf + start, x->len - start);
+		drc_finish(c->server->drc, c->drc, x->extent_len ? NULL : x->buf + start,
+			   x->len - start);
 		c->drc = NULL;
 	}
 	compound_release(c);

@@ -302,6 +302,11 @@ static struct vfs_file *pin_parked(const struct backend_handle *handle, uint64_t
 	return found;
 }
 
+bool vfs_files_parked(void)
+{
+	return atomic_load_explicit(&nparked, memory_order_relaxed) != 0;
+}
+
 void vfs_files_revive(const struct backend_handle *handle)
 {
 	uint64_t hash;

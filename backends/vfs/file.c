@@ -318,7 +318,8 @@ bool vfs_try_commit(struct vfs_object *obj)
 
 	if (!mutex_trylock(&obj->commit_lock))
 		return false;
-	err = commit_locked(obj);
+	/* Somebody else's commit was faster: there is nothing to do, least of all with privileges. */
+	err = atomic_load(&obj->unstable) ? commit_locked(obj) : 0;
 	mutex_unlock(&obj->commit_lock);
 	return !err && !atomic_load(&obj->unstable);
 }

@@ -345,11 +345,14 @@ int vfs_link(struct object *obj, struct object *dir, const struct cred *cred, co
 static struct vfs_object *known_object(struct vfs_object *dir, const char *name)
 {
 	struct vfs_export *exp = vfs_object_export(dir);
+	struct vfs_object *obj;
 	struct backend_handle h;
 
 	if (vfs_handle_at(exp, dir->fd, name, &h) < 0)
 		return NULL;
-	vfs_files_revive(&h);
+	/* A parked file needs an object to come back to once the name is gone: see lost_name(). */
+	if (vfs_files_parked() && vfs_object_at(exp, dir->fd, name, &obj) == 0)
+		return obj;
 	return vfs_object_find(exp, h.bytes, h.len);
 }
 
@@ -358,6 +361,9 @@ static void lost_name(struct vfs_object *obj)
 	if (!obj)
 		return;
 	vfs_object_unlinked(obj);
+	/* Files without a name are not parked again, so this ends. */
+	if (atomic_load(&obj->unlinked))
+		vfs_files_revive(&obj->handle);
 	object_unref(&obj->base);
 }
 

@@ -298,7 +298,8 @@ int vfs_file_use(struct vfs_file *f) MUST_CHECK;
 void vfs_file_done(struct vfs_file *f);
 /* Closes idle files because descriptors have run out; false when there are none. */
 bool vfs_files_park(void);
-/* The object is about to lose a name: files of it are opened as long as that can be done. */
+bool vfs_files_parked(void);
+/* The object has lost its last name: its files are opened while the caller's reference keeps it. */
 void vfs_files_revive(const struct backend_handle *handle);
 
 /* ---- open.c ---- */

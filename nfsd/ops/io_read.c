@@ -11,7 +11,7 @@
 /* A cached reply must be bytes; an extent is gone once it is sent. */
 static bool wants_extent(struct compound *c, size_t most)
 {
-	return most >= EXTENT_MIN && !c->slot.cache_this &&
+	return most >= EXTENT_MIN && !c->slot.cache_this && !c->drc &&
 	       (c->current.export->backend->capabilities & BACKEND_READ_BY_FD);
 }
 

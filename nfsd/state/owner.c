@@ -311,6 +311,7 @@ struct owner_hold {
 	struct client *client; /* a reference */
 	struct owner *owner;   /* a reference */
 	uint32_t seqid;
+	struct owner_reply *replay; /* a copy: a LOCK that names the owner may replace the original */
 };
 
 /*
@@ -345,6 +346,13 @@ static enum nfsstat4 hold_owner(struct client *c, struct owner *o, uint32_t seqi
 
 	if (status)
 		return status;
+	if (replay->replay) {
+		hold->replay = owner_reply_new(replay->reply, replay->fh);
+		if (!hold->replay)
+			return out_of_memory(0);
+		replay->reply.p = hold->replay->bytes;
+		replay->fh.p = hold->replay->bytes + hold->replay->reply_len;
+	}
 	o->held = true;
 	o->refs++;
 	hold->owner = o;
@@ -511,5 +519,6 @@ void state_owner_release(struct state *s, struct owner_hold *hold)
 	cond_broadcast(&c->owner_released);
 	mutex_unlock(&c->lock);
 	client_unref(c);
+	free(hold->replay);
 	free(hold);
 }
