@@ -150,6 +150,11 @@ struct file {
 	 */
 	struct object *object;
 	unsigned access;       /* ACCESS_READ | ACCESS_WRITE as opened */
+	/*
+	 * Whose permission the open was: a reference of the file's own. NULL: the backend does not
+	 * keep it. Others who use the file (stateids can be guessed) are asked for theirs by nfsd.
+	 */
+	const struct cred *opener;
 	_Atomic uint32_t refs;
 };
 

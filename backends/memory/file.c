@@ -32,6 +32,7 @@ int mem_file_new(struct mem_inode *inode, const struct cred *cred, unsigned acce
 	f->base.access = access & (ACCESS_READ | ACCESS_WRITE);
 	f->base.refs = 1;
 	f->cred = cred_ref(cred);
+	f->base.opener = f->cred;
 	*out = &f->base;
 	return 0;
 }

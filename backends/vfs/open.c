@@ -50,6 +50,7 @@ static int file_new(struct vfs_object *obj, int fd, const struct cred *cred, uns
 	object_ref(&obj->base);
 	f->obj = obj;
 	f->cred = cred_ref(cred);
+	f->base.opener = f->cred;
 	vfs_file_register(f);
 	*out = &f->base;
 	return 0;

@@ -31,6 +31,21 @@ enum nfsstat4 io_reopen(struct compound *c, const struct stateid *id, unsigned a
 	return NFS4_OK;
 }
 
+enum nfsstat4 io_caller_may(struct compound *c, const struct file *file, unsigned access)
+{
+	struct object *obj = c->current.object;
+	unsigned wanted = access == ACCESS_READ ? ACCESS_READ | ACCESS_EXECUTE : access, granted;
+	struct attr attr;
+
+	if (likely(!file->opener || file->opener == c->current.cred))
+		return NFS4_OK;
+	if (obj->backend->access(obj, c->current.cred, wanted, &granted) == 0 && granted)
+		return NFS4_OK;
+	if (obj->backend->getattr(obj, &attr) == 0 && attr.uid == c->current.cred->uid)
+		return NFS4_OK;
+	return NFS4ERR_ACCESS;
+}
+
 enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out)
 {
 	struct object *obj = c->current.object;
@@ -61,7 +76,15 @@ enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, s
 		(void)!compound_ask_new_v40(c, state_stateid_client(c->server->state, id));
 	if (status == NFS4_OK && !*out)
 		status = io_reopen(c, id, access, out);
-	if (status != NFS4_OK || *out)
+	if (status == NFS4_OK && *out) {
+		status = io_caller_may(c, *out, access);
+		if (status != NFS4_OK) {
+			file_unref(*out);
+			*out = NULL;
+		}
+		return status;
+	}
+	if (status != NFS4_OK)
 		return status;
 	err = obj->backend->open(obj, c->current.cred, access, out);
 	return err ? status_from_errno(err) : NFS4_OK;

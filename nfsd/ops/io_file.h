@@ -8,6 +8,12 @@
  * stateid (the current stateid is resolved first): the one opened by OPEN, or for special stateids
  * one opened now as the caller. A reference for the caller. Expires courtesy clients in the way.
  */
+/*
+ * NFS4_OK if the caller may use an open file: the OPEN was theirs, or they have the permission
+ * themselves (to execute is to read, and an owner may do what the OPEN of another was allowed). Else
+ * ACCESS: who knows or guesses a stateid gets nothing by it.
+ */
+enum nfsstat4 io_caller_may(struct compound *c, const struct file *file, unsigned access);
 enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, struct file **out);
 
 /*

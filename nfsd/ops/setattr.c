@@ -54,6 +54,8 @@ static enum nfsstat4 use_stateid(struct compound *c, struct stateid id, struct f
 	} while (status == NFS4ERR_LOCKED && compound_expire_conflict(c, conflict));
 	if (!status && !*file)
 		status = io_reopen(c, &id, ACCESS_WRITE, file);
+	if (!status && *file)
+		status = io_caller_may(c, *file, ACCESS_WRITE);
 	return status;
 }
 

@@ -418,6 +418,33 @@ static void mode_changed_after_open(void **state)
 	expect(call(q), NFS4ERR_ACCESS);
 }
 
+/* Stateids can be guessed: an open is of use only to those who have its permission themselves. */
+static void stateid_of_another_user(void **state)
+{
+	struct file *f = open_new(minor_of(state));
+	struct attrs *mode = test_alloc(sizeof(*mode)), *size = test_alloc(sizeof(*size));
+	struct compound *q;
+
+	write_at(f, 0, FILE_SYNC4, "01234", 5);
+	at_num(mode, FATTR4_MODE, 0600);
+	q = begin_at(f->cl, &f->f.fh);
+	add_setattr(q, &SID_ANONYMOUS, mode);
+	expect(call(q), NFS4_OK);
+	f->cl->conn->uid = f->cl->conn->gid = 2001;
+	q = begin_at(f->cl, &f->f.fh);
+	add_read(q, &f->f.sid, 0, 5);
+	expect(call(q), NFS4ERR_ACCESS);
+	q = begin_at(f->cl, &f->f.fh);
+	add_write(q, &f->f.sid, 0, FILE_SYNC4, "x", 1);
+	expect(call(q), NFS4ERR_ACCESS);
+	at_num(size, FATTR4_SIZE, 0);
+	q = begin_at(f->cl, &f->f.fh);
+	add_setattr(q, &f->f.sid, size);
+	expect(call(q), NFS4ERR_ACCESS);
+	f->cl->conn->uid = f->cl->conn->gid = 0;
+	expect_status(read_at(f, 0, 5)->status, NFS4_OK);
+}
+
 /* WRITE by others than root takes the set-user-ID bit away, as the kernel does. */
 static void suid_is_cleared(void **state)
 {
@@ -769,6 +796,7 @@ int main(void)
 		WIRE_ALL_MINORS(open_modes),
 		WIRE_ALL_MINORS(wrong_stateids),
 		WIRE_ALL_MINORS(mode_changed_after_open),
+		WIRE_ALL_MINORS(stateid_of_another_user),
 		WIRE_ALL_MINORS(suid_is_cleared),
 		WIRE_TEST(allocate_and_deallocate),
 		WIRE_TEST(seek),
