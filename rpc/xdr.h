@@ -36,7 +36,7 @@ struct xdr_in {
 static inline void xdr_in_init(struct xdr_in *x, const void *bytes, size_t len)
 {
 	x->p = bytes;
-	x->end = x->p + len;
+	x->end = len ? x->p + len : x->p; /* no bytes may be NULL */
 }
 
 static inline size_t xdr_in_left(const struct xdr_in *x)
