@@ -3,17 +3,79 @@
  *
  * The application (nfsd's state machine) is seen through struct cluster_app; the cluster
  * knows nothing of what commands mean. Implementations: solo.c (a cluster of one: a command
- * is applied at once, in the submitter's thread). Tests have others that delay and reorder.
+ * is applied at once, in the submitter's thread) and corosync.c. Tests have others that delay
+ * and reorder, and one that simulates many nodes.
+ *
+ * A node's life in a replicated log:
+ *
+ *	started --quorum; nobody has state--> (lowest node) serving, its state is the cluster's
+ *	   |                                        ^   |
+ *	   `--quorum; another has it--> joining     |   | quorum lost
+ *	                                  | restore |   v
+ *	                                  `---------+--suspended --quorum, nobody went on--> serving
+ *	                                                  |
+ *	                                                  `--another part went on--> lost: this
+ *	                                                     process must end and start as new
+ *
+ * Only a serving node applies commands. Everything that the log tells the application (apply,
+ * members, snapshot, restore, serving) comes from one thread in the log's order, so `members` says that
+ * a node has gone at the same place between the same commands everywhere.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* What the log drives. All functions may be called by several threads at once. */
+#define CLUSTER_MAX_NODES 32
+
+enum cluster_phase {
+	CLUSTER_JOINING,   /* no state yet */
+	CLUSTER_SERVING,
+	CLUSTER_SUSPENDED, /* the state may be old: no quorum */
+	CLUSTER_LOST,	   /* others went on without this node: its state is void */
+};
+
+/* Who is in the cluster, at one place in the order. Node numbers are corosync's; solo is node 1. */
+struct cluster_members {
+	uint32_t self;
+	uint32_t n;
+	uint32_t nodes[CLUSTER_MAX_NODES]; /* ascending; those that have the state */
+};
+
+/* What the log drives. In solo only apply() is called, by several threads at once. */
 struct cluster_app {
-	/* Applies `command` in its place in the order. `result` is NULL at other nodes. */
+	/* Applies `command`, submitted at this node, in its place in the order. */
 	void (*apply)(void *ctx, const void *command, void *result);
 	void *ctx;
+
+	/* The rest is for replicated logs. */
+
+	/* Differs when nodes that speak it cannot be in one cluster with others. */
+	uint32_t format;
+	/*
+	 * The bytes of a command: malloc'ed, in *out; 0 or -ENOMEM. In the submitter's thread.
+	 */
+	int (*encode)(void *ctx, const void *command, uint8_t **out, size_t *len);
+	/*
+	 * Applies a command's bytes that node `origin` submitted. `result` is NULL unless the
+	 * submitter is this process and waits. A command that cannot be decoded must not get so
+	 * far: `format` keeps its sender out.
+	 */
+	void (*apply_bytes)(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result);
+	/* Fills `result` of a command that will not be applied (suspended, out of memory). */
+	void (*refuse)(void *ctx, void *result);
+	/* The whole state at this place in the order: malloc'ed; 0 or -errno. */
+	int (*snapshot)(void *ctx, uint8_t **out, size_t *len);
+	/* It becomes the state of this node, which has none yet: 0 or -errno. */
+	int (*restore)(void *ctx, const uint8_t *p, size_t len);
+	/* Others than before have the state. Those that left are dead, or as good as. */
+	void (*members)(void *ctx, const struct cluster_members *members);
+	/*
+	 * The phase has changed. First time CLUSTER_SERVING without restore(): this node's own state
+	 * begins the cluster's. In every phase but SERVING nothing may be granted.
+	 */
+	void (*phase)(void *ctx, enum cluster_phase phase);
 };
 
 enum cluster_submitted {
