@@ -23,6 +23,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -76,6 +77,11 @@ struct cluster_app {
 	 * begins the cluster's. In every phase but SERVING nothing may be granted.
 	 */
 	void (*phase)(void *ctx, enum cluster_phase phase);
+	/*
+	 * Bytes that node `origin` gave to cluster_broadcast(), in the order like a command; also at
+	 * that node itself. May be NULL.
+	 */
+	void (*message)(void *ctx, uint32_t origin, const uint8_t *p, size_t len);
 };
 
 enum cluster_submitted {
@@ -88,8 +94,12 @@ struct cluster {
 	struct cluster_app app;
 	enum cluster_submitted (*submit)(struct cluster *c, const void *command, void *result,
 					 void (*done)(void *arg), void *arg);
+	/* See cluster_broadcast(); NULL in solo. */
+	int (*broadcast)(struct cluster *c, const void *p, size_t len);
 	void (*free)(struct cluster *c);
 };
+
+#define CLUSTER_MAX_BROADCAST 65536 /* bytes */
 
 /* A cluster of one. NULL when out of memory. */
 struct cluster *cluster_solo_new(const struct cluster_app *app);
@@ -104,6 +114,18 @@ static inline enum cluster_submitted cluster_submit(struct cluster *c, const voi
 						    void *arg)
 {
 	return c->submit(c, command, result, done, arg);
+}
+
+/*
+ * Says something to all nodes that have the state, this one included, in the order of commands:
+ * app.message() gets it. Rare and small things that are no commands: who listens to what address, which
+ * connections there are. Any thread; the bytes are copied. 0, -ENOMEM, -EMSGSIZE; -EAGAIN: this
+ * node does not serve, nobody will get it; -ENOTSUP in solo. A node that is cut off afterwards may
+ * never get what it has sent.
+ */
+static inline int cluster_broadcast(struct cluster *c, const void *p, size_t len)
+{
+	return c->broadcast ? c->broadcast(c, p, len) : -ENOTSUP;
 }
 
 static inline void cluster_free(struct cluster *c)
