@@ -324,6 +324,11 @@ struct backend {
 	/* Would lock() succeed? 0, or -EAGAIN with *holder filled. */
 	int (*lock_test)(struct file *file, const struct file_lock *want,
 			 struct file_lock *holder);
+	/*
+	 * For messages to the administrator: where the object is, as a path on the server, always
+	 * NUL-terminated. Nothing is decided by it. -ENOENT: it has no name.
+	 */
+	int (*path)(struct object *obj, char *buf, size_t cap);
 	/* lseek SEEK_DATA / SEEK_HOLE; -ENXIO: no such thing behind offset. */
 	int (*seek)(struct file *file, uint64_t offset, bool hole, uint64_t *found);
 	int (*allocate)(struct file *file, uint64_t offset, uint64_t len);

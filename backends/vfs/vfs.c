@@ -2,6 +2,7 @@
 #include "backends/vfs/vfs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -96,6 +97,25 @@ static int vfs_root(struct backend_export *exp, struct object **out)
 	return 0;
 }
 
+/* The kernel marks what has no name any more by this suffix. */
+#define DELETED " (deleted)"
+
+static int vfs_path(struct object *obj, char *buf, size_t cap)
+{
+	char link[32];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", vfs_object(obj)->fd);
+	len = readlink(link, buf, cap - 1);
+	if (len < 0)
+		return -errno;
+	buf[len] = '\0';
+	if ((size_t)len >= strlen(DELETED) &&
+	    strcmp(buf + (size_t)len - strlen(DELETED), DELETED) == 0)
+		return -ENOENT;
+	return 0;
+}
+
 const struct backend vfs_backend = {
 	.name = "vfs",
 	.export_open = vfs_export_open,
@@ -126,6 +146,7 @@ const struct backend vfs_backend = {
 	.reopen = vfs_reopen_file,
 	.lock = vfs_lock,
 	.lock_test = vfs_lock_test,
+	.path = vfs_path,
 	.seek = vfs_seek,
 	.allocate = vfs_allocate,
 	.deallocate = vfs_deallocate,
