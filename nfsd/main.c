@@ -92,6 +92,23 @@ static int make_directory(const char *path)
 	return rc;
 }
 
+/* A node of a cluster takes no key but the one that the others have. */
+static int load_secret(const struct config *c, uint8_t key[CONFIG_KEY_SIZE])
+{
+	struct config_error err;
+	int rc = c->cluster ? config_read_key(c->secret_file, key, &err)
+			    : config_load_key(c->secret_file, key, &err);
+
+	if (!rc)
+		return 0;
+	fail(&err);
+	if (c->cluster && rc == -ENOENT)
+		log_error("%s is the secret that the nodes of a cluster share: make it on one "
+			  "(head -c %d /dev/urandom) and copy it, with mode 0600, to all",
+			  c->secret_file, CONFIG_KEY_SIZE);
+	return -1;
+}
+
 static int prepare_state(const struct config *c, struct nfs_server_options *o)
 {
 	struct config_error err;
@@ -105,8 +122,8 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 			  c->state_dir, strerror(-rc));
 		return -1;
 	}
-	if (config_load_key(c->secret_file, bytes, &err) != 0)
-		return fail(&err);
+	if (load_secret(c, bytes) != 0)
+		return -1;
 	_Static_assert(sizeof(o->handle_key) == sizeof(bytes), "the key's size");
 	memcpy(&o->handle_key, bytes, sizeof(bytes));
 	o->state_dir = c->state_dir;
@@ -115,6 +132,25 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 		return fail(&err);
 	o->instance = o->epoch;
 	o->served = served;
+	return 0;
+}
+
+static int prepare_cluster(const struct config *c, struct nfs_server_options *o)
+{
+	if (!c->cluster)
+		return 0;
+	if (!cluster_has_corosync()) {
+		log_error("[cluster] in %s: this atolld was built without corosync; build it with "
+			  "-Dcluster=enabled, or remove the section",
+			  c->file);
+		return -1;
+	}
+	o->cluster_new = cluster_corosync_new;
+	o->cluster = (struct cluster_config){
+		.scope = c->cluster->scope,
+		.safe = c->cluster->safe,
+		.state_dir = c->state_dir,
+	};
 	return 0;
 }
 
@@ -151,7 +187,7 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.max_locks_per_client = c->max_locks_per_client;
 	o.max_sessions_per_client = c->max_sessions_per_client;
 	o.max_slots_per_session = c->max_slots_per_session;
-	if (prepare_state(c, &o) != 0)
+	if (prepare_state(c, &o) != 0 || prepare_cluster(c, &o) != 0)
 		return -1;
 	d->instance = o.epoch;
 	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;

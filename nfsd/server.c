@@ -123,7 +123,7 @@ static int start_state(struct nfs_server *s)
 	if (!s->callbacks || !s->delegations)
 		return -ENOMEM;
 	app.ctx = s;
-	s->cluster = s->options.cluster_new(&app);
+	s->cluster = s->options.cluster_new(&app, &s->options.cluster);
 	return s->cluster ? 0 : -ENOMEM;
 }
 
