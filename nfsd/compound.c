@@ -9,7 +9,10 @@
  *	   |    |              | NFS4_PARKED: the call is kept; compound_resume() leads back
  *	   |    +--------------+
  *	   v
- *	compound_end:  counts and status patched; slot and duplicate cache learn the reply
+ *	compound_end:  parked once more if changes have to be on stable storage first (debts.h)
+ *	   |
+ *	   v
+ *	compound_close: counts and status patched; slot and duplicate cache learn the reply
  *
  * The reply is encoded in place. Each result is op number, status, body; the body of a failed
  * operation is dropped unless it set c->error_body. STATUS_ROOM bytes of the reply are held back so
@@ -21,6 +24,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/drc.h"
 #include "nfsd/ops.h"
@@ -501,6 +505,7 @@ static void compound_release(struct compound *c)
 {
 	place_clear(&c->current);
 	place_clear(&c->saved);
+	debts_release(c);
 	export_set_unref(c->exports);
 	c->exports = NULL;
 }
@@ -522,7 +527,7 @@ static void compound_done(struct rpc_call *call)
 	compound_release(c);
 }
 
-static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, uint32_t nresults)
+static enum rpc_verdict compound_close(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 {
 	struct xdr_out *x = reply_of(c);
 	size_t start = c->res_at;
@@ -546,6 +551,23 @@ static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, u
 	}
 	compound_release(c);
 	return RPC_REPLY;
+}
+
+static enum rpc_verdict compound_settled(struct rpc_call *call)
+{
+	struct compound *c = call->user;
+	uint32_t nresults;
+	enum nfsstat4 status = debts_settled(c, &nresults);
+
+	return compound_close(c, status, nresults);
+}
+
+static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, uint32_t nresults)
+{
+	c->call->resume = compound_settled;
+	if (debts_settle(c, status, nresults))
+		return RPC_PARKED;
+	return compound_close(c, status, nresults);
 }
 
 /* A retry whose reply is known: the cached COMPOUND4res takes the place of what we have. */

@@ -18,6 +18,7 @@
 
 struct op_row;
 struct drc_entry;
+struct debts;
 
 /* Bytes of the reply held back for the status of the operation that finds it full. */
 #define STATUS_ROOM 12 /* op number, status, an empty bitmap */
@@ -64,6 +65,8 @@ struct compound {
 	bool uncached_retry; /* a retry whose reply was not kept: RETRY_UNCACHED_REP */
 	struct slot_use slot;
 	uint64_t clientid; /* 0 before SEQUENCE and in minor version 0 */
+
+	struct debts *debts; /* changes to be on stable storage before the reply; NULL: none */
 
 	struct drc_entry *drc; /* minor version 0: this request's place in the cache */
 

@@ -12,6 +12,8 @@
 
 static void export_free(struct vfs_export *exp)
 {
+	vfs_settlers_end(exp);
+	mutex_destroy(&exp->settlers_lock);
 	free(exp->path);
 	free(exp->fsid);
 	free(exp);
@@ -24,6 +26,8 @@ static int export_new(const struct export_params *params, struct vfs_export **ou
 
 	if (!exp)
 		return -ENOMEM;
+	mutex_init(&exp->settlers_lock);
+	list_init(&exp->settlers);
 	exp->path = realpath(params->path, NULL);
 	if (!exp->path) {
 		err = -errno;
@@ -85,6 +89,7 @@ static void vfs_export_close(struct backend_export *base)
 {
 	struct vfs_export *exp = vfs_export(base);
 
+	vfs_settlers_end(exp);
 	object_unref(&exp->root->base);
 	vfs_table_destroy(exp);
 	vfs_mounts_close(exp);
@@ -136,6 +141,7 @@ const struct backend vfs_backend = {
 	.link = vfs_link,
 	.remove = vfs_remove,
 	.rename = vfs_rename,
+	.settle = vfs_settle_later,
 	.open = vfs_open,
 	.open_create = vfs_open_create,
 	.file_free = vfs_file_free,
