@@ -521,11 +521,6 @@ struct export *export_set_root(struct export_set *set)
 	return set->top;
 }
 
-struct export *export_set_get(struct export_set *set, unsigned index)
-{
-	return index < set->nexports ? &set->exports[index] : NULL;
-}
-
 struct export *export_set_find(struct export_set *set, uint64_t id)
 {
 	if (id == PSEUDO_EXPORT_ID)

@@ -46,8 +46,6 @@ void export_set_unref(struct export_set *set);
 
 /* The export at `/`. */
 struct export *export_set_root(struct export_set *set);
-/* The exports one by one, by path, without the pseudo file system; NULL behind the last. */
-struct export *export_set_get(struct export_set *set, unsigned index);
 struct export *export_set_find(struct export_set *set, uint64_t id);
 
 /*

@@ -15,7 +15,6 @@
 #include "base/random.h"
 #include "nfsd/compound.h"
 #include "nfsd/callback/callbacks.h"
-#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/drc.h"
 #include "nfsd/effects.h"
@@ -124,7 +123,7 @@ static int start_state(struct nfs_server *s)
 	if (!s->callbacks || !s->delegations)
 		return -ENOMEM;
 	app.ctx = s;
-	s->cluster = s->options.cluster_new(&app, &s->options.cluster);
+	s->cluster = s->options.cluster_new(&app);
 	return s->cluster ? 0 : -ENOMEM;
 }
 
@@ -167,8 +166,6 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 		s->options.courtesy_seconds = DEFAULT_COURTESY;
 	name_owner(s);
 	mutex_init(&s->exports_lock);
-	mutex_init(&s->settling_lock);
-	cond_init(&s->settled);
 	s->drc = drc_new();
 	s->registry = export_registry_new();
 	if (s->drc && s->registry)
@@ -256,7 +253,6 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
 void nfs_server_detach(struct nfs_server *s)
 {
 	callbacks_stop(s->callbacks);
-	debts_await(s);
 }
 
 void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
@@ -306,7 +302,5 @@ void nfs_server_free(struct nfs_server *s)
 	drc_free(s->drc);
 	delegations_free(s->delegations);
 	mutex_destroy(&s->exports_lock);
-	mutex_destroy(&s->settling_lock);
-	cond_destroy(&s->settled);
 	free(s);
 }

@@ -27,10 +27,6 @@ struct nfs_server {
 
 	struct mutex exports_lock;
 	struct export_set *exports; /* under exports_lock: the set in force; a reference */
-
-	struct mutex settling_lock;
-	struct cond settled;
-	unsigned settling; /* compounds that wait for a backend's settle(); under settling_lock */
 };
 
 /* Takes a client's state away: its lease has passed. */
