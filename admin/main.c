@@ -11,6 +11,12 @@ static const struct {
 } commands[] = {
 	{ "serve", "DIR [OPTIONS]", "serve a directory, without any configuration", admin_serve },
 	{ "check", "FILE...", "check exports(5) files and atoll.conf", admin_check },
+	{ "status", "[DIR]", "whether the server runs, and how much it holds", admin_show },
+	{ "clients", "[DIR]", "the clients it knows", admin_show },
+	{ "sessions", "[DIR]", "their sessions", admin_show },
+	{ "locks", "[DIR]", "what they have open, locked or delegated", admin_show },
+	{ "exports", "[DIR]", "the exports in force", admin_show },
+	{ "reload", "[DIR]", "read the exports again", admin_show },
 	{ "restart", "[DIR]", "restart the server; clients keep what they hold", admin_restart },
 	{ "ping", "HOST[:PORT]", "ask an NFSv4 server whether it is there", admin_ping },
 };
@@ -19,7 +25,7 @@ static void usage(FILE *to)
 {
 	fputs("usage: atoll SUBCOMMAND ...\n\n", to);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(to, "  atoll %-7s %-14s %s\n", commands[i].name, commands[i].arguments,
+		fprintf(to, "  atoll %-8s %-14s %s\n", commands[i].name, commands[i].arguments,
 			commands[i].summary);
 	fputs("\n`atoll SUBCOMMAND --help' says more, `atoll --version' the version.\n", to);
 }

@@ -21,11 +21,7 @@
 
 #include "admin/admin.h"
 #include "base/clock.h"
-#include "base/hash.h"
-#include "config/conf.h"
 
-#define DEFAULT_CONFIG "/etc/atoll.conf"
-#define SERVE_STATE    "/var/lib/atoll"
 #define PID_FILE       "atolld.pid"
 #define WAIT_SECONDS   60
 #define LOOK_NS	       (10 * 1000 * 1000)
@@ -38,50 +34,7 @@ static const char usage_text[] =
     "\n"
     "  DIR            the directory that `atoll serve DIR' serves; default: the system's atolld\n"
     "  --state DIR    the server's state directory\n"
-    "  --config FILE  the server's configuration; default " DEFAULT_CONFIG "\n";
-
-/* ---- which server ---- */
-
-static char *state_of_serve(const char *dir)
-{
-	static const struct siphash_key fixed = { 0 };
-	char *real = realpath(dir, NULL), *path = NULL;
-
-	if (!real) {
-		fprintf(stderr, "atoll: %s: %s\n", dir, strerror(errno));
-		return NULL;
-	}
-	if (asprintf(&path, SERVE_STATE "/serve-%016llx",
-		     (unsigned long long)siphash(&fixed, real, strlen(real))) < 0)
-		path = NULL;
-	free(real);
-	return path;
-}
-
-static char *state_of_config(const char *file)
-{
-	struct config *c = NULL;
-	struct config_error err;
-	char text[600], *path = NULL;
-	int rc;
-
-	if (!file && access(DEFAULT_CONFIG, F_OK) == 0)
-		file = DEFAULT_CONFIG;
-	if (file) {
-		rc = config_load(file, &c, &err);
-	} else {
-		c = config_new();
-		rc = c ? config_finish(c, &err) : -ENOMEM;
-	}
-	if (rc && rc != -ENOMEM) {
-		config_error_format(&err, text, sizeof(text));
-		fprintf(stderr, "%s\n", text);
-	} else if (!rc) {
-		path = strdup(c->state_dir);
-	}
-	config_free(c);
-	return path;
-}
+    "  --config FILE  the server's configuration; default " ADMIN_DEFAULT_CONFIG "\n";
 
 /* ---- the process ---- */
 
@@ -196,7 +149,7 @@ int admin_restart(int argc, char **argv)
 	dir = optind < argc ? argv[optind++] : NULL;
 	if (optind < argc || (dir != NULL) + (state != NULL) + (config != NULL) > 1)
 		return usage_error("expected one of DIR, --state and --config");
-	path = state ? strdup(state) : dir ? state_of_serve(dir) : state_of_config(config);
+	path = admin_state_dir(dir, state, config);
 	if (!path)
 		return EXIT_PROBLEM;
 	rc = restart(path);

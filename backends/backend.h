@@ -28,6 +28,7 @@
 
 #include "base/blocking.h"
 #include "base/cred.h"
+#include "base/list.h"
 #include "base/payload.h"
 
 #define BACKEND_HANDLE_MAX   104
@@ -220,6 +221,23 @@ struct readdir_args {
 struct dir_change {
 	bool atomic;
 	uint64_t before, after;
+	/*
+	 * In: the caller will settle() the directory before it tells anybody, so the operation need
+	 * not wait for stable storage. Out: that has to be done.
+	 */
+	bool may_owe, owes;
+};
+
+#define SETTLE_DIRS 4
+
+/* Directories whose changes are to be put on stable storage. In memory of the caller's. */
+struct settle_job {
+	struct object *dirs[SETTLE_DIRS]; /* of one export; references of the caller's */
+	unsigned n;			  /* at least 1 */
+	/* Called once, on any thread, perhaps before settle() has returned. */
+	void (*done)(struct settle_job *job);
+	int err;	  /* in done(): 0 or -errno */
+	struct list link; /* the backend's meanwhile */
 };
 
 struct backend {
@@ -277,6 +295,13 @@ struct backend {
 		      const char *to_name, const struct cred *cred, struct dir_change *from_change,
 		      struct dir_change *to_change);
 
+	/*
+	 * (optional) What operations on names have left undone by saying change->owes: all changes
+	 * of the job's directories that have been made so far go to stable storage. Many jobs at a
+	 * time cost little more than one.
+	 */
+	void (*settle)(struct settle_job *job);
+
 	/* -- open files -- */
 	/* `access`: ACCESS_READ, ACCESS_WRITE or both; regular files only (else -EINVAL/-EISDIR/-ELOOP). */
 	int (*open)(struct object *obj, const struct cred *cred, unsigned access,
@@ -316,7 +341,9 @@ struct backend {
 	/*
 	 * Locks a byte range of the file as seen by local processes, changes the kind of lock it
 	 * has or unlocks it; never waits. The locks belong to this `struct file` and go with it;
-	 * those of two are in each other's way. `want`.pid is not looked at. -EAGAIN: somebody's
+	 * those of two are in each other's way. A file that has locks keeps its descriptor until
+	 * everything (0 to UINT64_MAX) is unlocked; the caller does not lock one file from
+	 * several threads at once. `want`.pid is not looked at. -EAGAIN: somebody's
 	 * lock is in the way; *holder (if not NULL) tells whose. -EBADF: the file is not open for
 	 * what the kind of lock demands.
 	 */
@@ -324,6 +351,11 @@ struct backend {
 	/* Would lock() succeed? 0, or -EAGAIN with *holder filled. */
 	int (*lock_test)(struct file *file, const struct file_lock *want,
 			 struct file_lock *holder);
+	/*
+	 * For messages to the administrator: where the object is, as a path on the server, always
+	 * NUL-terminated. Nothing is decided by it. -ENOENT: it has no name.
+	 */
+	int (*path)(struct object *obj, char *buf, size_t cap);
 	/* lseek SEEK_DATA / SEEK_HOLE; -ENXIO: no such thing behind offset. */
 	int (*seek)(struct file *file, uint64_t offset, bool hole, uint64_t *found);
 	int (*allocate)(struct file *file, uint64_t offset, uint64_t len);

@@ -17,12 +17,14 @@
  *	                                                  `--another part went on--> lost: this
  *	                                                     process must end and start as new
  *
- * Only a serving node applies commands. Everything that the log tells the application (apply,
- * members, snapshot, restore, serving) comes from one thread in the log's order, so `members` says that
+ * Only a serving node applies commands, and a joining one, between restore() and serving, those that
+ * came behind the snapshot's place. Everything that the log tells the application (apply_bytes,
+ * members, snapshot, restore, phase) comes from one thread in the log's order, so `members` says that
  * a node has gone at the same place between the same commands everywhere.
  */
 #pragma once
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -76,6 +78,11 @@ struct cluster_app {
 	 * begins the cluster's. In every phase but SERVING nothing may be granted.
 	 */
 	void (*phase)(void *ctx, enum cluster_phase phase);
+	/*
+	 * Bytes that node `origin` gave to cluster_broadcast(), in the order like a command; also at
+	 * that node itself. May be NULL.
+	 */
+	void (*message)(void *ctx, uint32_t origin, const uint8_t *p, size_t len);
 };
 
 enum cluster_submitted {
@@ -83,16 +90,71 @@ enum cluster_submitted {
 	CLUSTER_PENDING, /* done() will be called, by any thread, once the result is there */
 };
 
+/* One node as another sees it, for people. */
+struct cluster_node_status {
+	uint32_t node;
+	enum cluster_phase phase; /* as far as known */
+	bool present;		  /* its daemon is in the group */
+	uint64_t applied;	  /* commands that it has said to have applied */
+	uint64_t heard_ns;	  /* since its last message, nanoseconds */
+};
+
+/* What a log can say about itself. */
+struct cluster_status {
+	enum cluster_phase phase;
+	bool quorate;
+	bool safe;
+	uint32_t self;
+	uint64_t epoch;	  /* grows whenever a node has gone */
+	uint64_t applied; /* commands, since the cluster's state began */
+	char scope[65];
+	uint32_t n;
+	struct cluster_node_status nodes[CLUSTER_MAX_NODES]; /* ascending; self among them */
+};
+
+/* How a replicated log shall work. */
+struct cluster_config {
+	const char *scope; /* the cluster's name; NULL: corosync's cluster_name */
+	bool safe;	   /* a command is done when all nodes, not only this one, have applied it */
+	/* A directory where the log remembers which states there have been; NULL: none. */
+	const char *state_dir;
+	/* A node that has not been heard for so long is put out; 0: 5 s. */
+	uint32_t hang_ms;
+};
+
 /* An implementation, which embeds it. */
 struct cluster {
 	struct cluster_app app;
+	/*
+	 * From here on the log calls the application. Before it, submit() must not be called, but in
+	 * solo. 0 or -errno.
+	 */
+	int (*start)(struct cluster *c);
+	void (*status)(struct cluster *c, struct cluster_status *status);
+	/*
+	 * Until when (clock_mono_ns()) this node may trust that its state is current without hearing
+	 * from the log again. A process that was stopped and goes on finds it in the past.
+	 */
+	_Atomic uint64_t current_until;
 	enum cluster_submitted (*submit)(struct cluster *c, const void *command, void *result,
 					 void (*done)(void *arg), void *arg);
+	/* See cluster_broadcast(); NULL in solo. */
+	int (*broadcast)(struct cluster *c, const void *p, size_t len);
 	void (*free)(struct cluster *c);
 };
 
-/* A cluster of one. NULL when out of memory. */
-struct cluster *cluster_solo_new(const struct cluster_app *app);
+#define CLUSTER_MAX_BROADCAST 65536 /* bytes */
+
+/* A cluster of one; `config` is not looked at and may be NULL. NULL when out of memory. */
+struct cluster *cluster_solo_new(const struct cluster_app *app, const struct cluster_config *config);
+/*
+ * A node of a cluster over corosync (corosync.c). `config` is copied. NULL when out of memory, or
+ * if Atoll was built without corosync.
+ */
+struct cluster *cluster_corosync_new(const struct cluster_app *app,
+				     const struct cluster_config *config);
+/* Was it? */
+bool cluster_has_corosync(void);
 
 /*
  * Submits a command. `command` and `result` stay the caller's and must live until the command
@@ -106,6 +168,30 @@ static inline enum cluster_submitted cluster_submit(struct cluster *c, const voi
 	return c->submit(c, command, result, done, arg);
 }
 
+/*
+ * Says something to all nodes that have the state, this one included, in the order of commands:
+ * app.message() gets it. Rare and small things that are no commands: who listens to what address, which
+ * connections there are. Any thread; the bytes are copied. 0, -ENOMEM, -EMSGSIZE; -EAGAIN: this
+ * node does not serve, nobody will get it; -ENOTSUP in solo. A node that is cut off afterwards may
+ * never get what it has sent.
+ */
+static inline int cluster_broadcast(struct cluster *c, const void *p, size_t len)
+{
+	return c->broadcast ? c->broadcast(c, p, len) : -ENOTSUP;
+}
+
+/* 0 or -errno. */
+static inline int cluster_start(struct cluster *c)
+{
+	return c->start ? c->start(c) : 0;
+}
+
+static inline void cluster_get_status(struct cluster *c, struct cluster_status *status)
+{
+	c->status(c, status);
+}
+
+/* After this no callback runs; commands that were pending have been refused. */
 static inline void cluster_free(struct cluster *c)
 {
 	if (c)

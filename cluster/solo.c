@@ -18,11 +18,28 @@ static void solo_free(struct cluster *c)
 	free(c);
 }
 
-struct cluster *cluster_solo_new(const struct cluster_app *app)
+static void solo_status(struct cluster *c, struct cluster_status *status)
+{
+	*status = (struct cluster_status){
+		.phase = CLUSTER_SERVING,
+		.quorate = true,
+		.self = 1,
+		.n = 1,
+		.nodes[0] = { .node = 1, .phase = CLUSTER_SERVING, .present = true },
+	};
+}
+
+struct cluster *cluster_solo_new(const struct cluster_app *app, const struct cluster_config *config)
 {
 	struct cluster *c = malloc(sizeof(*c));
 
 	if (c)
-		*c = (struct cluster){ .app = *app, .submit = solo_submit, .free = solo_free };
+		*c = (struct cluster){
+			.app = *app,
+			.status = solo_status,
+			.current_until = UINT64_MAX,
+			.submit = solo_submit,
+			.free = solo_free,
+		};
 	return c;
 }

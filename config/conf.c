@@ -27,6 +27,8 @@
 #include "base/random.h"
 
 #define SECTION		  "atolld"
+#define CLUSTER_SECTION	  "cluster"
+#define SECTIONS	  "[" SECTION "] or [" CLUSTER_SECTION "]"
 #define DEFAULT_PORT	  2049
 #define DEFAULT_LEASE	  90
 #define DEFAULT_STATE_DIR "/var/lib/atoll"
@@ -35,6 +37,7 @@
 /* Where a value comes from and where complaints about it go. */
 struct setting {
 	struct config *config;
+	const char *section;
 	const char *key;
 	const char *value;
 	const char *file;
@@ -43,6 +46,7 @@ struct setting {
 };
 
 struct key_row {
+	const char *section;
 	const char *name;
 	bool several; /* may be given more than once */
 	int (*set)(struct setting *s, int arg);
@@ -56,13 +60,13 @@ struct pending_listen {
 	bool has_port;
 };
 
-#define MAX_KEYS 32
+#define MAX_KEYS 64
 
 struct config_private {
 	unsigned given_at[MAX_KEYS]; /* line of each key of the table; 0: not in the file */
 	struct pending_listen *listen;
 	unsigned nlisten;
-	char *file, *state_dir, *secret_file;
+	char *file, *state_dir, *secret_file, *cluster_secret;
 };
 
 static int bad_value(const struct setting *s, const char *expected)
@@ -382,31 +386,134 @@ static int set_utf8_names(struct setting *s, int arg)
 	return get_bool(s, &s->config->utf8_names);
 }
 
+/* ---- the keys of [cluster] ---- */
+
+static int set_replication(struct setting *s, int arg)
+{
+	s->config->cluster->safe = strcasecmp(s->value, "safe") == 0;
+	if (!s->config->cluster->safe && strcasecmp(s->value, "ordered") != 0)
+		return bad_value(s, "ordered or safe");
+	return 0;
+}
+
+/* A word of at most `max` bytes. */
+static int get_word(const struct setting *s, size_t max, const char **slot)
+{
+	char expected[60], *copy;
+
+	if (strlen(s->value) > max || strpbrk(s->value, " \t,/")) {
+		snprintf(expected, sizeof(expected), "a name of at most %zu letters", max);
+		return bad_value(s, expected);
+	}
+	copy = strdup(s->value);
+	if (!copy)
+		return config_error_nomem(s->err);
+	free((char *)*slot);
+	*slot = copy;
+	return 0;
+}
+
+static int set_scope(struct setting *s, int arg)
+{
+	return get_word(s, 64, &s->config->cluster->scope);
+}
+
+static int set_interface(struct setting *s, int arg)
+{
+	return get_word(s, IF_NAMESIZE - 1, &s->config->cluster->interface);
+}
+
+static bool parse_vip(const char *text, struct config_vip *vip)
+{
+	const char *slash = strchr(text, '/');
+	char host[INET6_ADDRSTRLEN + IF_NAMESIZE + 1];
+	unsigned long prefix;
+	char *end;
+	int port;
+
+	if (!slash || (size_t)(slash - text) >= sizeof(host) || !isdigit((unsigned char)slash[1]))
+		return false;
+	memcpy(host, text, (size_t)(slash - text));
+	host[slash - text] = '\0';
+	prefix = strtoul(slash + 1, &end, 10);
+	if (*end || config_parse_address(host, &vip->addr, &vip->len, &port) != 0 || port >= 0)
+		return false;
+	vip->prefix = (unsigned)prefix;
+	return prefix >= 1 && prefix <= (vip->addr.ss_family == AF_INET ? 32 : 128);
+}
+
+static int add_vip(struct setting *s)
+{
+	struct config_cluster *c = s->config->cluster;
+	struct config_vip vip = { 0 }, *bigger;
+
+	if (!parse_vip(s->value, &vip))
+		return bad_value(s, "an address with its prefix length, as in 192.0.2.10/24 or "
+				    "2001:db8::10/64");
+	for (unsigned i = 0; i < c->nvips; i++)
+		if (memcmp(&c->vips[i].addr, &vip.addr, sizeof(vip.addr)) == 0)
+			return bad_value(s, "every address once");
+	bigger = reallocarray(c->vips, c->nvips + 1, sizeof(*bigger));
+	if (!bigger)
+		return config_error_nomem(s->err);
+	c->vips = bigger;
+	c->vips[c->nvips++] = vip;
+	return 0;
+}
+
+static int set_addresses(struct setting *s, int arg)
+{
+	return for_each_word(s, add_vip);
+}
+
+static int set_vip_manager(struct setting *s, int arg)
+{
+	s->config->cluster->external_vips = strcasecmp(s->value, "external") == 0;
+	if (!s->config->cluster->external_vips && strcasecmp(s->value, "internal") != 0)
+		return bad_value(s, "internal or external");
+	return 0;
+}
+
+static int set_cluster_secret(struct setting *s, int arg)
+{
+	return get_path(s, &s->config->priv->cluster_secret);
+}
+
 static const struct key_row keys[] = {
-	{ "listen", true, set_listen, 0 },
-	{ "port", false, set_port, 0 },
-	{ "exports", true, set_exports, 0 },
-	{ "lease-time", false, set_lease, 0 },
-	{ "grace-time", false, set_grace, 0 },
-	{ "state-dir", false, set_state_dir, 0 },
-	{ "secret-file", false, set_secret_file, 0 },
-	{ "log-level", false, set_log_level, 0 },
-	{ "loops", false, set_loops, 0 },
-	{ "max-connections", false, set_max_connections, 0 },
-	{ "max-clients", false, set_limit, offsetof(struct config, max_clients) },
-	{ "max-opens", false, set_limit, offsetof(struct config, max_opens) },
-	{ "max-locks", false, set_limit, offsetof(struct config, max_locks) },
-	{ "max-opens-per-client", false, set_limit, offsetof(struct config, max_opens_per_client) },
-	{ "max-locks-per-client", false, set_limit, offsetof(struct config, max_locks_per_client) },
-	{ "max-sessions-per-client", false, set_limit, offsetof(struct config, max_sessions_per_client) },
-	{ "max-slots-per-session", false, set_limit, offsetof(struct config, max_slots_per_session) },
-	{ "max-io-size", false, set_max_io, 0 },
-	{ "vers4.0", false, set_minor_version, 0 },
-	{ "vers4.1", false, set_minor_version, 1 },
-	{ "vers4.2", false, set_minor_version, 2 },
-	{ "rpcbind", false, set_rpcbind, 0 },
-	{ "delegations", false, set_delegations, 0 },
-	{ "utf8-names", false, set_utf8_names, 0 },
+	{ SECTION, "listen", true, set_listen, 0 },
+	{ SECTION, "port", false, set_port, 0 },
+	{ SECTION, "exports", true, set_exports, 0 },
+	{ SECTION, "lease-time", false, set_lease, 0 },
+	{ SECTION, "grace-time", false, set_grace, 0 },
+	{ SECTION, "state-dir", false, set_state_dir, 0 },
+	{ SECTION, "secret-file", false, set_secret_file, 0 },
+	{ SECTION, "log-level", false, set_log_level, 0 },
+	{ SECTION, "loops", false, set_loops, 0 },
+	{ SECTION, "max-connections", false, set_max_connections, 0 },
+	{ SECTION, "max-clients", false, set_limit, offsetof(struct config, max_clients) },
+	{ SECTION, "max-opens", false, set_limit, offsetof(struct config, max_opens) },
+	{ SECTION, "max-locks", false, set_limit, offsetof(struct config, max_locks) },
+	{ SECTION, "max-opens-per-client", false, set_limit,
+	  offsetof(struct config, max_opens_per_client) },
+	{ SECTION, "max-locks-per-client", false, set_limit,
+	  offsetof(struct config, max_locks_per_client) },
+	{ SECTION, "max-sessions-per-client", false, set_limit,
+	  offsetof(struct config, max_sessions_per_client) },
+	{ SECTION, "max-slots-per-session", false, set_limit,
+	  offsetof(struct config, max_slots_per_session) },
+	{ SECTION, "max-io-size", false, set_max_io, 0 },
+	{ SECTION, "vers4.0", false, set_minor_version, 0 },
+	{ SECTION, "vers4.1", false, set_minor_version, 1 },
+	{ SECTION, "vers4.2", false, set_minor_version, 2 },
+	{ SECTION, "rpcbind", false, set_rpcbind, 0 },
+	{ SECTION, "delegations", false, set_delegations, 0 },
+	{ SECTION, "utf8-names", false, set_utf8_names, 0 },
+	{ CLUSTER_SECTION, "replication", false, set_replication, 0 },
+	{ CLUSTER_SECTION, "scope", false, set_scope, 0 },
+	{ CLUSTER_SECTION, "addresses", true, set_addresses, 0 },
+	{ CLUSTER_SECTION, "interface", false, set_interface, 0 },
+	{ CLUSTER_SECTION, "vip_manager", false, set_vip_manager, 0 },
+	{ CLUSTER_SECTION, "secret", false, set_cluster_secret, 0 },
 };
 _Static_assert(ARRAY_SIZE(keys) <= MAX_KEYS, "given_at is too short");
 
@@ -416,8 +523,9 @@ static int unknown_key(const struct setting *s)
 	size_t len = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys) && len < sizeof(known); i++)
-		len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
-					keys[i].name);
+		if (strcasecmp(keys[i].section, s->section) == 0)
+			len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s",
+						len ? ", " : "", keys[i].name);
 	return config_error_set(s->err, -EINVAL, s->file, s->line, 0,
 				"found the key `%.40s'; expected one of %s", s->key, known);
 }
@@ -440,7 +548,8 @@ static int apply(struct setting *s)
 	int rc;
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys) && !row; i++)
-		if (strcasecmp(keys[i].name, s->key) == 0)
+		if (strcasecmp(keys[i].section, s->section) == 0 &&
+		    strcasecmp(keys[i].name, s->key) == 0)
 			row = &keys[i];
 	if (!row)
 		return unknown_key(s);
@@ -462,7 +571,14 @@ static int apply(struct setting *s)
 
 int config_set(struct config *c, const char *key, const char *value, struct config_error *err)
 {
-	struct setting s = { .config = c, .key = key, .value = value, .file = "", .err = err };
+	struct setting s = {
+		.config = c,
+		.section = SECTION,
+		.key = key,
+		.value = value,
+		.file = "",
+		.err = err,
+	};
 
 	return apply(&s);
 }
@@ -490,6 +606,16 @@ struct config *config_new(void)
 	return c;
 }
 
+static void free_cluster(struct config_cluster *c)
+{
+	if (!c)
+		return;
+	free((char *)c->scope);
+	free((char *)c->interface);
+	free(c->vips);
+	free(c);
+}
+
 void config_free(struct config *c)
 {
 	if (!c)
@@ -502,6 +628,8 @@ void config_free(struct config *c)
 	free(c->priv->file);
 	free(c->priv->state_dir);
 	free(c->priv->secret_file);
+	free(c->priv->cluster_secret);
+	free_cluster(c->cluster);
 	free(c->priv);
 	free(c);
 }
@@ -520,7 +648,7 @@ static int finish_paths(struct config *c, struct config_error *err)
 	}
 	c->file = priv->file;
 	c->state_dir = priv->state_dir;
-	c->secret_file = priv->secret_file;
+	c->secret_file = priv->cluster_secret ? priv->cluster_secret : priv->secret_file;
 	if (c->nexports)
 		return 0;
 	c->exports_default = true;
@@ -557,12 +685,23 @@ static int finish_listen(struct config *c, struct config_error *err)
 	return 0;
 }
 
+static int finish_cluster(const struct config *c, struct config_error *err)
+{
+	if (!c->cluster || c->priv->cluster_secret)
+		return 0;
+	return config_error_set(err, -EINVAL, c->priv->file, 0, 0,
+				"[" CLUSTER_SECTION "] has no secret; expected the file with the key "
+				"that filehandles are signed with, the same on every node");
+}
+
 int config_finish(struct config *c, struct config_error *err)
 {
 	int rc = finish_paths(c, err);
 
 	if (!rc)
 		rc = finish_listen(c, err);
+	if (!rc)
+		rc = finish_cluster(c, err);
 	if (!rc && !c->minor_versions)
 		rc = config_error_set(err, -EINVAL, c->file, 0, 0,
 				      "vers4.0, vers4.1 and vers4.2 are all off; expected at least "
@@ -581,18 +720,30 @@ struct reader {
 	int rc; /* the first error */
 };
 
-/* A heading must be [atolld]; libinih itself reports only headings with keys. */
+/* Is it this heading? `len` is that of the text within the brackets. */
+static bool heads(const char *line, size_t len, const char *section)
+{
+	return len == strlen(section) && strncasecmp(line + 1, section, len) == 0;
+}
+
+/* Only these headings may be; libinih itself reports only headings with keys. */
 static int check_heading(struct reader *r, const char *line)
 {
 	size_t len = strcspn(line, "]");
 
 	if (!line[len])
 		return config_error_set(r->err, -EINVAL, r->path, r->line, 0,
-					"found `[' that is not closed; expected [" SECTION "]");
-	if (len - 1 != strlen(SECTION) || strncasecmp(line + 1, SECTION, len - 1) != 0)
+					"found `[' that is not closed; expected " SECTIONS);
+	len--;
+	if (heads(line, len, CLUSTER_SECTION)) {
+		if (!r->config->cluster)
+			r->config->cluster = calloc(1, sizeof(*r->config->cluster));
+		return r->config->cluster ? 0 : config_error_nomem(r->err);
+	}
+	if (!heads(line, len, SECTION))
 		return config_error_set(r->err, -EINVAL, r->path, r->line, 0,
-					"found the section [%.*s]; expected [" SECTION "]",
-					(int)(len - 1 > 80 ? 80 : len - 1), line + 1);
+					"found the section [%.*s]; expected " SECTIONS,
+					(int)(len > 80 ? 80 : len), line + 1);
 	return 0;
 }
 
@@ -629,6 +780,7 @@ static int handle_key(void *arg, const char *section, const char *name, const ch
 	struct reader *r = arg;
 	struct setting s = {
 		.config = r->config,
+		.section = section,
 		.key = name,
 		.value = value ? value : "",
 		.file = r->path,
@@ -640,8 +792,8 @@ static int handle_key(void *arg, const char *section, const char *name, const ch
 		return 0;
 	if (!section[0])
 		r->rc = config_error_set(r->err, -EINVAL, r->path, r->line, 0,
-					 "found `%.40s' before any section; expected [" SECTION
-					 "] first",
+					 "found `%.40s' before any section; expected " SECTIONS
+					 " first",
 					 name);
 	else
 		r->rc = apply(&s);
@@ -742,15 +894,21 @@ static int check_key_file(int fd, const char *path, struct config_error *err)
 
 int config_load_key(const char *path, uint8_t key[CONFIG_KEY_SIZE], struct config_error *err)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int rc;
 
-	if (fd < 0 && errno == ENOENT) {
+	if (access(path, F_OK) != 0 && errno == ENOENT) {
 		rc = create_key(path, err);
 		if (rc)
 			return rc;
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	}
+	return config_read_key(path, key, err);
+}
+
+int config_read_key(const char *path, uint8_t key[CONFIG_KEY_SIZE], struct config_error *err)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	int rc;
+
 	if (fd < 0)
 		return key_error(err, path, "open", errno);
 	rc = check_key_file(fd, path, err);

@@ -19,6 +19,23 @@ struct config_listen {
 	bool optional; /* a default: passed over where the family does not exist */
 };
 
+/* A virtual address of the cluster, with the length of its network's prefix. */
+struct config_vip {
+	struct sockaddr_storage addr; /* port 0 */
+	socklen_t len;
+	unsigned prefix;
+};
+
+/* The section [cluster]: this daemon is a node of one. */
+struct config_cluster {
+	bool safe;	     /* replication = safe: wait until every node has a change */
+	const char *scope;   /* NULL: corosync's cluster_name */
+	struct config_vip *vips;
+	unsigned nvips;
+	const char *interface; /* where virtual addresses go; NULL: where their network is */
+	bool external_vips;    /* somebody else assigns them */
+};
+
 struct config {
 	const char *file; /* NULL: no file */
 
@@ -47,6 +64,8 @@ struct config {
 	bool rpcbind;		  /* register with rpcbind, if one runs */
 	bool delegations;	  /* give some, where they help */
 	bool utf8_names;	  /* default of the export option utf8 */
+
+	struct config_cluster *cluster; /* NULL: a server of its own */
 
 	struct config_private *priv; /* what is needed until config_finish() */
 };
@@ -79,3 +98,5 @@ int config_parse_address(const char *text, struct sockaddr_storage *addr, sockle
  * 0, or -errno with `err` filled.
  */
 int config_load_key(const char *path, uint8_t key[CONFIG_KEY_SIZE], struct config_error *err);
+/* The same without drawing one: a node of a cluster needs the key that the others have. */
+int config_read_key(const char *path, uint8_t key[CONFIG_KEY_SIZE], struct config_error *err);

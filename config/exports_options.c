@@ -111,6 +111,12 @@ static int set_utf8(struct option *opt, int on)
 	return 0;
 }
 
+static int set_local_locks(struct option *opt, int on)
+{
+	opt->set->o.local_locks = on;
+	return 0;
+}
+
 static int set_nothing(struct option *opt, int arg)
 {
 	return 0;
@@ -332,6 +338,8 @@ static const struct option_row rows[] = {
 	{ "backend", NEEDS_VALUE, set_backend, 0 },
 	{ "utf8", NO_VALUE, set_utf8, true },
 	{ "no_utf8", NO_VALUE, set_utf8, false },
+	{ "local_locks", NO_VALUE, set_local_locks, true },
+	{ "no_local_locks", NO_VALUE, set_local_locks, false },
 
 	/* Without effect here: how knfsd gathers writes, what NFSv3 and NLM do. */
 	{ "wdelay", NO_VALUE, set_nothing, 0 },
@@ -361,7 +369,7 @@ static const struct option_row rows[] = {
 void options_init(struct option_set *set, const struct exports_defaults *defaults)
 {
 	*set = (struct option_set){
-		.o = { .secure = true, .anon_uid = 65534, .anon_gid = 65534 },
+		.o = { .secure = true, .local_locks = true, .anon_uid = 65534, .anon_gid = 65534 },
 	};
 	if (defaults)
 		set->o.utf8_names = defaults->utf8_names;
@@ -519,9 +527,10 @@ void export_options_format(const struct export_options *o, char *buf, size_t siz
 					 varying_text(export_flavor(o, o->sec_order[0]));
 	if (uniform)
 		fprintf(f, "%s,", varying_text(export_flavor(o, o->sec_order[0])));
-	fprintf(f, "%s,%s,%s%s%sanonuid=%u,anongid=%u", o->async ? "async" : "sync",
+	fprintf(f, "%s,%s,%s%s%s%sanonuid=%u,anongid=%u", o->async ? "async" : "sync",
 		o->secure ? "secure" : "insecure", o->crossmnt ? "crossmnt," : "",
-		o->nohide ? "nohide," : "", o->utf8_names ? "utf8," : "", o->anon_uid, o->anon_gid);
+		o->nohide ? "nohide," : "", o->utf8_names ? "utf8," : "",
+		o->local_locks ? "" : "no_local_locks,", o->anon_uid, o->anon_gid);
 	for (unsigned i = 0; i < EXPORT_NSEC && o->sec_order[i]; i++) {
 		fprintf(f, "%s%s", uniform && i ? ":" : ",sec=", flavor_name(o->sec_order[i]));
 		if (!uniform)

@@ -9,7 +9,10 @@
  *	   |    |              | NFS4_PARKED: the call is kept; compound_resume() leads back
  *	   |    +--------------+
  *	   v
- *	compound_end:  counts and status patched; slot and duplicate cache learn the reply
+ *	compound_end:  parked once more if changes have to be on stable storage first (debts.h)
+ *	   |
+ *	   v
+ *	compound_close: counts and status patched; slot and duplicate cache learn the reply
  *
  * The reply is encoded in place. Each result is op number, status, body; the body of a failed
  * operation is dropped unless it set c->error_body. STATUS_ROOM bytes of the reply are held back so
@@ -21,8 +24,10 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/drc.h"
+#include "nfsd/local_locks.h"
 #include "nfsd/ops.h"
 #include "nfsd/peer.h"
 #include "nfsd/recorder.h"
@@ -55,12 +60,6 @@ void place_copy(struct place *to, const struct place *from)
 	to->cred = cred;
 }
 
-/* No user or group has the number -1, with which the kernel's calls mean "as it is". */
-static bool names_nobody(const struct cred *caller)
-{
-	return caller->uid == UINT32_MAX || cred_in_group(caller, UINT32_MAX);
-}
-
 /* The caller as the export's options let them act. NULL: out of memory. */
 static const struct cred *map_cred(const struct cred *caller, const struct export_options *o)
 {
@@ -69,7 +68,7 @@ static const struct cred *map_cred(const struct cred *caller, const struct expor
 	uint32_t n = 0;
 	bool squash_root = o->squash == SQUASH_ROOT;
 
-	if (o->squash == SQUASH_ALL || names_nobody(caller))
+	if (o->squash == SQUASH_ALL)
 		return cred_get(o->anon_uid, o->anon_gid, NULL, 0);
 	if (!squash_root || (caller->uid != 0 && !cred_in_group(caller, 0)))
 		return cred_ref(caller);
@@ -316,12 +315,6 @@ enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid)
 	return recorder_promise(c->server->recorder, clientid);
 }
 
-/* What is granted and then not promised could not always be taken back. */
-enum nfsstat4 compound_can_promise(struct compound *c)
-{
-	return recorder_promise(c->server->recorder, 0);
-}
-
 enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid)
 {
 	struct state_command cmd = { .type = CMD_RECLAIM_COMPLETE, .clientid = clientid };
@@ -513,6 +506,7 @@ static void compound_release(struct compound *c)
 {
 	place_clear(&c->current);
 	place_clear(&c->saved);
+	debts_release(c);
 	export_set_unref(c->exports);
 	c->exports = NULL;
 }
@@ -527,6 +521,8 @@ static void compound_done(struct rpc_call *call)
 
 	if (!c->exports)
 		return;
+	if (c->local_op)
+		local_op_abandon(c->local_op);
 	if (c->has_session)
 		state_sequence_end(c->server->state, &c->slot, NULL, 0);
 	if (c->drc)
@@ -534,7 +530,7 @@ static void compound_done(struct rpc_call *call)
 	compound_release(c);
 }
 
-static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, uint32_t nresults)
+static enum rpc_verdict compound_close(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 {
 	struct xdr_out *x = reply_of(c);
 	size_t start = c->res_at;
@@ -558,6 +554,23 @@ static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, u
 	}
 	compound_release(c);
 	return RPC_REPLY;
+}
+
+static enum rpc_verdict compound_settled(struct rpc_call *call)
+{
+	struct compound *c = call->user;
+	uint32_t nresults;
+	enum nfsstat4 status = debts_settled(c, &nresults);
+
+	return compound_close(c, status, nresults);
+}
+
+static enum rpc_verdict compound_end(struct compound *c, enum nfsstat4 status, uint32_t nresults)
+{
+	c->call->resume = compound_settled;
+	if (debts_settle(c, status, nresults))
+		return RPC_PARKED;
+	return compound_close(c, status, nresults);
 }
 
 /* A retry whose reply is known: the cached COMPOUND4res takes the place of what we have. */

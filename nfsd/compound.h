@@ -18,6 +18,8 @@
 
 struct op_row;
 struct drc_entry;
+struct debts;
+struct local_op;
 
 /* Bytes of the reply held back for the status of the operation that finds it full. */
 #define STATUS_ROOM 12 /* op number, status, an empty bitmap */
@@ -56,6 +58,7 @@ struct compound {
 	bool error_body;	  /* set by an operation whose failure has a body */
 	uint8_t nguards;	  /* deleg_guard(): until the operation ends */
 	uint16_t guards[2];
+	struct local_op *local_op; /* local_locks.h: NULL, or in the arena */
 
 	struct place current, saved;
 
@@ -64,6 +67,8 @@ struct compound {
 	bool uncached_retry; /* a retry whose reply was not kept: RETRY_UNCACHED_REP */
 	struct slot_use slot;
 	uint64_t clientid; /* 0 before SEQUENCE and in minor version 0 */
+
+	struct debts *debts; /* changes to be on stable storage before the reply; NULL: none */
 
 	struct drc_entry *drc; /* minor version 0: this request's place in the cache */
 
@@ -142,8 +147,6 @@ bool compound_make_room(struct compound *c, const struct state_result *result);
  * crash, and that whoever had it before may not, is on stable storage. 0 or DELAY. May block.
  */
 enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid);
-/* Before something is submitted that would have to be promised: can it be? 0 or DELAY. May block. */
-enum nfsstat4 compound_can_promise(struct compound *c);
 /*
  * A client of minor version 0 asks for something new, so it has reclaimed what it wanted (it has no
  * RECLAIM_COMPLETE to say so). 0, or GRACE if others have not.

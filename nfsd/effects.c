@@ -8,6 +8,7 @@
 #include "nfsd/callback/callbacks.h"
 #include "nfsd/callback/waiters.h"
 #include "nfsd/deleg.h"
+#include "nfsd/local_locks.h"
 #include "nfsd/server_private.h"
 
 typedef void carry_out(struct nfs_server *s, const struct state_effect *e);
@@ -28,11 +29,17 @@ static void client_gone(struct nfs_server *s, const struct state_effect *e)
 	callbacks_client_gone(s->callbacks, e->clientid);
 }
 
+static void locks_gone(struct nfs_server *s, const struct state_effect *e)
+{
+	local_locks_gone(s, e->attachment);
+}
+
 static carry_out *const rows[] = {
 	[EFFECT_LOCK_FREED] = lock_freed,
 	[EFFECT_RECALL] = deleg_recall_effect,
 	[EFFECT_SESSION_GONE] = session_gone,
 	[EFFECT_CLIENT_GONE] = client_gone,
+	[EFFECT_LOCKS_GONE] = locks_gone,
 };
 
 void effects_emit(void *arg, const struct state_effect *effect)

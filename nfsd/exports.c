@@ -521,6 +521,11 @@ struct export *export_set_root(struct export_set *set)
 	return set->top;
 }
 
+struct export *export_set_get(struct export_set *set, unsigned index)
+{
+	return index < set->nexports ? &set->exports[index] : NULL;
+}
+
 struct export *export_set_find(struct export_set *set, uint64_t id)
 {
 	if (id == PSEUDO_EXPORT_ID)
@@ -676,4 +681,20 @@ bool export_pseudo_visible(struct export_set *set, struct object *node,
 	struct visible_arg arg = { set, addr };
 
 	return pseudo_any(pseudo_node_of(node), visible_to, &arg);
+}
+
+int export_set_object(struct export_set *set, const uint8_t *key, size_t len, struct object **out)
+{
+	int err = -ESTALE;
+
+	for (unsigned i = 0; i < set->nexports && err; i++) {
+		struct backend_export *exp = set->exports[i].backend;
+		size_t name = strlen(exp->backend->name);
+
+		if (len < name || memcmp(key, exp->backend->name, name) != 0)
+			continue;
+		/* -EBADF: a handle of another backend with a longer name, or of another file system. */
+		err = exp->backend->from_handle(exp, key + name, len - name, out);
+	}
+	return err == -EBADF ? -ESTALE : err;
 }

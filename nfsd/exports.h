@@ -46,6 +46,8 @@ void export_set_unref(struct export_set *set);
 
 /* The export at `/`. */
 struct export *export_set_root(struct export_set *set);
+/* The exports one by one, by path, without the pseudo file system; NULL behind the last. */
+struct export *export_set_get(struct export_set *set, unsigned index);
 struct export *export_set_find(struct export_set *set, uint64_t id);
 
 /*
@@ -56,6 +58,12 @@ struct export *export_set_cross(struct export_set *set, struct export *exp, stru
 /* The same by the handle of a directory entry. */
 struct export *export_set_cross_handle(struct export_set *set, struct export *exp,
 				       const struct backend_handle *handle);
+
+/*
+ * The object that a file's key speaks of (compound_file_key()), in whichever export it is; a
+ * reference. 0 or -errno; -ESTALE: in none.
+ */
+int export_set_object(struct export_set *set, const uint8_t *key, size_t len, struct object **out);
 
 /*
  * What the client at `addr` may do in `exp`: its options, or NULL if it may not see it. For the

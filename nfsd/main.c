@@ -21,12 +21,15 @@
 #include <systemd/sd-daemon.h>
 #endif
 
+#include "admin/control.h"
 #include "base/clock.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "nfsd/epoch.h"
 #include "nfsd/handover.h"
 #include "nfsd/options.h"
 #include "nfsd/privileges.h"
+#include "nfsd/report.h"
 #include "nfsd/restart.h"
 #include "nfsd/server.h"
 #include "rpc/rpc.h"
@@ -41,6 +44,8 @@ struct daemon {
 	struct sockaddr_storage *bound; /* addresses listened on, with their ports */
 	unsigned nbound;
 	uint32_t instance;
+	struct control *control;   /* NULL: the control socket could not be made */
+	struct mutex reload_lock;  /* one reload at a time: by signal, by the control socket */
 	char *program; /* what a restart runs */
 	bool running; /* the RPC server's threads */
 	bool rpcbind; /* registered */
@@ -87,6 +92,23 @@ static int make_directory(const char *path)
 	return rc;
 }
 
+/* A node of a cluster takes no key but the one that the others have. */
+static int load_secret(const struct config *c, uint8_t key[CONFIG_KEY_SIZE])
+{
+	struct config_error err;
+	int rc = c->cluster ? config_read_key(c->secret_file, key, &err)
+			    : config_load_key(c->secret_file, key, &err);
+
+	if (!rc)
+		return 0;
+	fail(&err);
+	if (c->cluster && rc == -ENOENT)
+		log_error("%s is the secret that the nodes of a cluster share: make it on one "
+			  "(head -c %d /dev/urandom) and copy it, with mode 0600, to all",
+			  c->secret_file, CONFIG_KEY_SIZE);
+	return -1;
+}
+
 static int prepare_state(const struct config *c, struct nfs_server_options *o)
 {
 	struct config_error err;
@@ -100,8 +122,8 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 			  c->state_dir, strerror(-rc));
 		return -1;
 	}
-	if (config_load_key(c->secret_file, bytes, &err) != 0)
-		return fail(&err);
+	if (load_secret(c, bytes) != 0)
+		return -1;
 	_Static_assert(sizeof(o->handle_key) == sizeof(bytes), "the key's size");
 	memcpy(&o->handle_key, bytes, sizeof(bytes));
 	o->state_dir = c->state_dir;
@@ -110,6 +132,25 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 		return fail(&err);
 	o->instance = o->epoch;
 	o->served = served;
+	return 0;
+}
+
+static int prepare_cluster(const struct config *c, struct nfs_server_options *o)
+{
+	if (!c->cluster)
+		return 0;
+	if (!cluster_has_corosync()) {
+		log_error("[cluster] in %s: this atolld was built without corosync; build it with "
+			  "-Dcluster=enabled, or remove the section",
+			  c->file);
+		return -1;
+	}
+	o->cluster_new = cluster_corosync_new;
+	o->cluster = (struct cluster_config){
+		.scope = c->cluster->scope,
+		.safe = c->cluster->safe,
+		.state_dir = c->state_dir,
+	};
 	return 0;
 }
 
@@ -146,7 +187,7 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.max_locks_per_client = c->max_locks_per_client;
 	o.max_sessions_per_client = c->max_sessions_per_client;
 	o.max_slots_per_session = c->max_slots_per_session;
-	if (prepare_state(c, &o) != 0)
+	if (prepare_state(c, &o) != 0 || prepare_cluster(c, &o) != 0)
 		return -1;
 	d->instance = o.epoch;
 	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;
@@ -311,15 +352,120 @@ static int settle_privileges(void)
 	return rc;
 }
 
+/* ---- what the control socket asks for ---- */
+
+/* 0 or -errno with `err` filled; logged. */
+static int reload(struct daemon *d, struct config_error *err)
+{
+	struct exports *exports;
+	int rc;
+
+	mutex_lock(&d->reload_lock);
+	rc = daemon_options_exports(&d->options, &exports, err);
+	if (!rc) {
+		rc = nfs_server_reload(d->nfs, exports, err);
+		if (rc)
+			exports_free(exports);
+	}
+	mutex_unlock(&d->reload_lock);
+	if (rc) {
+		fail(err);
+		log_warn("the exports stay as they were");
+	} else {
+		log_info("exports read again");
+	}
+	return rc;
+}
+
+static uint64_t limit_of(const json_t *request)
+{
+	const json_t *limit = json_object_get(request, "limit");
+
+	return json_is_integer(limit) && json_integer_value(limit) >= 0
+		   ? (uint64_t)json_integer_value(limit)
+		   : REPORT_MOST;
+}
+
+static int command_status(void *ctx, const json_t *request, json_t *reply)
+{
+	const struct daemon *d = ctx;
+	struct rpc_stats st;
+
+	rpc_server_stats(d->rpc, &st);
+	json_object_set_new(reply, "pid", json_integer(getpid()));
+	json_object_set_new(reply, "instance", json_integer(d->instance));
+	json_object_set_new(reply, "connections", json_integer(st.connections));
+	json_object_set_new(reply, "threads", json_integer(st.threads));
+	json_object_set_new(reply, "calls", json_integer((json_int_t)st.calls));
+	json_object_set_new(reply, "bytes_in", json_integer((json_int_t)st.bytes_in));
+	json_object_set_new(reply, "bytes_out", json_integer((json_int_t)st.bytes_out));
+	return report_status(d->nfs, reply);
+}
+
+static int command_clients(void *ctx, const json_t *request, json_t *reply)
+{
+	return report_clients(((struct daemon *)ctx)->nfs, limit_of(request), reply);
+}
+
+static int command_sessions(void *ctx, const json_t *request, json_t *reply)
+{
+	return report_sessions(((struct daemon *)ctx)->nfs, limit_of(request), reply);
+}
+
+static int command_locks(void *ctx, const json_t *request, json_t *reply)
+{
+	return report_locks(((struct daemon *)ctx)->nfs, limit_of(request), reply);
+}
+
+static int command_exports(void *ctx, const json_t *request, json_t *reply)
+{
+	return report_exports(((struct daemon *)ctx)->nfs, reply);
+}
+
+static int command_reload(void *ctx, const json_t *request, json_t *reply)
+{
+	struct config_error err;
+	char text[600];
+	int rc = reload(ctx, &err);
+
+	if (rc) {
+		config_error_format(&err, text, sizeof(text));
+		json_object_set_new(reply, "error", json_string(text));
+	} else {
+		json_object_set_new(reply, "exports", json_string("read again"));
+	}
+	return rc;
+}
+
+static const struct control_command commands[] = {
+	{ "status", command_status },	  { "clients", command_clients },
+	{ "sessions", command_sessions }, { "locks", command_locks },
+	{ "exports", command_exports },	  { "reload", command_reload },
+	{ 0 },
+};
+
+/* Before the RPC server's threads make files: it changes the umask for a moment. */
+static void start_control(struct daemon *d)
+{
+	const char *state_dir = d->options.config->state_dir;
+	int rc = control_start(state_dir, commands, d, &d->control);
+
+	if (rc)
+		log_warn("%s/" CONTROL_SOCKET ": %s; `atoll status' and the like will not find "
+			 "this process",
+			 state_dir, strerror(-rc));
+}
+
 static int start(struct daemon *d)
 {
 	log_debug("at most %lu open files", privileges_raise_nofile());
 	d->program = restart_program();
 	if (make_rpc_server(d) != 0 || start_listening(d) != 0)
 		return -1;
-	if (settle_privileges() != 0 || load_and_start_nfs(d) != 0 || start_rpc(d) != 0)
+	if (settle_privileges() != 0 || load_and_start_nfs(d) != 0)
 		return -1;
-	return 0;
+	start_control(d);
+	return start_rpc(d) == 0 ? 0 : -1;
 }
 
 /* ---- running ---- */
@@ -437,22 +583,12 @@ static void announce(struct daemon *d)
 		register_with_rpcbind(d);
 }
 
-static void reload(struct daemon *d)
+static void reload_by_signal(struct daemon *d)
 {
-	struct exports *exports;
 	struct config_error err;
 
 	notify("RELOADING=1");
-	if (daemon_options_exports(&d->options, &exports, &err) != 0) {
-		fail(&err);
-		log_warn("the exports stay as they were");
-	} else if (nfs_server_reload(d->nfs, exports, &err) != 0) {
-		exports_free(exports);
-		fail(&err);
-		log_warn("the exports stay as they were");
-	} else {
-		log_info("exports read again");
-	}
+	reload(d, &err); /* the log has it */
 	notify("READY=1");
 }
 
@@ -480,7 +616,7 @@ static bool run(struct daemon *d, const sigset_t *signals)
 		if (sig == SIGINT || sig == SIGTERM || sig == RESTART_SIGNAL)
 			return sig == RESTART_SIGNAL;
 		if (sig == SIGHUP)
-			reload(d);
+			reload_by_signal(d);
 		if (clock_mono_ns() < next)
 			continue;
 		nfs_server_tick(d->nfs);
@@ -490,6 +626,7 @@ static bool run(struct daemon *d, const sigset_t *signals)
 
 static void stop(struct daemon *d)
 {
+	control_stop(d->control);
 	if (d->running)
 		rpc_server_stop(d->rpc, STOP_SECONDS);
 	if (d->nfs)
@@ -539,6 +676,7 @@ int main(int argc, char **argv)
 		return status;
 	log_set_level(d.options.config->log_level);
 	umask(0);
+	mutex_init(&d.reload_lock);
 	block_signals(&signals);
 	restart_inherit();
 	status = start(&d) == 0 ? 0 : 1;

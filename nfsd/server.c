@@ -15,10 +15,12 @@
 #include "base/random.h"
 #include "nfsd/compound.h"
 #include "nfsd/callback/callbacks.h"
+#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/drc.h"
 #include "nfsd/effects.h"
 #include "nfsd/handover.h"
+#include "nfsd/local_locks.h"
 #include "nfsd/recorder.h"
 #include "nfsd/server_private.h"
 
@@ -123,7 +125,7 @@ static int start_state(struct nfs_server *s)
 	if (!s->callbacks || !s->delegations)
 		return -ENOMEM;
 	app.ctx = s;
-	s->cluster = s->options.cluster_new(&app);
+	s->cluster = s->options.cluster_new(&app, &s->options.cluster);
 	return s->cluster ? 0 : -ENOMEM;
 }
 
@@ -166,9 +168,12 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 		s->options.courtesy_seconds = DEFAULT_COURTESY;
 	name_owner(s);
 	mutex_init(&s->exports_lock);
+	mutex_init(&s->settling_lock);
+	cond_init(&s->settled);
 	s->drc = drc_new();
+	s->local_locks = local_locks_new();
 	s->registry = export_registry_new();
-	if (s->drc && s->registry)
+	if (s->drc && s->local_locks && s->registry)
 		code = start_state(s);
 	if (code == 0)
 		code = start_recorder(s, err);
@@ -178,6 +183,8 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 		nfs_server_free(s);
 		return code;
 	}
+	if (s->restored)
+		local_locks_take(s, 0);
 	*out = s;
 	return 0;
 }
@@ -253,6 +260,7 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
 void nfs_server_detach(struct nfs_server *s)
 {
 	callbacks_stop(s->callbacks);
+	debts_await(s);
 }
 
 void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
@@ -279,6 +287,7 @@ void nfs_server_tick(struct nfs_server *s)
 	if (s->recorder)
 		recorder_tick(s->recorder);
 	deleg_tick(s);
+	local_locks_tick(s);
 }
 
 void nfs_server_hand_over(struct nfs_server *s, const char *state_dir)
@@ -297,10 +306,13 @@ void nfs_server_free(struct nfs_server *s)
 	callbacks_free(s->callbacks);
 	if (s->state)
 		state_free(s->state);
+	local_locks_free(s->local_locks);
 	export_set_unref(s->exports);
 	export_registry_free(s->registry);
 	drc_free(s->drc);
 	delegations_free(s->delegations);
 	mutex_destroy(&s->exports_lock);
+	mutex_destroy(&s->settling_lock);
+	cond_destroy(&s->settled);
 	free(s);
 }

@@ -36,7 +36,9 @@ struct nfs_server_options {
 	bool delegations;	/* give some, where they help */
 	const char *scope; /* server_scope and major id; NULL: the host's name */
 	/* The ordered log to run the state machine on. */
-	struct cluster *(*cluster_new)(const struct cluster_app *app);
+	struct cluster *(*cluster_new)(const struct cluster_app *app,
+				       const struct cluster_config *config);
+	struct cluster_config cluster; /* for cluster_new */
 };
 
 /* Every minor version, 90 s, 1 MiB, a random key and an epoch from the clock. */

@@ -10,6 +10,7 @@
 struct callbacks;
 struct delegations;
 struct drc;
+struct local_locks;
 struct recorder;
 
 struct nfs_server {
@@ -23,10 +24,15 @@ struct nfs_server {
 	struct export_registry *registry;
 	bool restored; /* the state is the last process's */
 	struct recorder *recorder; /* NULL: there is no stable storage */
+	struct local_locks *local_locks;
 	struct drc *drc; /* duplicate requests of minor version 0 */
 
 	struct mutex exports_lock;
 	struct export_set *exports; /* under exports_lock: the set in force; a reference */
+
+	struct mutex settling_lock;
+	struct cond settled;
+	unsigned settling; /* compounds that wait for a backend's settle(); under settling_lock */
 };
 
 /* Takes a client's state away: its lease has passed. */

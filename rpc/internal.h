@@ -181,6 +181,7 @@ struct call {
 	size_t load;	      /* bytes counted in conn->load */
 	size_t charged;	      /* bytes counted in server->memory */
 	_Atomic int park;     /* enum park */
+	bool counted;	      /* in conn->parked */
 	struct list link;     /* loop->parked, ->inbox_calls (inbox_lock), ->resumed (owner) */
 	struct call *next;    /* in a pool */
 };

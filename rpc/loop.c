@@ -166,11 +166,12 @@ static bool call_park(struct call *call)
 	call_charge(call);
 	mutex_lock(&l->inbox_lock);
 	list_push_back(&l->parked, &call->link);
-	atomic_fetch_add(&c->parked, 1);
+	call->counted = !call->pub.resumes_soon;
+	atomic_fetch_add(&c->parked, call->counted);
 	parked = atomic_compare_exchange_strong(&call->park, &running, PARK_PARKED);
 	if (!parked) {
 		list_remove(&call->link);
-		atomic_fetch_sub(&c->parked, 1);
+		atomic_fetch_sub(&c->parked, call->counted);
 	}
 	mutex_unlock(&l->inbox_lock);
 	return parked;
@@ -272,7 +273,7 @@ static bool run_resumed(struct worker *w, struct loop *l)
 		struct call *call = list_first(&l->resumed, struct call, link);
 
 		list_remove(&call->link);
-		atomic_fetch_sub(&call->pub.conn->parked, 1);
+		atomic_fetch_sub(&call->pub.conn->parked, call->counted);
 		atomic_store(&call->park, PARK_RUNNING);
 		count(&w->n.resumed, 1);
 		call_run(w, call, true);

@@ -101,6 +101,11 @@ struct rpc_call {
 	 */
 	void (*done)(struct rpc_call *call);
 	void *user;
+	/*
+	 * Set when parking: whatever the call waits for is sure to come soon, so a server that stops
+	 * waits for it as for a call that runs.
+	 */
+	bool resumes_soon;
 };
 
 /* One program: a range of versions and a handler for all of its procedures. */

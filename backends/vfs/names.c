@@ -7,7 +7,7 @@
  * reported as not atomic. A lock in this process would make it true of ourselves only.
  *
  * In a synchronous export (the default) an operation answers when its effect is on stable
- * storage: vfs_settle() calls fsync on the directory. That covers the new entry
+ * storage, which takes an fsync of the directory (settle.c). That covers the new entry
  * and what it names, as journalling file systems commit the directory's change with all that it
  * depends on. Ownership, mode and times set on symlinks and special files, which cannot be opened,
  * are left to the file system's own pace.
@@ -38,33 +38,13 @@ void vfs_change_after(struct vfs_object *dir, struct dir_change *change)
 		change->after = change->before;
 }
 
-int vfs_settle(struct vfs_object *obj)
-{
-	struct vfs_export *exp = vfs_object_export(obj);
-	int fd, err = 0;
-
-	/* Nothing on tmpfs is ever stable, and nothing there needs waiting for. */
-	if (!exp->sync || obj->mount->fs_type == TMPFS_MAGIC)
-		return 0;
-	if (obj->base.type != FILE_DIRECTORY && obj->base.type != FILE_REGULAR)
-		return 0;
-	err = vfs_assume_privileged();
-	if (err)
-		return err;
-	fd = vfs_reopen(exp, obj->fd, O_RDONLY | O_NONBLOCK);
-	if (fd < 0)
-		return fd;
-	blocking_section();
-	if (fsync(fd) < 0 && errno != EINVAL && errno != EROFS)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-/* Ends an operation that changed `dir`: it happened, so only the storage can still fail it. */
+/*
+ * Ends an operation that changed `dir`: it happened, so only the storage can still fail it, now or
+ * when the caller has it settled.
+ */
 static int finish(struct vfs_object *dir, struct dir_change *change)
 {
-	int err = vfs_settle(dir);
+	int err = vfs_settle_names(dir, change);
 
 	vfs_change_after(dir, change);
 	return err;
@@ -415,7 +395,6 @@ int vfs_rename(struct object *from, const char *from_name, struct object *to, co
 		return err;
 	}
 	if (!err)
-		err = vfs_settle(source);
-	vfs_change_after(source, from_change);
+		err = finish(source, from_change);
 	return err;
 }

@@ -334,7 +334,7 @@ int vfs_open_create(struct object *base, const struct cred *cred, const char *na
 	if (err)
 		return err;
 	if (made)
-		err = vfs_settle(dir);
+		err = vfs_settle_names(dir, change);
 	vfs_change_after(dir, change);
 	if (err) {
 		file_unref(file);

@@ -2,6 +2,7 @@
 #include "backends/vfs/vfs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,8 @@
 
 static void export_free(struct vfs_export *exp)
 {
+	vfs_settlers_end(exp);
+	mutex_destroy(&exp->settlers_lock);
 	free(exp->path);
 	free(exp->fsid);
 	free(exp);
@@ -23,6 +26,8 @@ static int export_new(const struct export_params *params, struct vfs_export **ou
 
 	if (!exp)
 		return -ENOMEM;
+	mutex_init(&exp->settlers_lock);
+	list_init(&exp->settlers);
 	exp->path = realpath(params->path, NULL);
 	if (!exp->path) {
 		err = -errno;
@@ -84,6 +89,7 @@ static void vfs_export_close(struct backend_export *base)
 {
 	struct vfs_export *exp = vfs_export(base);
 
+	vfs_settlers_end(exp);
 	object_unref(&exp->root->base);
 	vfs_table_destroy(exp);
 	vfs_mounts_close(exp);
@@ -93,6 +99,25 @@ static void vfs_export_close(struct backend_export *base)
 static int vfs_root(struct backend_export *exp, struct object **out)
 {
 	*out = object_ref(&vfs_export(exp)->root->base);
+	return 0;
+}
+
+/* The kernel marks what has no name any more by this suffix. */
+#define DELETED " (deleted)"
+
+static int vfs_path(struct object *obj, char *buf, size_t cap)
+{
+	char link[32];
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", vfs_object(obj)->fd);
+	len = readlink(link, buf, cap - 1);
+	if (len < 0)
+		return -errno;
+	buf[len] = '\0';
+	if ((size_t)len >= strlen(DELETED) &&
+	    strcmp(buf + (size_t)len - strlen(DELETED), DELETED) == 0)
+		return -ENOENT;
 	return 0;
 }
 
@@ -116,6 +141,7 @@ const struct backend vfs_backend = {
 	.link = vfs_link,
 	.remove = vfs_remove,
 	.rename = vfs_rename,
+	.settle = vfs_settle_later,
 	.open = vfs_open,
 	.open_create = vfs_open_create,
 	.file_free = vfs_file_free,
@@ -126,6 +152,7 @@ const struct backend vfs_backend = {
 	.reopen = vfs_reopen_file,
 	.lock = vfs_lock,
 	.lock_test = vfs_lock_test,
+	.path = vfs_path,
 	.seek = vfs_seek,
 	.allocate = vfs_allocate,
 	.deallocate = vfs_deallocate,

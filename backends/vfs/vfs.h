@@ -11,7 +11,7 @@
  *    (credentials.c), so that it is the kernel that permits or refuses.
  *
  * Locks, in this order: object.c's registry, vfs_object.commit_lock, vfs_export.mounts_lock, a
- * table shard's lock, vfs_object.lock. Only commit_lock (fdatasync), mounts_lock (looking for
+ * table shard's lock, vfs_object.lock; by themselves settle.c's. Only commit_lock (fdatasync), mounts_lock (looking for
  * mounts) and the registry are held over system calls that may block.
  */
 #pragma once
@@ -89,6 +89,9 @@ struct vfs_export {
 
 	_Atomic uint64_t verifier; /* write verifier */
 	struct list registered;	   /* in object.c's list of exports */
+
+	struct mutex settlers_lock;
+	struct list settlers; /* struct vfs_settler (settle.c); under settlers_lock */
 };
 
 /* ---- objects ---- */
@@ -111,8 +114,6 @@ struct vfs_object {
 
 	/* Its last name is gone: not to be cached, for it would keep its storage occupied. */
 	_Atomic bool unlinked;
-	/* Bytes of it could not be read when they were to be sent: it is read into memory first. */
-	_Atomic bool unreadable;
 
 	/* Unstable writes and commits: file.c tells the story. */
 	_Atomic uint64_t writes_begun, writes_ended;
@@ -135,7 +136,7 @@ struct vfs_file {
 	struct vfs_object *obj; /* a reference */
 	_Atomic uint32_t pins;
 	_Atomic bool recent; /* used since parking last came by */
-	_Atomic bool locked; /* there are or were locks: it is in use until the end */
+	_Atomic bool locked; /* there may be locks: it counts as a user of its own */
 	struct list link;    /* under its shard's lock */
 };
 
@@ -272,8 +273,18 @@ int vfs_rename(struct object *from, const char *from_name, struct object *to, co
 	       struct dir_change *to_change);
 void vfs_change_before(struct vfs_object *dir, struct dir_change *change);
 void vfs_change_after(struct vfs_object *dir, struct dir_change *change);
-/* What an export of synchronous changes owes before it answers; 0 or -errno. */
+
+/* ---- settle.c ---- */
+
+/* Are changes of it answered only when they are on stable storage? */
+bool vfs_must_settle(const struct vfs_object *obj);
+/* Puts there what an export of synchronous changes owes before it answers; 0 or -errno. */
 int vfs_settle(struct vfs_object *obj);
+/* The same for a change of names in `dir`, or leaves it to the caller if he offered that. */
+int vfs_settle_names(struct vfs_object *dir, struct dir_change *change);
+void vfs_settle_later(struct settle_job *job);
+/* The export closes: nobody waits any more. */
+void vfs_settlers_end(struct vfs_export *exp);
 
 /* ---- readdir.c ---- */
 

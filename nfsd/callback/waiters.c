@@ -13,6 +13,9 @@
  * a LOCK that does not wait: that one is granted what is free. The time for which they do is
  * short, because a process may have been killed while it waited, and its client does not say so.
  *
+ * What a process of this machine has locked on the file becomes free without a word. Waiters because of
+ * such a lock are looked at from time to time, POLL_NS apart or a multiple of the time that it takes.
+ *
  * A file with waiters keeps them in the order in which they came. When something of it becomes
  * free it is put on `dirty`, and the callbacks' thread looks who can be told. `lock` guards
  * everything; the state machine's and the callbacks' locks may be taken under it. A waiter that is
@@ -26,6 +29,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "nfsd/callback/callbacks.h"
+#include "nfsd/local_locks.h"
 #include "nfsd/server_private.h"
 #include "nfsd/state/back.h"
 #include "nfsd/state/table.h"
@@ -33,6 +37,8 @@
 #define WAITERS_MOST	    65536
 #define WAITERS_OF_A_CLIENT 1024
 #define TOLD_NS		    (2 * NS_PER_SEC)
+#define POLL_NS		    (NS_PER_SEC / 10)
+#define POLL_SHARE	    20 /* polling takes less than this part of the time */
 /* Clients poll more often than that; one that does not has given up. */
 #define KEEP_LEAST_NS (120 * NS_PER_SEC)
 
@@ -65,6 +71,7 @@ struct waiter {
 	bool again;	/* CALLED: its LOCK was denied meanwhile */
 	enum nfs_lock_type4 type;
 	struct lock_range range;
+	struct locker *local; /* a reference; NULL: no local process is known to be in the way */
 	struct callback_call call;
 	struct bytes owner; /* within `bytes` */
 	uint8_t bytes[];    /* the arguments of CB_NOTIFY_LOCK */
@@ -79,6 +86,8 @@ struct waiters {
 	struct table files, clients;
 	struct list dirty;
 	struct list waiting, told;
+	unsigned nlocal;  /* waiters with `local` */
+	uint64_t poll_ns; /* when they are to be looked at, if there are any */
 };
 
 /* ---- files and clients ---- */
@@ -171,6 +180,14 @@ static void client_settle(struct waiters *w, struct wait_client *c) REQUIRES(&w-
 
 /* ---- waiters ---- */
 
+static void set_local(struct waiters *w, struct waiter *wt, struct locker *local)
+    REQUIRES(&w->lock)
+{
+	w->nlocal += (local != NULL) - (unsigned)(wt->local != NULL);
+	locker_unref(wt->local);
+	wt->local = local;
+}
+
 static void waiter_forget(struct waiters *w, struct waiter *wt) REQUIRES(&w->lock)
 {
 	struct wait_file *f = wt->file;
@@ -180,6 +197,7 @@ static void waiter_forget(struct waiters *w, struct waiter *wt) REQUIRES(&w->loc
 	list_remove(&wt->in_file);
 	list_remove(&wt->in_client);
 	list_remove(&wt->in_time);
+	set_local(w, wt, NULL);
 	c->count--;
 	w->count--;
 	if (wt->state == CALLED)
@@ -323,6 +341,10 @@ void waiters_add(struct waiters *w, const struct lock_wait *wait)
 	wt = f ? waiter_find(f, wait) : NULL;
 	if (!wt)
 		wt = waiter_new(w, wait);
+	if (wt)
+		set_local(w, wt, wait->local);
+	else
+		locker_unref(wait->local);
 	if (wt && wt->state == CALLED) {
 		wt->again = true;
 	} else if (wt) {
@@ -439,7 +461,8 @@ static void look_at(struct waiters *w, struct wait_file *f) REQUIRES(&w->lock)
 	list_for_each (wt, &f->queue, in_file) {
 		if (wt->state == WAITING && !held_up(f, wt) &&
 		    state_lock_is_free(w->server->state, wt->client->clientid, wt->owner, key,
-				       wt->type, wt->range))
+				       wt->type, wt->range) &&
+		    (!wt->local || local_lock_is_free(wt->local, wt->type, wt->range)))
 			tell(w, wt);
 	}
 }
@@ -457,9 +480,39 @@ static uint64_t expire(struct waiters *w, struct list *by_time, uint64_t now) RE
 	return UINT64_MAX;
 }
 
+/* Those that wait because of local processes. */
+static void poll_local(struct waiters *w, uint64_t now) REQUIRES(&w->lock)
+{
+	struct waiter *wt;
+
+	if (w->nlocal == 0 || now < w->poll_ns)
+		return;
+	list_for_each (wt, &w->waiting, in_time) {
+		if (wt->local && list_empty(&wt->file->in_dirty))
+			list_push_back(&w->dirty, &wt->file->in_dirty);
+	}
+}
+
+/* When to look again. */
+static uint64_t next_poll(struct waiters *w, uint64_t began) REQUIRES(&w->lock)
+{
+	uint64_t now = clock_mono_ns(), pause = (now - began) * POLL_SHARE;
+
+	if (w->nlocal == 0)
+		return UINT64_MAX;
+	if (w->poll_ns <= began)
+		w->poll_ns = now + (pause > POLL_NS ? pause : POLL_NS);
+	return w->poll_ns;
+}
+
+static uint64_t earliest(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 uint64_t waiters_run(struct waiters *w)
 {
-	uint64_t now, told, waiting;
+	uint64_t now, told, waiting, poll;
 
 	if (w->count == 0)
 		return UINT64_MAX;
@@ -467,14 +520,16 @@ uint64_t waiters_run(struct waiters *w)
 	mutex_lock(&w->lock);
 	told = expire(w, &w->told, now);
 	waiting = expire(w, &w->waiting, now);
+	poll_local(w, now);
 	while (!list_empty(&w->dirty)) {
 		struct wait_file *f = list_first(&w->dirty, struct wait_file, in_dirty);
 
 		list_remove(&f->in_dirty);
 		look_at(w, f);
 	}
+	poll = next_poll(w, now);
 	mutex_unlock(&w->lock);
-	return told < waiting ? told : waiting;
+	return earliest(earliest(told, waiting), poll);
 }
 
 /* ---- effects ---- */

@@ -19,6 +19,11 @@ struct lock_wait {
 	enum nfs_lock_type4 type;
 	struct lock_range range;
 	struct callback_referral referral; /* the LOCK request */
+	/*
+	 * A local process is in the way, which will not say when it goes: to be asked about. A
+	 * reference that waiters_add() takes over, or NULL.
+	 */
+	struct locker *local;
 };
 
 struct waiters *waiters_new(struct nfs_server *server);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "nfsd/attrs.h"
+#include "nfsd/debts.h"
 #include "nfsd/ops_list.h"
 
 struct create_op_args {
@@ -91,7 +92,7 @@ static enum nfsstat4 create_run(struct compound *c, void *args)
 	struct object *dir = c->current.object, *made;
 	struct create_args create = { .mode = CREATE_GUARDED };
 	struct attr_bitmap attrset;
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	const char *name;
 	enum nfsstat4 status = check_args(c, a, &create, &name);
 	int err;
@@ -100,9 +101,12 @@ static enum nfsstat4 create_run(struct compound *c, void *args)
 		return status;
 	if (!dir->backend->create)
 		return NFS4ERR_NOTSUPP;
+	change.may_owe = debts_accept(c, dir, 1);
 	err = dir->backend->create(dir, c->current.cred, name, &create, &change, &made);
 	if (err)
 		return status_from_errno(err);
+	if (change.owes)
+		debts_add(c, dir, NULL, NULL);
 	xdr_put_change_info(reply_of(c), &change);
 	attr_set_bitmap(&a->attrs, create.attrs.mask, &attrset);
 	xdr_put_bitmap(reply_of(c), &attrset);

@@ -1,4 +1,5 @@
 /* LINK: the saved filehandle's object gets a name in the current directory. RFC 8881 18.9. */
+#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/ops_list.h"
 
@@ -25,7 +26,7 @@ static enum nfsstat4 check_args(struct compound *c, const struct name4 *new_name
 static enum nfsstat4 link_run(struct compound *c, void *args)
 {
 	struct object *obj = c->saved.object;
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	const char *name;
 	enum nfsstat4 status = check_args(c, args, &name);
 	int err;
@@ -37,9 +38,12 @@ static enum nfsstat4 link_run(struct compound *c, void *args)
 	status = deleg_break(c, obj, c->clientid, true);
 	if (status)
 		return status;
+	change.may_owe = debts_accept(c, c->current.object, 1);
 	err = obj->backend->link(obj, c->current.object, c->current.cred, name, &change);
 	if (err)
 		return status_from_errno(err);
+	if (change.owes)
+		debts_add(c, c->current.object, NULL, NULL);
 	xdr_put_change_info(reply_of(c), &change);
 	return NFS4_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "nfsd/callback/callbacks.h"
 #include "nfsd/callback/waiters.h"
+#include "nfsd/local_locks.h"
 #include "nfsd/ops/seqid.h"
 #include "nfsd/ops_list.h"
 #include "nfsd/state/back.h"
@@ -61,6 +62,7 @@ struct lock_progress {
 	struct state_command *cmd;
 	struct state_result *result;
 	struct lock_wait *wait; /* if it is denied; NULL: the client only polls */
+	struct local_op local;
 };
 
 static bool get_locker(struct xdr_in *x, struct lock_args *a)
@@ -120,6 +122,12 @@ static void prepare_wait(struct compound *c, struct lock_args *a, struct lock_pr
 	o->wait = wait;
 }
 
+static enum nfsstat4 lock_try(struct compound *c, struct lock_progress *o)
+{
+	local_lock_try(c, &o->local, o->cmd);
+	return compound_submit(c, o->cmd, o->result);
+}
+
 static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct lock_progress *o)
 {
 	enum nfsstat4 status = compound_want_regular(c);
@@ -129,8 +137,6 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 	if (status == NFS4_OK && !a->reclaim && c->minor == 0)
 		status = compound_ask_new_v40(
 		    c, state_stateid_client(c->server->state, &a->stateid));
-	if (status == NFS4_OK)
-		status = compound_can_promise(c);
 	if (status != NFS4_OK)
 		return status;
 	o->cmd = compound_command(c, CMD_LOCK);
@@ -155,19 +161,30 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 		o->result->status = NFS4ERR_DENIED;
 		return NFS4_OK;
 	}
-	return compound_submit(c, o->cmd, o->result);
+	return lock_try(c, o);
+}
+
+/* Has what was in the way been moved out of it? */
+static bool lock_again(struct compound *c, struct lock_progress *o)
+{
+	struct state_result *result = o->result;
+
+	return (result->status == NFS4ERR_DENIED &&
+		compound_expire_conflict(c, result->conflict_client)) ||
+	       compound_make_room(c, result) || local_lock_again(&o->local, o->cmd, result);
 }
 
 static enum nfsstat4 lock_finish(struct compound *c, struct lock_progress *o)
 {
 	struct state_result *result = o->result;
 
-	while ((result->status == NFS4ERR_DENIED &&
-		compound_expire_conflict(c, result->conflict_client)) ||
-	       compound_make_room(c, result)) {
-		if (compound_submit(c, o->cmd, result) == NFS4_PARKED)
+	while (lock_again(c, o)) {
+		if (lock_try(c, o) == NFS4_PARKED)
 			return NFS4_PARKED;
 	}
+	if (o->wait)
+		o->wait->local = local_lock_waits(&o->local, o->cmd, result);
+	local_lock_end(c, &o->local, o->cmd, result);
 	if (result->status == NFS4_OK)
 		result->status = compound_promise(c, 0);
 	if (o->wait && result->status == NFS4ERR_DENIED)
@@ -260,6 +277,9 @@ static enum nfsstat4 lockt_run(struct compound *c, void *args)
 	do {
 		status = state_lockt(c->server->state, clientid, a->owner, file, a->type, a->range,
 				     denied);
+		if (status == NFS4_OK)
+			status = local_lock_test(c, clientid, a->owner, file, a->type, a->range,
+						 denied);
 	} while (status == NFS4ERR_DENIED && compound_expire_conflict(c, denied->clientid));
 	if (status == NFS4ERR_DENIED)
 		put_denied(c, denied);
@@ -309,6 +329,7 @@ static enum nfsstat4 locku_submit(struct compound *c, struct locku_args *a,
 	if (status != NFS4_OK)
 		return status;
 	c->phase = 1;
+	local_unlock_begin(c, &o->local, o->cmd);
 	return compound_submit(c, o->cmd, o->result);
 }
 
@@ -331,8 +352,10 @@ static enum nfsstat4 locku_run(struct compound *c, void *args)
 		if (status == NFS4_PARKED)
 			return status;
 	}
-	if (status == NFS4_OK)
+	if (status == NFS4_OK) {
 		status = o->result->status;
+		local_unlock_end(c, &o->local, o->result);
+	}
 	if (status == NFS4_OK) {
 		xdr_put_stateid(reply_of(c), &o->result->stateid);
 		compound_set_stateid(c, &o->result->stateid);

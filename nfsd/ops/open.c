@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "nfsd/attrs.h"
+#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/callback/callback.h"
 #include "nfsd/ops/seqid.h"
@@ -228,7 +229,8 @@ static enum nfsstat4 open_existing(struct compound *c, struct open_args *a, cons
 	if (err)
 		return status_from_errno(err);
 	/* Nothing changes in the directory. */
-	o->change = (struct dir_change){ true, attr.change, attr.change };
+	o->change =
+	    (struct dir_change){ .atomic = true, .before = attr.change, .after = attr.change };
 	status = check_type(obj);
 	if (status != NFS4_OK) {
 		object_unref(obj);
@@ -265,6 +267,17 @@ static enum nfsstat4 create_args(struct compound *c, struct open_args *a, struct
 	return status;
 }
 
+static void open_undo(struct compound *c, struct open_progress *o);
+
+/* The file was not made for sure: if the open has been granted, the client must not know of it. */
+static void open_unsettled(struct compound *c, void *arg)
+{
+	struct open_progress *o = arg;
+
+	if (!o->file)
+		open_undo(c, o);
+}
+
 static enum nfsstat4 open_create(struct compound *c, struct open_args *a, const char *name,
 				 struct open_progress *o)
 {
@@ -281,6 +294,7 @@ static enum nfsstat4 open_create(struct compound *c, struct open_args *a, const 
 		return status;
 	if (!dir->backend->open_create)
 		return NFS4ERR_ROFS;
+	o->change.may_owe = c->minor > 0 && debts_accept(c, dir, 1);
 	err = dir->backend->open_create(dir, c->current.cred, name,
 					a->access & OPEN4_SHARE_ACCESS_BOTH, &how, &o->change,
 					&created, &obj, &o->file);
@@ -288,6 +302,8 @@ static enum nfsstat4 open_create(struct compound *c, struct open_args *a, const 
 		return NFS4ERR_SYMLINK; /* the name is no regular file */
 	if (err)
 		return status_from_errno(err);
+	if (o->change.owes)
+		debts_add(c, dir, open_unsettled, o);
 	if (created || how.mode == CREATE_EXCLUSIVE)
 		o->attrs_done = o->attrs.mask;
 	else if (o->attrs.mask & ATTR_SET_SIZE)
@@ -302,8 +318,6 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 
 	if (status == NFS4_OK)
 		status = check_claim(c, a);
-	if (status == NFS4_OK)
-		status = compound_can_promise(c);
 	if (status == NFS4_OK && (a->claim == CLAIM_FH || a->claim == CLAIM_PREVIOUS ||
 				  a->claim == CLAIM_DELEG_CUR_FH)) {
 		status = check_writable(c, a);

@@ -1,4 +1,5 @@
 /* REMOVE: RFC 8881 section 18.25. */
+#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/ops_list.h"
 
@@ -24,7 +25,7 @@ static enum nfsstat4 check_junction(struct compound *c, const char *name)
 static enum nfsstat4 remove_run(struct compound *c, void *args)
 {
 	struct object *dir = c->current.object;
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	const char *name;
 	enum nfsstat4 status = place_want_directory(&c->current);
 	int err;
@@ -42,9 +43,12 @@ static enum nfsstat4 remove_run(struct compound *c, void *args)
 	status = deleg_break_name(c, &c->current, name);
 	if (status)
 		return status;
+	change.may_owe = debts_accept(c, dir, 1);
 	err = dir->backend->remove(dir, c->current.cred, name, &change);
 	if (err)
 		return status_from_errno(err);
+	if (change.owes)
+		debts_add(c, dir, NULL, NULL);
 	xdr_put_change_info(reply_of(c), &change);
 	return NFS4_OK;
 }

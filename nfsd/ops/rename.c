@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 
+#include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/ops_list.h"
 
@@ -65,7 +66,7 @@ static enum nfsstat4 check_args(struct compound *c, const struct rename_args *a,
 static enum nfsstat4 rename_run(struct compound *c, void *args)
 {
 	struct object *source = c->saved.object, *target = c->current.object;
-	struct dir_change source_change, target_change;
+	struct dir_change source_change = { 0 }, target_change = { 0 };
 	const char *from, *to;
 	enum nfsstat4 status = check_args(c, args, &from, &to);
 	int err;
@@ -79,10 +80,15 @@ static enum nfsstat4 rename_run(struct compound *c, void *args)
 		status = deleg_break_name(c, &c->current, to);
 	if (status)
 		return status;
+	source_change.may_owe = target_change.may_owe = debts_accept(c, target, 2);
 	err = source->backend->rename(source, from, target, to, c->current.cred, &source_change,
 				      &target_change);
 	if (err)
 		return status_of_rename(err);
+	if (target_change.owes)
+		debts_add(c, target, NULL, NULL);
+	if (source_change.owes)
+		debts_add(c, source, NULL, NULL);
 	xdr_put_change_info(reply_of(c), &source_change);
 	xdr_put_change_info(reply_of(c), &target_change);
 	return NFS4_OK;

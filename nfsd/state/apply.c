@@ -75,9 +75,7 @@ static enum nfsstat4 apply_on_client(struct state *s, const struct row *row,
 				     const struct state_effects *effects)
 {
 	struct after after;
-	struct work w = {
-		.s = s, .cmd = cmd, .result = result, .after = &after, .effects = effects
-	};
+	struct work w = { .s = s, .cmd = cmd, .result = result, .after = &after };
 	enum nfsstat4 status;
 
 	if (row->finds == BY_CLIENTID)
@@ -122,6 +120,7 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 void after_init(struct after *after)
 {
 	*after = (struct after){ 0 };
+	list_init(&after->locks);
 	list_init(&after->opens);
 	list_init(&after->delegs);
 	list_init(&after->recalls);
@@ -154,10 +153,17 @@ static void drop_files(struct file *files[3])
 
 void finish(struct state *s, struct after *after, const struct state_effects *effects)
 {
+	struct lock_state *lock, *next_lock;
 	struct open *open, *next_open;
 	struct deleg *deleg, *next_deleg;
 	struct session *session, *next_session;
 
+	/* First: who is told that something is free must find it so on the file, too. */
+	list_for_each_safe (lock, next_lock, &after->locks, h.in_owner) {
+		emit(effects, &(struct state_effect){ .type = EFFECT_LOCKS_GONE,
+						      .attachment = lock->attached });
+		free(lock);
+	}
 	list_for_each_safe (open, next_open, &after->opens, h.in_owner) {
 		emit_freed(effects, open->h.file);
 		drop_files(open->files);
@@ -168,6 +174,11 @@ void finish(struct state *s, struct after *after, const struct state_effects *ef
 	list_for_each_safe (deleg, next_deleg, &after->delegs, h.in_owner)
 		deleg_free(s, deleg);
 	deleg_emit_recalls(after, effects);
+	if (after->forget)
+		emit(effects, &(struct state_effect){
+				  .type = EFFECT_CLIENT_FORGET,
+				  .clientid = after->forget->id,
+				  .key = { after->forget->key, after->forget->key_len } });
 	drop_files(after->files);
 	if (after->record)
 		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_RECORD,

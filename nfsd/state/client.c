@@ -202,7 +202,7 @@ static void empty_owner(struct state *s, struct client *c, struct owner *o, stru
 		if (h->kind == HELD_OPEN)
 			open_unlink(s, c, held_open(h), after);
 		else
-			lock_state_free(s, c, held_lock(h));
+			lock_state_free(s, c, held_lock(h), after);
 	}
 	owner_unref(o);
 }

@@ -6,6 +6,7 @@
  * stands for what a lock-owner got through one open, and goes with that open.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "nfsd/state/state_private.h"
 
@@ -182,6 +183,27 @@ static enum nfsstat4 denied(struct work *w, const struct range *r)
 	return NFS4ERR_DENIED;
 }
 
+/* What the command brought with it is in the way. */
+static enum nfsstat4 refused(struct work *w)
+{
+	const struct state_command *cmd = w->cmd;
+	struct lock_conflict *d = &w->result->denied;
+
+	w->result->over_limit = cmd->lock.refuse_over_limit;
+	if (cmd->lock.refuse != NFS4ERR_DENIED)
+		return cmd->lock.refuse;
+	if (cmd->lock.reclaim)
+		return NFS4ERR_RECLAIM_CONFLICT;
+	*d = (struct lock_conflict){ .range = cmd->lock.refuse_range,
+				     .type = cmd->lock.refuse_type };
+	d->owner_len = cmd->lock.refuse_owner.len < sizeof(d->owner)
+			   ? cmd->lock.refuse_owner.len
+			   : (uint32_t)sizeof(d->owner);
+	if (d->owner_len)
+		memcpy(d->owner, cmd->lock.refuse_owner.p, d->owner_len);
+	return NFS4ERR_DENIED;
+}
+
 static enum nfsstat4 lock_ranges(struct work *w, struct locking *l, struct state_file *f)
     REQUIRES(&w->c->lock) REQUIRES(&f->lock)
 {
@@ -193,6 +215,8 @@ static enum nfsstat4 lock_ranges(struct work *w, struct locking *l, struct state
 
 	if (other)
 		return denied(w, other);
+	if (w->cmd->lock.refuse != NFS4_OK)
+		return refused(w);
 	needed = ranges_needed(f, l->owner, l->span, true);
 	if (!locks_left(w, needed))
 		return over_limit(w->cmd->minor);
@@ -203,6 +227,7 @@ static enum nfsstat4 lock_ranges(struct work *w, struct locking *l, struct state
 		lock_state_link(w, l);
 	else
 		held_bump(w->s, w->c, &l->st->h);
+	l->st->local |= w->cmd->lock.local;
 	change = ranges_set(f, l->st, l->span, l->exclusive, &spare, &weakened);
 	ranges_free(spare);
 	count_locks(w->s, w->c, change);
@@ -283,6 +308,7 @@ static enum nfsstat4 unlock_ranges(struct work *w, struct lock_state *st, struct
 	change = ranges_clear(f, st->h.owner, span, &spare);
 	ranges_free(spare);
 	count_locks(w->s, w->c, change);
+	w->result->locks_left = ranges_any(f, st->h.owner);
 	return NFS4_OK;
 }
 
@@ -313,7 +339,7 @@ enum nfsstat4 cmd_unlock(struct work *w)
 
 /* ------------------------------------------------------------- freeing stateids ---- */
 
-void lock_state_free(struct state *s, struct client *c, struct lock_state *st)
+void lock_state_free(struct state *s, struct client *c, struct lock_state *st, struct after *after)
 {
 	struct state_file *f = st->h.file;
 	struct owner *o = st->h.owner;
@@ -325,7 +351,11 @@ void lock_state_free(struct state *s, struct client *c, struct lock_state *st)
 	count_locks(s, c, change);
 	held_unlink(s, c, &st->h);
 	list_remove(&st->in_open);
-	free(st);
+	/* Out of its stripe, so nobody attaches anything to it any more. */
+	if (st->attached)
+		list_push_back(&after->locks, &st->h.in_owner);
+	else
+		free(st);
 	owner_settle(s, c, o);
 }
 
@@ -346,7 +376,7 @@ enum nfsstat4 cmd_free_stateid(struct work *w)
 	}
 	if (h->kind != HELD_LOCK || held_lock(h)->nranges)
 		return NFS4ERR_LOCKS_HELD;
-	lock_state_free(w->s, w->c, held_lock(h));
+	lock_state_free(w->s, w->c, held_lock(h), w->after);
 	return NFS4_OK;
 }
 

@@ -355,12 +355,14 @@ enum nfsstat4 cmd_open_downgrade(struct work *w)
 /* ---------------------------------------------------------------------- CLOSE ---- */
 
 /* Its share reservation and byte ranges are free, but the file and the stateid remain. */
-static void open_release(struct state *s, struct client *c, struct open *open) REQUIRES(&c->lock)
+static void open_release(struct state *s, struct client *c, struct open *open, struct after *after)
+    REQUIRES(&c->lock)
 {
 	struct state_file *f = open->h.file;
 
 	while (!list_empty(&open->lock_states))
-		lock_state_free(s, c, list_first(&open->lock_states, struct lock_state, in_open));
+		lock_state_free(s, c, list_first(&open->lock_states, struct lock_state, in_open),
+				after);
 	mutex_lock(&f->lock);
 	count_share(f, open->access, open->deny, -1);
 	list_remove(&open->in_file);
@@ -373,7 +375,7 @@ void open_unlink(struct state *s, struct client *c, struct open *open, struct af
 {
 	struct owner *o = open->h.owner;
 
-	open_release(s, c, open);
+	open_release(s, c, open, after);
 	held_unlink(s, c, &open->h);
 	list_push_back(&after->opens, &open->h.in_owner);
 	owner_settle(s, c, o);
@@ -386,7 +388,7 @@ static void open_keep_closed(struct work *w, struct open *open) REQUIRES(&w->c->
 	struct state_file *f = open->h.file;
 	struct stripe *stripe = held_stripe(w->s, &open->h);
 
-	open_release(w->s, w->c, open);
+	open_release(w->s, w->c, open, w->after);
 	table_remove(&w->c->pairs, &open->h.by_pair);
 	list_remove(&open->h.in_owner);
 	mutex_lock(&stripe->lock);

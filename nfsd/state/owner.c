@@ -298,7 +298,8 @@ enum nfsstat4 cmd_release_lockowner(struct work *w)
 	o->refs++; /* the last stateid must not take it from under the loop */
 	while (!list_empty(&o->states))
 		lock_state_free(w->s, w->c,
-				held_lock(list_first(&o->states, struct held, in_owner)));
+				held_lock(list_first(&o->states, struct held, in_owner)),
+				w->after);
 	if (o->linked)
 		owner_unlink(w->s, w->c, o);
 	owner_unref(o);

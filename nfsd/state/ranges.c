@@ -368,6 +368,11 @@ bool ranges_next(struct state_file *f, const struct owner *me, uint64_t from, st
 	return true;
 }
 
+bool ranges_any(struct state_file *f, const struct owner *me)
+{
+	return own_from(f, me, 0) != NULL;
+}
+
 int ranges_drop(struct state_file *f, struct lock_state *st)
 {
 	uint64_t from = 0;

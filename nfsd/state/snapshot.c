@@ -447,6 +447,7 @@ static void put_locks(struct snapshot_out *o, const struct lock_state *st)
 	bool exclusive;
 
 	snapshot_put_u32(o, st->open->h.id);
+	snapshot_put_u32(o, st->local);
 	snapshot_put_u32(o, st->nranges);
 	mutex_lock(&f->lock);
 	while (ranges_next(f, st->h.owner, from, &span, &exclusive, &whose)) {
@@ -558,6 +559,7 @@ static void get_locks(struct snapshot_in *in, struct state *s, struct client *c,
 		      struct owner *owner, uint32_t id, uint32_t seqid) REQUIRES(&c->lock)
 {
 	struct open *open = find_open(s, c, snapshot_get_u32(in));
+	bool local = snapshot_get_bool(in);
 	uint32_t n = snapshot_get_u32(in);
 	struct lock_state *st;
 
@@ -568,6 +570,8 @@ static void get_locks(struct snapshot_in *in, struct state *s, struct client *c,
 	st = lock_state_restore(s, c, owner, open, id, seqid);
 	if (!st)
 		in->err = -ENOMEM;
+	else
+		st->local = local;
 	while (in->err == 0 && n-- > 0) {
 		struct span span = { snapshot_get_u64(in), snapshot_get_u64(in) };
 		bool exclusive = snapshot_get_bool(in);
@@ -668,7 +672,6 @@ static void put_record(struct snapshot_out *o, const struct client *c)
 		snapshot_put(o, c->update->confirm.data, sizeof(c->update->confirm.data));
 	}
 	snapshot_put_u32(o, c->create.sequence);
-	snapshot_put_u64(o, c->create.principal);
 	snapshot_put_u32(o, c->create.status);
 	snapshot_put(o, c->create.session.data, sizeof(c->create.session.data));
 	snapshot_put_u32(o, c->create.flags);
@@ -724,7 +727,6 @@ static void get_record_rest(struct snapshot_in *in, struct client *c)
 	if (!get_update(in, c))
 		in->err = -ENOMEM;
 	c->create.sequence = snapshot_get_u32(in);
-	c->create.principal = snapshot_get_u64(in);
 	c->create.status = (enum nfsstat4)snapshot_get_u32(in);
 	snapshot_get(in, c->create.session.data, sizeof(c->create.session.data));
 	c->create.flags = snapshot_get_u32(in);
@@ -949,139 +951,4 @@ int state_load(struct state *s, int fd, uint64_t instance)
 		get_all(&in, s);
 	s->config.limits = limits;
 	return snapshot_in_finish(&in);
-}
-
-/* ------------------------------------------------- locks that are kept elsewhere, too ---- */
-
-bool state_locker(struct state *s, const struct stateid *id, struct state_locker *out)
-{
-	struct client *c = stateid_is_special(id) ? NULL
-						  : client_get_counter(s, stateid_counter(id));
-	struct held *h;
-	bool is_lock;
-
-	if (!c)
-		return false;
-	mutex_lock(&c->lock);
-	h = c->dead ? NULL : held_find(s, c, id);
-	is_lock = h && h->kind == HELD_LOCK && h->owner->len <= sizeof(out->owner);
-	if (is_lock) {
-		out->clientid = c->id;
-		out->owner_len = h->owner->len;
-		memcpy(out->owner, h->owner->bytes, h->owner->len);
-	}
-	mutex_unlock(&c->lock);
-	client_unref(c);
-	return is_lock;
-}
-
-static size_t count_ranges(const struct owner *owner, const struct state_file *f)
-{
-	const struct held *h;
-	size_t n = 0;
-
-	list_for_each (h, &owner->states, in_owner) {
-		if (h->kind == HELD_LOCK && h->file == f)
-			n += container_of(h, const struct lock_state, h)->nranges;
-	}
-	return n;
-}
-
-static int copy_spans(struct state_file *f, const struct owner *owner, struct state_span **spans,
-		      size_t *n) REQUIRES(&f->lock)
-{
-	size_t most = count_ranges(owner, f);
-	const struct lock_state *st;
-	struct state_span *all;
-	struct span span;
-	uint64_t from = 0;
-	bool exclusive;
-
-	if (most == 0)
-		return 0;
-	all = calloc(most, sizeof(*all));
-	if (!all)
-		return -ENOMEM;
-	while (*n < most && ranges_next(f, owner, from, &span, &exclusive, &st)) {
-		all[(*n)++] = (struct state_span){ span.first, span.last, exclusive };
-		if (span.last == NFS4_UINT64_MAX)
-			break;
-		from = span.last + 1;
-	}
-	*spans = all;
-	return 0;
-}
-
-int state_lock_spans(struct state *s, uint64_t clientid, struct bytes owner, struct bytes file,
-		     struct state_span **spans, size_t *n)
-{
-	struct client *c = client_get(s, clientid);
-	struct state_file *f = c ? state_file_get(s, file, false) : NULL;
-	int err = 0;
-
-	*spans = NULL;
-	*n = 0;
-	if (f) {
-		const struct owner *o;
-
-		mutex_lock(&c->lock);
-		o = c->dead ? NULL : owner_find_known(c, OWNER_LOCK, owner);
-		if (o) {
-			mutex_lock(&f->lock);
-			err = copy_spans(f, o, spans, n);
-			mutex_unlock(&f->lock);
-		}
-		mutex_unlock(&c->lock);
-		state_file_put(s, f);
-	}
-	if (c)
-		client_unref(c);
-	return err;
-}
-
-/* Once for every file in which the owner has locks. */
-static bool first_of_file(const struct owner *owner, const struct held *h)
-{
-	const struct held *other;
-
-	list_for_each (other, &owner->states, in_owner) {
-		if (other->file == h->file)
-			return other == h;
-	}
-	return true;
-}
-
-static void each_locker(struct state *s, struct client *c,
-			void (*fn)(void *arg, const struct state_locker *locker,
-				   struct bytes file, const struct stateid *id),
-			void *arg)
-{
-	struct state_locker locker = { .clientid = c->id };
-	struct owner *owner;
-	struct stateid id;
-	struct held *h;
-
-	list_for_each (owner, &c->busy, in_client) {
-		if (owner->kind != OWNER_LOCK || owner->len > sizeof(locker.owner))
-			continue;
-		locker.owner_len = owner->len;
-		memcpy(locker.owner, owner->bytes, owner->len);
-		list_for_each (h, &owner->states, in_owner) {
-			if (!first_of_file(owner, h) || count_ranges(owner, h->file) == 0)
-				continue;
-			stateid_fill(s, h, &id);
-			fn(arg, &locker, (struct bytes){ h->file->key, h->file->len }, &id);
-		}
-	}
-}
-
-void state_each_locker(struct state *s,
-		       void (*fn)(void *arg, const struct state_locker *locker, struct bytes file,
-				  const struct stateid *id),
-		       void *arg)
-{
-	struct client *c;
-
-	list_for_each (c, &s->clients, in_clients)
-		each_locker(s, c, fn, arg);
 }

@@ -124,6 +124,14 @@ struct lock_range {
 	uint64_t offset, length;
 };
 
+/*
+ * What a node keeps beside a lock stateid (nfsd/local_locks.c embeds it): a reference is the
+ * stateid's, until EFFECT_LOCKS_GONE gives it back.
+ */
+struct lock_attachment {
+	_Atomic uint32_t refs;
+};
+
 struct state_command {
 	enum state_command_type type;
 	/* Minor version 0 speaks of client IDs and seqids, 1 and 2 of sessions. */
@@ -204,6 +212,17 @@ struct state_command {
 			struct stateid stateid;	 /* open stateid if new_owner, else lock stateid */
 			struct bytes owner;	 /* lock_owner4.owner if new_owner */
 			uint32_t lock_seqid;	 /* minor version 0, if new_owner: the lock-owner's */
+			bool local; /* the node has the lock on the file itself, too */
+			/*
+			 * Not NFS4_OK: what is in the way lies outside the state (a process of the
+			 * node, say), and this is the answer unless there is another reason to
+			 * refuse. DENIED: because of this lock.
+			 */
+			enum nfsstat4 refuse;
+			bool refuse_over_limit; /* see state_result.over_limit */
+			enum nfs_lock_type4 refuse_type;
+			struct lock_range refuse_range;
+			struct bytes refuse_owner;
 		} lock;
 		struct {
 			struct bytes file;
@@ -265,6 +284,7 @@ struct state_result {
 	 * and submit again.
 	 */
 	bool over_limit;
+	bool locks_left; /* UNLOCK: the lock-owner has other locks in the file */
 	union {
 		struct {
 			uint64_t clientid;
@@ -304,6 +324,7 @@ enum state_effect_type {
 	/* `key` of `clientid`: what it holds is about to become free, or a part has been revoked */
 	EFFECT_CLIENT_FORGET,
 	EFFECT_GRACE_ENDED,
+	EFFECT_LOCKS_GONE, /* a lock stateid with an attachment has gone */
 };
 
 struct state_effect {
@@ -315,6 +336,7 @@ struct state_effect {
 	struct stateid stateid;
 	struct request_ref granted_by;
 	struct bytes key;  /* likewise */
+	struct lock_attachment *attachment; /* the stateid's reference is the receiver's now */
 };
 
 struct state_effects {
@@ -387,7 +409,6 @@ struct sequence_args {
 	uint32_t seqid, slot, highest_slot;
 	bool cache_this;
 	uint32_t request_len;  /* bytes of the RPC call: beyond the channel's, REQ_TOO_BIG */
-	uint32_t reply_least;  /* bytes of a reply that ends with SEQUENCE */
 	uint32_t nops;	       /* of the compound: beyond the channel's, TOO_MANY_OPS */
 	uint64_t request_hash; /* of the whole compound: a retry must have the same */
 	uint64_t conn_id;      /* rpc_conn_id(); bound to the fore channel when SP4_NONE */
@@ -485,6 +506,44 @@ bool state_opener(struct state *s, const struct stateid *id, unsigned access,
 enum nfsstat4 state_lockt(struct state *s, uint64_t clientid, struct bytes owner,
 			  struct bytes file, enum nfs_lock_type4 type, struct lock_range range,
 			  struct lock_conflict *denied);
+
+/* What is attached to this lock stateid, with a reference; NULL: it is none, or nothing is. */
+struct lock_attachment *state_lock_attachment(struct state *s, const struct stateid *id);
+/*
+ * The lock stateid takes over the caller's reference of `a`, unless something is attached to it
+ * already or it has gone: false.
+ */
+bool state_attach_lock(struct state *s, const struct stateid *id, struct lock_attachment *a) MUST_CHECK;
+
+/* Longer keys than backends make. */
+#define STATE_FILE_KEY_MAX 256
+
+/* Byte ranges that a lock-owner holds in a file. */
+struct state_span {
+	uint64_t first, last; /* inclusive; NFS4_UINT64_MAX: to the end */
+	bool exclusive;
+};
+/*
+ * What the lock-owner holds in the file from `first` to `last`, in order: the first `cap` of it; how
+ * many. They may reach beyond both ends. Nothing is held if the client or the owner has gone.
+ */
+size_t state_lock_spans(struct state *s, uint64_t clientid, struct bytes owner, struct bytes file,
+			uint64_t first, uint64_t last, struct state_span *out, size_t cap);
+/* Whose locks a LOCK or LOCKU with this lock stateid is about. */
+struct state_locker {
+	uint64_t clientid;
+	uint32_t owner_len, file_len;
+	uint8_t owner[NFS4_OPAQUE_LIMIT];
+	uint8_t file[STATE_FILE_KEY_MAX];
+};
+/* False: not a stateid of a lock. */
+bool state_locker(struct state *s, const struct stateid *id, struct state_locker *out);
+/*
+ * The lock stateids of the client (0: of all clients) with locks that are to be on the files, too
+ * (state_command.lock.local): 0 or -ENOMEM; *ids is malloc'ed.
+ */
+int state_local_locks(struct state *s, uint64_t clientid, struct stateid **ids, size_t *n);
+
 /*
  * Is a delegation of another client than `clientid` (0: of any) in the way of what is about to be
  * done to the file without a command? `changes`: it or its attributes change; else it is looked at

@@ -128,7 +128,6 @@ enum record { RECORD_NONE, RECORD_TAKEN, RECORD_STORED };
 /* The one-slot reply cache of CREATE_SESSION (RFC 8881 section 18.36.4). */
 struct create_slot {
 	uint32_t sequence;
-	uint64_t principal; /* principal_hash() of who asked */
 	enum nfsstat4 status;
 	struct sessionid session;
 	uint32_t flags;
@@ -390,6 +389,8 @@ struct lock_state {
 	struct open *open; /* immutable */
 	struct list in_open;
 	uint32_t nranges;
+	bool local; /* its locks are to be on the file as well; never off again */
+	struct lock_attachment *attached; /* this node's; a reference, under the stripe */
 };
 
 #define DELEG_FH_MAX 128
@@ -526,6 +527,8 @@ int ranges_clear(struct state_file *f, const struct owner *me, struct span span,
 /* The owner's first range that ends at or behind `from`; false: none. */
 bool ranges_next(struct state_file *f, const struct owner *me, uint64_t from, struct span *span,
 		 bool *exclusive, const struct lock_state **st) REQUIRES(&f->lock);
+/* Has the owner any? */
+bool ranges_any(struct state_file *f, const struct owner *me) REQUIRES(&f->lock);
 /* All of one lock stateid. */
 int ranges_drop(struct state_file *f, struct lock_state *st) REQUIRES(&f->lock);
 
@@ -543,8 +546,9 @@ struct lock_state *lock_state_restore(struct state *s, struct client *c, struct 
     REQUIRES(&c->lock);
 bool lock_restore(struct state *s, struct client *c, struct lock_state *st, struct span span,
 		  bool exclusive) REQUIRES(&c->lock);
-/* The same and frees it, with its byte ranges. */
-void lock_state_free(struct state *s, struct client *c, struct lock_state *st) REQUIRES(&c->lock);
+/* The same and frees it, with its byte ranges; what is attached to it goes onto after->locks. */
+void lock_state_free(struct state *s, struct client *c, struct lock_state *st, struct after *after)
+    REQUIRES(&c->lock);
 
 /* -------------------------------------------------------------- delegations ---- */
 
@@ -567,6 +571,7 @@ struct deleg *deleg_restore(struct state *s, struct client *c, struct bytes file
 
 /* What is left to be done when a command has let its locks go. */
 struct after {
+	struct list locks;	  /* struct lock_state by h.in_owner: to be freed */
 	struct list opens;	  /* struct open by h.in_owner: to be freed, their files told */
 	struct list delegs;	  /* struct deleg by h.in_owner: to be freed */
 	struct list recalls;	  /* effects */
@@ -574,6 +579,7 @@ struct after {
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
 	uint64_t record;	  /* this client is to be recorded; 0: none */
+	struct client *forget;	  /* this one to be forgotten; the command's own */
 };
 
 void after_init(struct after *after);
@@ -597,14 +603,11 @@ enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
 void grace_announce(struct state *s, const struct state_effects *effects);
 /* Something has been granted to the client: it is to be on the list after a crash. */
 void client_granted(struct client *c, struct after *after) REQUIRES(&c->lock);
-/*
- * A part of what it holds is about to be taken from it. Emits EFFECT_CLIENT_FORGET at once: it must
- * come before anybody else can be granted that part.
- */
-void client_revoked(struct client *c, const struct state_effects *effects) REQUIRES(&c->lock);
+/* A part of what it held has been taken from it. */
+void client_revoked(struct client *c, struct after *after) REQUIRES(&c->lock);
 /* It knows by now of all that was taken. */
 void client_acknowledged(struct client *c, struct after *after) REQUIRES(&c->lock);
-/* What it holds will now become free: it is to be on no list. */
+/* What it holds will now become free: it is to be on no list. Without any lock. */
 void client_forget(struct client *c, const struct state_effects *effects);
 
 /* A command at work on its client, whose lock is held. */
@@ -614,7 +617,6 @@ struct work {
 	const struct state_command *cmd;
 	struct state_result *result;
 	struct after *after;
-	const struct state_effects *effects; /* for what must be told before the locks are given up */
 };
 
 typedef enum nfsstat4 client_command(struct work *w);

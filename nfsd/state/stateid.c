@@ -385,6 +385,50 @@ void state_attach_file(struct state *s, const struct stateid *id, struct file *f
 	file_unref(file);
 }
 
+/* The lock stateid, or NULL. */
+static struct lock_state *find_lock(struct stripe *stripe, uint64_t hash, const struct stateid *id)
+    REQUIRES(&stripe->lock)
+{
+	struct held *h = find_in(stripe, hash, stateid_counter(id), get_word(id, 2));
+
+	return h && h->kind == HELD_LOCK ? held_lock(h) : NULL;
+}
+
+struct lock_attachment *state_lock_attachment(struct state *s, const struct stateid *id)
+{
+	uint64_t hash = stateid_hash(stateid_counter(id), get_word(id, 2));
+	struct stripe *stripe = stripe_of(s->by_stateid, hash);
+	struct lock_attachment *a = NULL;
+	struct lock_state *st;
+
+	if (stateid_is_special(id) || get_word(id, 0) != s->config.epoch)
+		return NULL;
+	mutex_lock(&stripe->lock);
+	st = find_lock(stripe, hash, id);
+	if (st)
+		a = st->attached;
+	if (a)
+		atomic_fetch_add_explicit(&a->refs, 1, memory_order_relaxed);
+	mutex_unlock(&stripe->lock);
+	return a;
+}
+
+bool state_attach_lock(struct state *s, const struct stateid *id, struct lock_attachment *a)
+{
+	uint64_t hash = stateid_hash(stateid_counter(id), get_word(id, 2));
+	struct stripe *stripe = stripe_of(s->by_stateid, hash);
+	struct lock_state *st;
+	bool taken;
+
+	mutex_lock(&stripe->lock);
+	st = find_lock(stripe, hash, id);
+	taken = st && !st->attached;
+	if (taken)
+		st->attached = a;
+	mutex_unlock(&stripe->lock);
+	return taken;
+}
+
 /* Whoever opened it with all of `access`, with nothing else if possible. */
 static const struct cred *opener(const struct open *open, unsigned access, unsigned *with)
 {

@@ -129,6 +129,10 @@ world() {
 	mkdir /mnt/bin /mnt/log /mnt/export
 	cp "$CL_SRC"/guest-* "$CL_SRC"/cases/*.sh /mnt/bin || bail "cannot copy the cases"
 	cp "${CL_TOOLS:?}"/cl-{pattern,dir,lock,model,tree,posix} /mnt/bin || bail "cannot copy the programs"
+	if [[ -f $CL_TOOLS/uml-xstate.so ]]; then
+		cp "$CL_TOOLS/uml-xstate.so" /mnt/bin || bail "cannot copy uml-xstate.so"
+		cl_preload=/mnt/bin/uml-xstate.so # see uml-xstate.c
+	fi
 	[[ ${CL_CACHE:-} ]] && cp "$CL_CACHE"/*.tar /mnt/bin
 	ip link set lo up
 	ip link add nfsbr0 type bridge && ip addr add $CL_HOST/24 dev nfsbr0 &&
@@ -149,7 +153,7 @@ tcpdump_start() {
 # Ends one of our processes without bash having a word to say about it.
 end_now() { { kill -KILL $1 && wait $1; } 2>/dev/null; }
 
-cl_guests=() cl_server_pid='' cl_capture=''
+cl_guests=() cl_server_pid='' cl_capture='' cl_preload=''
 cl_end() {
 	local status=$? id
 	trap '' TERM INT HUP
@@ -302,7 +306,7 @@ guest_spawn() {
 	ip tuntap add dev tap$id mode tap 2>/dev/null
 	ip link set tap$id master nfsbr0 up || bail "cannot make a tap"
 	# in a process namespace of its own, so that its end is the end of all its processes
-	unshare --pid --fork --kill-child linux.uml mem=${CL_MEM:-768M} quiet umid=uml uml_dir=$box/ rootfstype=hostfs rootflags=/ ro \
+	LD_PRELOAD=$cl_preload unshare --pid --fork --kill-child linux.uml mem=${CL_MEM:-768M} quiet umid=uml uml_dir=$box/ rootfstype=hostfs rootflags=/ ro \
 		init=/mnt/bin/guest-init cl_id=$id cl_addr=$(guest_addr $id)/24 cl_addr6=$CL_NET6:1$id/64 cl_host=$CL_HOST \
 		vec0:transport=tap,ifname=tap$id,depth=64,gro=1,mac=02:00:00:00:00:$(printf %02x $id) \
 		con=null con0=null,fd:1 ssl=null ssl0=fd:$in,fd:$out </dev/null >>$box/console 2>&1 &

@@ -92,13 +92,18 @@ static void deferred_free(struct cluster *c)
 	free(d);
 }
 
-struct cluster *cluster_solo_new(const struct cluster_app *app)
+struct cluster *cluster_solo_new(const struct cluster_app *app, const struct cluster_config *config)
 {
 	struct deferred *d = calloc(1, sizeof(*d));
 
 	if (!d)
 		return NULL;
-	d->cluster = (struct cluster){ .app = *app, .submit = deferred_submit, .free = deferred_free };
+	d->cluster = (struct cluster){
+		.app = *app,
+		.current_until = UINT64_MAX,
+		.submit = deferred_submit,
+		.free = deferred_free,
+	};
 	mutex_init(&d->lock);
 	cond_init(&d->news);
 	list_init(&d->queue);

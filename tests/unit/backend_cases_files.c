@@ -9,7 +9,7 @@ static int try_create(struct fixture *fx, const char *name, unsigned access,
 		      const struct create_args *args, const struct cred *cred, bool *created,
 		      struct file **file)
 {
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct object *obj;
 	int err =
 	    fx->b->open_create(fx->dir, cred, name, access, args, &change, created, &obj, file);

@@ -80,7 +80,7 @@ static void create_every_type(void **state)
 		.rdev_major = 1,
 		.rdev_minor = 3,
 	};
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct object *obj;
 	struct attr a;
 
@@ -138,7 +138,7 @@ static void create_with_attributes(void **state)
 			   .gid = SHARED1,
 			   .mtime = { 1000000000, 0 } },
 	};
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct object *obj;
 	struct attr a;
 
@@ -167,7 +167,7 @@ static void symlinks(void **state)
 	char target[4096], buf[4097];
 	struct object *link = make_symlink(fx, fx->dir, "l", "some/where", fx->alice), *file;
 	struct create_args empty = { .type = FILE_SYMLINK, .target = "" };
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	size_t len;
 
 	assert_ok(fx->b->readlink(link, fx->bob, buf, sizeof(buf), &len));
@@ -309,7 +309,7 @@ static void directory_changes(void **state)
 		.type = FILE_DIRECTORY,
 		.attrs = { .mask = ATTR_SET_MODE, .mode = 0755 },
 	};
-	struct dir_change c, d;
+	struct dir_change c = { 0 }, d = { 0 };
 	struct object *obj, *to = make(fx, fx->dir, "to", FILE_DIRECTORY, 0777, fx->alice);
 
 	assert_ok(fx->b->create(fx->dir, fx->alice, "x", &args, &c, &obj));

@@ -39,7 +39,7 @@ static void one_life(struct worker *w, unsigned round)
 	const struct backend *b = w->fx->b;
 	struct create_args args = plain_file();
 	struct backend_handle h;
-	struct dir_change c, d;
+	struct dir_change c = { 0 }, d = { 0 };
 	struct object *obj, *again;
 	struct file *f;
 	char name[32], renamed[32], buf[32];

@@ -201,7 +201,7 @@ int try_lookup(struct fixture *fx, struct object *dir, const char *name, const s
 static int create(struct fixture *fx, struct object *dir, const char *name,
 		  const struct create_args *args, const struct cred *cred, struct object **out)
 {
-	struct dir_change change;
+	struct dir_change change = { 0 };
 
 	return fx->b->create(dir, cred, name, args, &change, out);
 }
@@ -253,7 +253,7 @@ struct file *make_file(struct fixture *fx, struct object *dir, const char *name,
 		.attrs = { .mask = ATTR_SET_MODE, .mode = mode },
 		.mode = CREATE_GUARDED,
 	};
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct object *made;
 	struct file *file;
 	bool created;
@@ -295,7 +295,7 @@ int try_open(struct fixture *fx, struct object *obj, unsigned access, const stru
 
 int try_remove(struct fixture *fx, struct object *dir, const char *name, const struct cred *cred)
 {
-	struct dir_change change;
+	struct dir_change change = { 0 };
 
 	return fx->b->remove(dir, cred, name, &change);
 }
@@ -303,7 +303,7 @@ int try_remove(struct fixture *fx, struct object *dir, const char *name, const s
 int try_rename(struct fixture *fx, struct object *from, const char *from_name, struct object *to,
 	       const char *to_name, const struct cred *cred)
 {
-	struct dir_change from_change, to_change;
+	struct dir_change from_change = { 0 }, to_change = { 0 };
 
 	return fx->b->rename(from, from_name, to, to_name, cred, &from_change, &to_change);
 }
@@ -311,7 +311,7 @@ int try_rename(struct fixture *fx, struct object *from, const char *from_name, s
 int try_link(struct fixture *fx, struct object *obj, struct object *dir, const char *name,
 	     const struct cred *cred)
 {
-	struct dir_change change;
+	struct dir_change change = { 0 };
 
 	return fx->b->link(obj, dir, cred, name, &change);
 }

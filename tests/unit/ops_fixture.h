@@ -82,6 +82,8 @@ uint32_t got_u32(struct exchange *e);
 void expect_name_op(const char *path, uint32_t opnum, const char *name, enum nfsstat4 status);
 void make_dir(const char *path, const char *name);
 void make_link(const char *path, const char *name, const char *target);
+/* A reference. */
+struct object *object_at(const char *path);
 /* A regular file with that content, made at the backend as `caller`. */
 void make_file(const char *path, const char *name, const void *data, size_t len);
 /* The same for a FIFO: also where the protocol may not, on a read-only export. */

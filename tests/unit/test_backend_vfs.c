@@ -581,7 +581,7 @@ static void *make_under_umask(void *arg)
 	struct create_args args = { .type = FILE_DIRECTORY,
 				    .attrs = { .mask = ATTR_SET_MODE, .mode = 0777 } };
 	struct maker *m = arg;
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct object *obj;
 	struct attr a;
 
@@ -676,7 +676,7 @@ static void default_acl_replaces_umask(void **state)
 		.attrs = { .mask = ATTR_SET_MODE, .mode = 0777, .has_umask = true, .umask = 077 },
 	};
 	const char *at = place_path("acl");
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct object *obj;
 	struct file *file;
 	struct fixture fx;
@@ -1084,7 +1084,7 @@ static void lose_power(const char *fs, unsigned megabytes)
 	struct create_args exclusive = { .type = FILE_REGULAR, .mode = CREATE_EXCLUSIVE };
 	struct loss l = { .fs = fs };
 	struct object *d, *f, *obj;
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct file *file, *x;
 	struct fixture fx;
 	bool created;
@@ -1271,7 +1271,7 @@ static void *create_exclusively(void *arg)
 				    .mode = CREATE_EXCLUSIVE,
 				    .verifier = "VERIFIE" };
 	struct exclusive *e = arg;
-	struct dir_change change;
+	struct dir_change change = { 0 };
 	struct object *obj;
 	struct file *file;
 

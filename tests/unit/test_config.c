@@ -182,6 +182,47 @@ static void test_everything(void **state)
 	config_free(c);
 }
 
+static void test_cluster_section(void **state)
+{
+	struct config *c = load_good("[cluster]\n"
+				     "replication = safe\n"
+				     "scope = office\n"
+				     "addresses = 192.0.2.10/24, 192.0.2.11/24\n"
+				     "addresses = 2001:db8::10/64\n"
+				     "interface = eth0\n"
+				     "vip_manager = external\n"
+				     "secret = /etc/atoll.key\n"
+				     "[atolld]\n"
+				     "secret-file = /other\n");
+	const struct config_cluster *cl = c->cluster;
+
+	assert_true(cl->safe && cl->external_vips);
+	assert_string_equal(cl->scope, "office");
+	assert_string_equal(cl->interface, "eth0");
+	assert_string_equal(c->secret_file, "/etc/atoll.key");
+	assert_int_equal(cl->nvips, 3);
+	assert_int_equal(cl->vips[1].addr.ss_family, AF_INET);
+	assert_int_equal(cl->vips[1].prefix, 24);
+	assert_int_equal(cl->vips[2].addr.ss_family, AF_INET6);
+	assert_int_equal(cl->vips[2].prefix, 64);
+	config_free(c);
+}
+
+static void test_cluster_defaults(void **state)
+{
+	struct config *c = load_good("[cluster]\nsecret = /etc/atoll.key\n");
+
+	assert_non_null(c->cluster);
+	assert_false(c->cluster->external_vips);
+	assert_null(c->cluster->scope);
+	assert_null(c->cluster->interface);
+	assert_int_equal(c->cluster->nvips, 0);
+	config_free(c);
+	c = load_good("[atolld]\n");
+	assert_null(c->cluster);
+	config_free(c);
+}
+
 static void test_secret_file_follows_state_dir(void **state)
 {
 	struct config *c = load_good("[atolld]\nstate-dir = /x\n");
@@ -196,8 +237,23 @@ static const struct {
 	const char *found;
 } bad[] = {
 	{ "port = 1\n", 1, "before any section" },
-	{ "[nfsd]\n", 1, "found the section [nfsd]; expected [atolld]" },
-	{ "[atolld]\n\n[cluster]\n", 3, "found the section [cluster]" },
+	{ "[nfsd]\n", 1, "found the section [nfsd]; expected [atolld] or [cluster]" },
+	{ "[atolld]\n\n[clusters]\n", 3, "found the section [clusters]" },
+	{ "[cluster]\n", 0, "[cluster] has no secret" },
+	{ "[cluster]\nport = 1\n", 2, "expected one of replication, scope" },
+	{ "[atolld]\nscope = x\n", 2, "found the key `scope'" },
+	{ "[cluster]\nsecret = x\n", 2, "expected an absolute path" },
+	{ "[cluster]\nreplication = maybe\n", 2, "expected ordered or safe" },
+	{ "[cluster]\nvip_manager = me\n", 2, "expected internal or external" },
+	{ "[cluster]\nscope = a b\n", 2, "expected a name of at most 64" },
+	{ "[cluster]\ninterface = 0123456789abcdef\n", 2, "expected a name of at most 15" },
+	{ "[cluster]\naddresses = 192.0.2.1\n", 2, "192.0.2.10/24" },
+	{ "[cluster]\naddresses = 192.0.2.1/33\n", 2, "192.0.2.10/24" },
+	{ "[cluster]\naddresses = 192.0.2.1/0\n", 2, "192.0.2.10/24" },
+	{ "[cluster]\naddresses = 192.0.2.1:1/24\n", 2, "192.0.2.10/24" },
+	{ "[cluster]\naddresses = 2001:db8::1/129\n", 2, "192.0.2.10/24" },
+	{ "[cluster]\naddresses = 192.0.2.1/24 192.0.2.1/24\n", 2, "every address once" },
+	{ "[cluster]\naddresses = 192.0.2.1/24\naddresses = 192.0.2.1/24\n", 3, "every address" },
 	{ "[atolld\n", 1, "not closed" },
 	{ "[]\n", 1, "found the section []" },
 	{ "[atolld]\nprot = 1\n", 2, "found the key `prot'; expected one of listen, port" },
@@ -363,6 +419,8 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_secret_file_follows_state_dir),
+		cmocka_unit_test(test_cluster_section),
+		cmocka_unit_test(test_cluster_defaults),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_long_line),
 		cmocka_unit_test(test_missing_file),

@@ -45,6 +45,11 @@ static const struct {
 	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
 	{ "/a *(async,sync,insecure,secure,crossmnt,nocrossmnt,nohide,hide,utf8,no_utf8)", "/a",
 	  "*", "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(local_locks,no_local_locks)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,no_local_locks,anonuid=65534,"
+	  "anongid=65534,sec=sys" },
+	{ "/a *(no_local_locks,local_locks)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
 	{ "/a *(crossmnt,nohide,utf8)", "/a", "*",
 	  "ro,root_squash,no_all_squash,sync,secure,crossmnt,nohide,utf8,anonuid=65534,"
 	  "anongid=65534,sec=sys" },

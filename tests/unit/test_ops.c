@@ -290,6 +290,7 @@ static void access_bits_by_type(void **state)
 	set_mode("data/dir", 0600);
 	expect_access("data/dir", all, dir, ACCESS4_READ);
 	expect_access("data/file", ACCESS4_LOOKUP | ACCESS4_DELETE, 0, 0);
+	expect_access("data/file", 0xffffffc0u, 0, 0);
 	expect_access("data/file", 0, 0, 0);
 	expect_access("data/inner/ro", all, dir, ACCESS4_READ | ACCESS4_LOOKUP);
 	/* A pipe is the client's own: the export being read-only does not matter. */
@@ -336,7 +337,7 @@ static void create_types(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(types); i++) {
 		struct exchange *e = begin(0);
 		struct attr_bitmap set;
-		struct dir_change change;
+		struct dir_change change = { 0 };
 		bool unknown;
 		char name[8];
 
@@ -517,7 +518,7 @@ static void expect_rename(const char *from_dir, const char *from, const char *to
 
 static void rename_names(void **state)
 {
-	struct dir_change ch[2];
+	struct dir_change ch[2] = { 0 };
 
 	make_dir("data", "a");
 	make_dir("data", "b");
@@ -554,7 +555,7 @@ static void rename_names(void **state)
 
 static void rename_of_a_covered_directory(void **state)
 {
-	struct dir_change ch[2];
+	struct dir_change ch[2] = { 0 };
 
 	caller = cred_root();
 	expect_rename("data/inner", "ro", "data", "elsewhere", NFS4ERR_FILE_OPEN, ch);

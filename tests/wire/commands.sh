@@ -80,10 +80,10 @@ prints 'atoll 0.' "$atoll" --version
 result 'atoll --version'
 fails 2 "found \`srve'; expected a subcommand" "$atoll" srve
 result 'an unknown subcommand'
-for sub in serve check ping; do
+for sub in serve check status clients sessions locks exports reload restart ping; do
 	prints "usage: atoll $sub" "$atoll" $sub --help
 	result "atoll $sub --help"
-	fails 2 nonsense "$atoll" $sub --nonsense
+	fails 2 option "$atoll" $sub --nonsense
 	result "atoll $sub with an unknown option"
 done
 fails 2 'usage: atoll check' "$atoll" check

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -217,14 +219,23 @@ static void config_words(const char **argv, size_t n)
 
 	snprintf(text, sizeof(text),
 		 "[atolld]\nlisten = 127.0.0.1\nport = %u\nexports = %s/exports\n"
-		 "lease-time = %u\nstate-dir = %s\nrpcbind = no\n",
+		 "lease-time = %u\nstate-dir = %s\nrpcbind = no\n%s",
 		 ntohs(srv.addr.sin_port), srv.mount, srv.options.lease ? srv.options.lease : 90,
-		 srv.state);
+		 srv.state, srv.options.settings ? srv.options.settings : "");
 	write_file("atoll.conf", text);
 	snprintf(path, sizeof(path), "%s/atoll.conf", srv.mount);
 	argv[n++] = "-c";
 	argv[n++] = path;
 	argv[n] = NULL;
+}
+
+/* Without the capability the server stays within what it is given. */
+static void limit_descriptors(unsigned n)
+{
+	struct rlimit rl = { n, n };
+
+	if (n && (prctl(PR_CAPBSET_DROP, CAP_SYS_RESOURCE) || setrlimit(RLIMIT_NOFILE, &rl)))
+		_exit(127);
 }
 
 static void exec_server(int out)
@@ -234,6 +245,7 @@ static void exec_server(int out)
 	int log;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	limit_descriptors(srv.options.nofile);
 	snprintf(program, sizeof(program), "%s/%s", getenv("ATOLL_BUILD_DIR"),
 		 srv.options.prepare ? "atolld" : "atoll");
 	argv[0] = program;

@@ -28,6 +28,8 @@ struct wire_options {
 	 * directories to be exported below `dir` and calls wire_write_exports().
 	 */
 	void (*prepare)(const char *dir);
+	const char *settings; /* with `prepare`: more lines of atoll.conf; NULL: none */
+	unsigned nofile;      /* the server's RLIMIT_NOFILE, which it cannot raise; 0: as it is */
 };
 
 /* Runs a suite's tests against one server; the exit status for main(). */

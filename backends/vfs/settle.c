@@ -1,0 +1,253 @@
+/*
+ * Names on stable storage, many at a time.
+ *
+ * A synchronous export answers a change of names when the directory has been fsync()ed. That
+ * takes a commit of the file system's journal, most of whose cost is the same for one change and
+ * for thousands. So changes whose caller can wait without a thread (struct dir_change.may_owe)
+ * leave it to a settler: a thread that takes all that has come while it was in fsync(), syncs
+ * each directory once, and tells everybody.
+ *
+ *	change ... vfs_settle_later() --> [jobs] --all at once--> fsync of each directory --> done()
+ *
+ * It begins a directory's fsync after the job has come, and the job comes after the change, so the
+ * change is covered. Errors: fsync fails for all who wait for that directory.
+ *
+ * There is a settler for each device of an export, made when it is first needed, so that a slow
+ * disk holds up its own changes only. It ends with the export. If it cannot be made, the caller
+ * syncs himself.
+ *
+ * Locks: vfs_export.settlers_lock; struct vfs_settler.lock. Neither is held over fsync().
+ */
+#include <errno.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "backends/vfs/vfs.h"
+#include "base/log.h"
+
+#define DIRS_MOST 64 /* directories synced together, so that none is synced twice */
+
+struct vfs_settler {
+	dev_t dev;
+	struct list link; /* vfs_export.settlers */
+	pthread_t thread;
+	struct mutex lock;
+	struct cond wake;
+	struct list jobs; /* struct settle_job; under lock, as the next */
+	bool stop;
+};
+
+/* Directories to be synced, and how that went. */
+struct round {
+	unsigned n;
+	struct vfs_object *dirs[DIRS_MOST];
+	int errs[DIRS_MOST];
+};
+
+bool vfs_must_settle(const struct vfs_object *obj)
+{
+	/* Nothing on tmpfs is ever stable, and nothing there needs waiting for. */
+	if (!vfs_object_export(obj)->sync || obj->mount->fs_type == TMPFS_MAGIC)
+		return false;
+	return obj->base.type == FILE_DIRECTORY || obj->base.type == FILE_REGULAR;
+}
+
+static int sync_object(struct vfs_object *obj)
+{
+	int fd, err = vfs_assume_privileged();
+
+	if (err)
+		return err;
+	fd = vfs_reopen(vfs_object_export(obj), obj->fd, O_RDONLY | O_NONBLOCK);
+	if (fd < 0)
+		return fd;
+	blocking_section();
+	/* EINVAL: a file system that cannot. Read-only it has become since, because of an error. */
+	if (fsync(fd) < 0 && errno != EINVAL)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int vfs_settle(struct vfs_object *obj)
+{
+	return vfs_must_settle(obj) ? sync_object(obj) : 0;
+}
+
+int vfs_settle_names(struct vfs_object *dir, struct dir_change *change)
+{
+	if (!vfs_must_settle(dir))
+		return 0;
+	if (!change->may_owe)
+		return sync_object(dir);
+	change->owes = true;
+	return 0;
+}
+
+/* ---- rounds ---- */
+
+/* The directory's place in the round; DIRS_MOST: there is no room for it. */
+static unsigned place_in(struct round *r, struct vfs_object *dir)
+{
+	for (unsigned i = 0; i < r->n; i++) {
+		if (r->dirs[i] == dir)
+			return i;
+	}
+	if (r->n == DIRS_MOST)
+		return DIRS_MOST;
+	r->dirs[r->n] = dir;
+	return r->n++;
+}
+
+static bool add_job(struct round *r, const struct settle_job *job)
+{
+	unsigned before = r->n;
+
+	for (unsigned i = 0; i < job->n; i++) {
+		if (place_in(r, vfs_object(job->dirs[i])) == DIRS_MOST) {
+			r->n = before;
+			return false;
+		}
+	}
+	return true;
+}
+
+static void sync_round(struct round *r)
+{
+	for (unsigned i = 0; i < r->n; i++)
+		r->errs[i] = sync_object(r->dirs[i]);
+}
+
+static void finish_job(struct round *r, struct settle_job *job)
+{
+	job->err = 0;
+	for (unsigned i = 0; i < job->n && !job->err; i++)
+		job->err = r->errs[place_in(r, vfs_object(job->dirs[i]))];
+	/* The job, and its references, may be gone after this. */
+	job->done(job);
+}
+
+static void settle_all(struct list *jobs)
+{
+	while (!list_empty(jobs)) {
+		struct list taken = LIST_INITIALIZER(taken);
+		struct round r = { 0 };
+		struct settle_job *job;
+
+		while ((job = list_first(jobs, struct settle_job, link)) && add_job(&r, job)) {
+			list_remove(&job->link);
+			list_push_back(&taken, &job->link);
+		}
+		sync_round(&r);
+		while ((job = list_first(&taken, struct settle_job, link))) {
+			list_remove(&job->link);
+			finish_job(&r, job);
+		}
+	}
+}
+
+/* ---- settlers ---- */
+
+static void *settler_main(void *arg)
+{
+	struct vfs_settler *s = arg;
+	struct list jobs = LIST_INITIALIZER(jobs);
+
+	pthread_setname_np(pthread_self(), "settle");
+	mutex_lock(&s->lock);
+	for (;;) {
+		while (list_empty(&s->jobs) && !s->stop)
+			cond_wait(&s->wake, &s->lock);
+		if (list_empty(&s->jobs))
+			break;
+		list_splice_back(&jobs, &s->jobs);
+		mutex_unlock(&s->lock);
+		settle_all(&jobs);
+		mutex_lock(&s->lock);
+	}
+	mutex_unlock(&s->lock);
+	return NULL;
+}
+
+static struct vfs_settler *settler_new(dev_t dev)
+{
+	struct vfs_settler *s = calloc(1, sizeof(*s));
+	int err;
+
+	if (!s)
+		return NULL;
+	s->dev = dev;
+	mutex_init(&s->lock);
+	cond_init(&s->wake);
+	list_init(&s->jobs);
+	err = pthread_create(&s->thread, NULL, settler_main, s);
+	if (!err)
+		return s;
+	mutex_destroy(&s->lock);
+	cond_destroy(&s->wake);
+	free(s);
+	return NULL;
+}
+
+static void settler_free(struct vfs_settler *s)
+{
+	mutex_lock(&s->lock);
+	s->stop = true;
+	cond_signal(&s->wake);
+	mutex_unlock(&s->lock);
+	pthread_join(s->thread, NULL);
+	mutex_destroy(&s->lock);
+	cond_destroy(&s->wake);
+	free(s);
+}
+
+/* NULL: there is none and none can be made. */
+static struct vfs_settler *settler_of(struct vfs_export *exp, dev_t dev)
+{
+	struct vfs_settler *s, *found = NULL;
+
+	mutex_lock(&exp->settlers_lock);
+	list_for_each (s, &exp->settlers, link) {
+		if (s->dev == dev) {
+			found = s;
+			break;
+		}
+	}
+	if (!found) {
+		found = settler_new(dev);
+		if (found)
+			list_push_front(&exp->settlers, &found->link);
+	}
+	mutex_unlock(&exp->settlers_lock);
+	return found;
+}
+
+void vfs_settle_later(struct settle_job *job)
+{
+	struct vfs_object *first = vfs_object(job->dirs[0]);
+	struct vfs_settler *s = settler_of(vfs_object_export(first), first->dev);
+
+	if (!s) {
+		struct list alone = LIST_INITIALIZER(alone);
+
+		list_push_back(&alone, &job->link);
+		settle_all(&alone);
+		return;
+	}
+	mutex_lock(&s->lock);
+	list_push_back(&s->jobs, &job->link);
+	if (s->jobs.next == s->jobs.prev)
+		cond_signal(&s->wake);
+	mutex_unlock(&s->lock);
+}
+
+void vfs_settlers_end(struct vfs_export *exp)
+{
+	struct vfs_settler *s;
+
+	while ((s = list_first(&exp->settlers, struct vfs_settler, link))) {
+		list_remove(&s->link);
+		settler_free(s);
+	}
+}
