@@ -35,19 +35,19 @@
 #include "base/log.h"
 #include "cluster/vip_net.h"
 
-#define CHUNK	     256		  /* peers in a message */
-#define CLOSING_NS   (400 * NS_PER_MS)	  /* until others have taken over and said so */
-#define REPLY_MS     3000		  /* the supervisor has never been that slow */
-#define PAUSE_LEAST  (500 * NS_PER_MS)	  /* before the next worker; doubled up to */
-#define PAUSE_MOST   (30 * NS_PER_SEC)	  /* this; and as at first after */
-#define PAUSE_FORGET (60 * NS_PER_SEC)	  /* a worker that has run so long */
-#define CHECK_NS     (2 * NS_PER_SEC)	  /* are the addresses still there? */
+#define CHUNK	     256	       /* peers in a message */
+#define CLOSING_NS   (400 * NS_PER_MS) /* until others have taken over and said so */
+#define REPLY_MS     3000	       /* the supervisor has never been that slow */
+#define PAUSE_LEAST  (500 * NS_PER_MS) /* before the next worker; doubled up to */
+#define PAUSE_MOST   (30 * NS_PER_SEC) /* this; and as at first after */
+#define PAUSE_FORGET (60 * NS_PER_SEC) /* a worker that has run so long */
+#define CHECK_NS     (2 * NS_PER_SEC)  /* are the addresses still there? */
 
 enum kind { PET, UNWATCH, HOLD, DROP, DONE };
 
 struct message {
 	uint32_t kind;
-	int32_t err;	/* of DONE */
+	int32_t err; /* of DONE */
 	uint32_t npeers;
 	bool more; /* of HOLD: further peers follow, then the answer */
 	struct vip vip;
@@ -203,7 +203,7 @@ static void complain(struct held *h, int err, const char *what)
 	if (err != h->err && err)
 		log_error("cannot %s the virtual address %s: %s; %s", what,
 			  vip_format(&h->vip, true, text), strerror(-err),
-			  err == -ENODEV ? "name its interface in [cluster] (interface)"
+			  err == -ENODEV  ? "name its interface in [cluster] (interface)"
 			  : err == -EPERM ? "the supervisor needs CAP_NET_ADMIN and CAP_NET_RAW"
 					  : "clients cannot use it here; trying again");
 	h->err = err;

@@ -164,8 +164,7 @@ void vip_assign(const struct vip_node *nodes, unsigned nnodes, const uint32_t *b
 	for (unsigned i = 0; i < nnodes; i++)
 		last_resort &= nodes[i].avoid;
 	for (unsigned i = 0; i < n; i++)
-		after[i] =
-		    can_keep(nodes, nnodes, last_resort, before[i]) ? before[i] : 0;
+		after[i] = can_keep(nodes, nnodes, last_resort, before[i]) ? before[i] : 0;
 	for (unsigned i = 0; i < n && nnodes; i++)
 		if (!after[i])
 			after[i] = extreme(nodes, nnodes, last_resort, after, n, false);

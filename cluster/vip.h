@@ -1,9 +1,9 @@
 /*
  * Virtual addresses: what they are, and who gets which.
  *
- * A cluster has a list of addresses that clients mount from. Each is held by exactly one of the nodes
- * that serve. vip_assign() says by which; it is a function of its arguments alone, so nodes that
- * agree on those agree on the result.
+ * A cluster has a list of addresses that clients mount from. Each is held by exactly one of the
+ * nodes that serve. vip_assign() says by which; it is a function of its arguments alone, so nodes
+ * that agree on those agree on the result.
  */
 #pragma once
 
@@ -16,8 +16,8 @@
 #define VIP_TEXT 64 /* room for one as text */
 
 struct vip {
-	uint8_t family; /* 4 or 6 */
-	uint8_t prefix; /* bits */
+	uint8_t family;	  /* 4 or 6 */
+	uint8_t prefix;	  /* bits */
 	uint8_t addr[16]; /* 4 or 16 bytes, network order; the rest is 0 */
 };
 
@@ -41,8 +41,8 @@ struct vip_node {
  * Finds a holder for each of `n` addresses. before[i] is who had address i, 0: nobody. after[i]
  * will be a node of the list, or 0 if that is empty.
  *
- * No address moves without need: only one without a holder that may keep it goes elsewhere, and then
- * as few as it takes until no two nodes differ by more than one.
+ * No address moves without need: only one without a holder that may keep it goes elsewhere, and
+ * then as few as it takes until no two nodes differ by more than one.
  */
 void vip_assign(const struct vip_node *nodes, unsigned nnodes, const uint32_t *before,
 		uint32_t *after, unsigned n);

@@ -106,8 +106,7 @@ struct request {
 
 static void add_attribute(struct request *r, unsigned short type, const void *p, size_t len)
 {
-	struct rtattr *a =
-	    (struct rtattr *)((char *)r + NLMSG_ALIGN(r->head.nlmsg_len));
+	struct rtattr *a = (struct rtattr *)((char *)r + NLMSG_ALIGN(r->head.nlmsg_len));
 
 	a->rta_type = type;
 	a->rta_len = (unsigned short)RTA_LENGTH(len);
@@ -253,7 +252,9 @@ static int announce_arp(const struct vip *v, int ifindex, const uint8_t *mac)
 		return -errno;
 	memcpy(to.sll_addr, everybody, ETH_ALEN);
 	memcpy(arp.sender_mac, mac, ETH_ALEN);
-	memcpy(arp.target_mac, everybody, ETH_ALEN);
+	/* In a reply that is to count as gratuitous the kernel wants the sender's; in a request
+	 * any. */
+	memcpy(arp.target_mac, mac, ETH_ALEN);
 	memcpy(arp.sender, v->addr, 4);
 	memcpy(arp.target, v->addr, 4);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
@@ -303,8 +304,7 @@ int vip_net_announce(const struct vip *v, int ifindex)
 
 	if (!hardware_address(ifindex, mac))
 		return 0; /* nobody keeps such addresses for a link without them */
-	return v->family == 4 ? announce_arp(v, ifindex, mac)
-			      : announce_neighbour(v, ifindex, mac);
+	return v->family == 4 ? announce_arp(v, ifindex, mac) : announce_neighbour(v, ifindex, mac);
 }
 
 /* ---- provoking ---- */
@@ -335,8 +335,12 @@ static uint16_t tcp_checksum(const struct vip *v, const struct vip_peer *peer,
 static int provoke_one(int fd, const struct vip *v, uint16_t port, const struct vip_peer *peer,
 		       uint32_t seq)
 {
-	struct tcphdr tcp = { .source = htons(port), .dest = htons(peer->port), .seq = htonl(seq),
-			      .doff = sizeof(tcp) / 4, .ack = 1, .window = htons(1024) };
+	struct tcphdr tcp = { .source = htons(port),
+			      .dest = htons(peer->port),
+			      .seq = htonl(seq),
+			      .doff = sizeof(tcp) / 4,
+			      .ack = 1,
+			      .window = htons(1024) };
 	struct sockaddr_storage to;
 	struct vip host = { .family = v->family };
 	socklen_t len;

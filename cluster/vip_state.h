@@ -2,8 +2,8 @@
  * What the nodes of a cluster know in common about virtual addresses: which there are, who holds
  * which, who is drained, and which connections clients have to them.
  *
- * It changes only by what the ordered log says (members, messages, a restored snapshot), so it is the
- * same at every node at the same place in the order. It does no I/O: what this node has to do is
+ * It changes only by what the ordered log says (members, messages, a restored snapshot), so it is
+ *the same at every node at the same place in the order. It does no I/O: what this node has to do is
  * told to `ops`, what it has to say to the others is encoded by vip_say_...() for
  * cluster_broadcast().
  *
@@ -38,8 +38,8 @@ struct vip_peer {
 /* What this node has to do. Called in the midst of a change: must not come back. */
 struct vip_ops {
 	/*
-	 * This node holds the address from now on. `lost` are the connections that clients had to it
-	 * elsewhere, which are to be provoked; valid during the call only.
+	 * This node holds the address from now on. `lost` are the connections that clients had to
+	 * it elsewhere, which are to be provoked; valid during the call only.
 	 */
 	void (*hold)(void *ctx, const struct vip *v, const struct vip_peer *lost, unsigned nlost);
 	/* Lets go in good order, then says RELEASED. May be followed by hold() or drop(). */
@@ -72,7 +72,8 @@ int vip_state_restore(struct vip_state *s, const uint8_t *p, size_t len);
 
 /* A connection to the address `local` came into being or has gone; 0 unless
  * `peer` is of its family. */
-size_t vip_say_connection(uint8_t *out, bool open, const struct vip *v, const struct sockaddr *peer);
+size_t vip_say_connection(uint8_t *out, bool open, const struct vip *v,
+			  const struct sockaddr *peer);
 /* This node does not hold it any more. */
 size_t vip_say_released(uint8_t *out, const struct vip *v);
 /* `node` is to have no addresses (or may again). */

@@ -432,8 +432,7 @@ static void connect_client(uint32_t node, unsigned v, uint16_t port, bool open)
 
 	assert_int_equal(vip_parse(vips[v].family == 4 ? "10.0.0.200" : "fd00::c", &client), 0);
 	vip_sockaddr(&client, port, &ss, &len);
-	say(node, bytes,
-	    vip_say_connection(bytes, open, &vips[v], (const struct sockaddr *)&ss));
+	say(node, bytes, vip_say_connection(bytes, open, &vips[v], (const struct sockaddr *)&ss));
 	deliver();
 }
 
