@@ -524,9 +524,14 @@ static void reap(struct boss *b)
 	int status;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (pid == b->worker)
-			worker_gone(b, status);
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid != b->worker)
+			continue;
+		/* Its last words: that it was well once. */
+		while (serve_channel(b)) {
+		}
+		worker_gone(b, status);
+	}
 }
 
 static void watch_for_hang(struct boss *b, uint64_t now)
@@ -638,7 +643,8 @@ static bool go_on(struct boss *b)
 	close(b->gone);
 	if (b->go >= 0)
 		close(b->go);
-	if (b->stopping || b->status == 0 || (!b->ready_once && b->status != SUPERVISOR_RENEW))
+	if (b->stopping || b->status == 0 ||
+	    (!b->ready_once && b->status != SUPERVISOR_RENEW && b->status != SUPERVISOR_RESTART))
 		return false;
 	if (b->status == SUPERVISOR_RESTART && program) {
 		sigprocmask(SIG_SETMASK, &b->before, NULL);
