@@ -602,7 +602,7 @@ struct config *config_new(void)
 	c->minor_versions = 7;
 	c->max_io = DEFAULT_MAX_IO;
 	c->rpcbind = true;
-	c->delegations = false;
+	c->delegations = true;
 	return c;
 }
 

@@ -311,6 +311,8 @@ int vfs_file_use(struct vfs_file *f) MUST_CHECK;
 void vfs_file_done(struct vfs_file *f);
 /* Closes idle files because descriptors have run out; false when there are none. */
 bool vfs_files_park(void);
+/* Closes the other idle files of the same object; false when there are none. */
+bool vfs_files_park_others(const struct vfs_file *keep);
 bool vfs_files_parked(void);
 /* The object has lost its last name: its files are opened while the caller's reference keeps it. */
 void vfs_files_revive(const struct backend_handle *handle);
@@ -347,3 +349,11 @@ int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t 
 	     uint64_t len, uint64_t *copied);
 int vfs_clone(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
 	      uint64_t len);
+
+/* ---- watch.c ---- */
+
+int vfs_watch_start(local_use_fn *fn, void *arg);
+void vfs_watch_stop(void);
+int vfs_watch(struct object *obj, struct file *file, enum watch_kind kind);
+void vfs_watch_settled(struct object *obj);
+void vfs_watch_again(const uint8_t *handle, size_t len);

@@ -171,8 +171,10 @@ void finish(struct state *s, struct after *after, const struct state_effects *ef
 		state_file_put(s, open->h.file);
 		free(open);
 	}
-	list_for_each_safe (deleg, next_deleg, &after->delegs, h.in_owner)
+	list_for_each_safe (deleg, next_deleg, &after->delegs, h.in_owner) {
+		emit_freed(effects, deleg->h.file);
 		deleg_free(s, deleg);
+	}
 	deleg_emit_recalls(after, effects);
 	if (after->forget)
 		emit(effects, &(struct state_effect){

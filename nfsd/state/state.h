@@ -552,8 +552,20 @@ int state_local_locks(struct state *s, uint64_t clientid, struct stateid **ids, 
  */
 bool state_deleg_conflict(struct state *s, struct bytes file, uint64_t clientid, bool changes,
 			  uint64_t *conflict_client, bool *recall);
-/* May the client be given delegations? Not if it did not return one in time. */
-bool state_may_delegate(struct state *s, uint64_t clientid);
+/*
+ * May the client be given a delegation of the file? Not if it did not return one in time, or has one
+ * of this file.
+ */
+bool state_may_delegate(struct state *s, uint64_t clientid, struct bytes file);
+
+struct state_deleg {
+	uint64_t clientid;
+	uint32_t type;
+	uint8_t fh_len, fh[NFS4_FHSIZE]; /* as the client knows it */
+};
+
+/* All that are held, as they are at the beginning; `fn` may submit commands. 0 or -ENOMEM. */
+int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_deleg *d), void *arg);
 /* Is this delegation still there, and not revoked? */
 bool state_deleg_is_held(struct state *s, uint64_t clientid, const struct stateid *id);
 

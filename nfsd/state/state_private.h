@@ -393,7 +393,7 @@ struct lock_state {
 	struct lock_attachment *attached; /* this node's; a reference, under the stripe */
 };
 
-#define DELEG_FH_MAX 128
+#define DELEG_FH_MAX NFS4_FHSIZE
 
 struct deleg {
 	struct held h;

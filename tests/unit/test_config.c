@@ -111,7 +111,7 @@ static void test_defaults(void **state)
 		assert_int_equal(c->max_io, 1 << 20);
 		assert_true(c->rpcbind);
 		assert_false(c->utf8_names);
-		assert_false(c->delegations);
+		assert_true(c->delegations);
 		config_free(c);
 	}
 }
@@ -147,7 +147,7 @@ static void test_everything(void **state)
 				     "vers4.2 = false\n"
 				     "rpcbind = 0\n"
 				     "[ATOLLD]\n"
-				     "delegations = y\n"
+				     "delegations = n\n"
 				     "utf8-names = Yes\n");
 
 	assert_int_equal(c->nlisten, 4);
@@ -178,7 +178,7 @@ static void test_everything(void **state)
 	assert_int_equal(c->minor_versions, 1 << 1);
 	assert_false(c->rpcbind);
 	assert_true(c->utf8_names);
-	assert_true(c->delegations);
+	assert_false(c->delegations);
 	config_free(c);
 }
 
