@@ -207,17 +207,56 @@ static unsigned export_evict(struct vfs_export *exp, unsigned max, bool second_c
 	return n;
 }
 
-static struct vfs_object *find_unstable(struct vfs_shard *s, bool in_use) REQUIRES(&s->lock)
+static bool is_unstable(const struct vfs_object *obj, bool in_use)
+{
+	return atomic_load(&obj->unstable) && (in_use || atomic_load(&obj->base.refs) == 0);
+}
+
+static unsigned count_unstable(struct vfs_shard *s, bool in_use)
+{
+	struct vfs_object *obj;
+	unsigned n = 0;
+
+	mutex_lock(&s->lock);
+	list_for_each (obj, &s->objects, link)
+		n += is_unstable(obj, in_use);
+	mutex_unlock(&s->lock);
+	return n;
+}
+
+/* With a reference; to the end of the list, so that the next time it is another one's turn. */
+static struct vfs_object *next_unstable(struct vfs_shard *s, bool in_use)
 {
 	struct vfs_object *obj;
 
+	mutex_lock(&s->lock);
 	list_for_each (obj, &s->objects, link) {
-		if (atomic_load(&obj->unstable) && (in_use || atomic_load(&obj->base.refs) == 0)) {
-			object_ref(&obj->base);
-			return obj;
-		}
+		if (!is_unstable(obj, in_use))
+			continue;
+		object_ref(&obj->base);
+		list_remove(&obj->link);
+		list_push_back(&s->objects, &obj->link);
+		mutex_unlock(&s->lock);
+		return obj;
 	}
+	mutex_unlock(&s->lock);
 	return NULL;
+}
+
+/* One that cannot be written does not keep the others from it. */
+static unsigned shard_commit(struct vfs_shard *s, unsigned max, bool in_use)
+{
+	unsigned left = count_unstable(s, in_use), n = 0;
+
+	for (; left > 0 && n < max; left--) {
+		struct vfs_object *obj = next_unstable(s, in_use);
+
+		if (!obj)
+			break;
+		n += vfs_try_commit(obj);
+		object_unref(&obj->base);
+	}
+	return n;
 }
 
 /*
@@ -228,25 +267,8 @@ static unsigned export_commit(struct vfs_export *exp, unsigned max, bool in_use)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < VFS_SHARDS; i++) {
-		struct vfs_shard *s = &exp->shards[i];
-
-		for (unsigned done = 0; done < max; done++) {
-			struct vfs_object *obj;
-			bool stable;
-
-			mutex_lock(&s->lock);
-			obj = find_unstable(s, in_use);
-			mutex_unlock(&s->lock);
-			if (!obj)
-				break;
-			stable = vfs_try_commit(obj);
-			object_unref(&obj->base);
-			if (!stable)
-				break;
-			n++;
-		}
-	}
+	for (unsigned i = 0; i < VFS_SHARDS; i++)
+		n += shard_commit(&exp->shards[i], max, in_use);
 	return n;
 }
 

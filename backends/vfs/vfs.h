@@ -114,6 +114,8 @@ struct vfs_object {
 
 	/* Its last name is gone: not to be cached, for it would keep its storage occupied. */
 	_Atomic bool unlinked;
+	/* Bytes of it could not be read when they were to be sent: it is read into memory first. */
+	_Atomic bool unreadable;
 
 	/* Unstable writes and commits: file.c tells the story. */
 	_Atomic uint64_t writes_begun, writes_ended;

@@ -855,6 +855,7 @@ static void extents_are_released_when_the_peer_goes(void **state)
 	fixture_wait_closed(&f, 1);
 	fixture_stop(&f);
 	assert_int_equal(f.extents_released, 40);
+	assert_int_equal(f.extents_unreadable, 0); /* the connection's fault */
 	assert_int_equal(f.done, 40);
 }
 
@@ -880,6 +881,7 @@ static void unreadable_extent_closes(void **state)
 	bytes_free(&r);
 	bytes_free(&out);
 	fixture_stop(&f);
+	assert_int_equal(f.extents_unreadable, 1);
 }
 
 /* Pages that are not in memory are waited for by a thread without a loop. */
