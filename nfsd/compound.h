@@ -147,6 +147,8 @@ bool compound_make_room(struct compound *c, const struct state_result *result);
  * crash, and that whoever had it before may not, is on stable storage. 0 or DELAY. May block.
  */
 enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid);
+/* Before something is submitted that would have to be promised: can it be? 0 or DELAY. May block. */
+enum nfsstat4 compound_can_promise(struct compound *c);
 /*
  * A client of minor version 0 asks for something new, so it has reclaimed what it wanted (it has no
  * RECLAIM_COMPLETE to say so). 0, or GRACE if others have not.

@@ -322,6 +322,8 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 
 	if (status == NFS4_OK)
 		status = check_claim(c, a);
+	if (status == NFS4_OK)
+		status = compound_can_promise(c);
 	if (status == NFS4_OK && (a->claim == CLAIM_FH || a->claim == CLAIM_PREVIOUS ||
 				  a->claim == CLAIM_DELEG_CUR_FH)) {
 		status = check_writable(c, a);

@@ -377,7 +377,7 @@ enum nfsstat4 cmd_revoke(struct work *w)
 	if (d->revoked)
 		return NFS4_OK;
 	w->c->kept_deleg = true;
-	client_revoked(w->c, w->after);
+	client_revoked(w->c, w->effects);
 	if (w->c->v40) {
 		deleg_unlink(w->s, w->c, d, w->after);
 		return NFS4_OK;

@@ -328,13 +328,17 @@ static enum nfsstat4 create_session(struct state *s, struct client *c,
 	struct client *confirmed = c->name->confirmed;
 	enum nfsstat4 status;
 
-	/* Whoever did not make the record gets neither its sessions nor its cached answers. */
-	if (!c->confirmed && !same)
+	/* A cached answer is for whoever asked: it names a session. */
+	if (sequence == c->create.sequence && c->create.status == NFS4_OK &&
+	    principal_hash(cmd->principal) != c->create.principal)
 		return NFS4ERR_CLID_INUSE;
 	if (sequence == c->create.sequence)
 		return create_answer(c, c->create.status, result);
 	if (sequence != c->create.sequence + 1)
 		return NFS4ERR_SEQ_MISORDERED;
+	/* Whoever did not make the record cannot confirm it; nor use up its sequence id. */
+	if (!c->confirmed && !same)
+		return NFS4ERR_CLID_INUSE;
 	if (confirmed && confirmed != c &&
 	    !bytes_equal(cmd->principal, confirmed->principal, confirmed->principal_len) &&
 	    confirmed->nopens != 0)
@@ -343,6 +347,7 @@ static enum nfsstat4 create_session(struct state *s, struct client *c,
 	if (status == NFS4ERR_DELAY)
 		return status; /* out of memory: nothing has happened, not even this request */
 	c->create.sequence = sequence;
+	c->create.principal = principal_hash(cmd->principal);
 	c->create.status = status;
 	if (status == NFS4_OK && !c->confirmed)
 		*old = client_confirm(s, c);

@@ -672,6 +672,7 @@ static void put_record(struct snapshot_out *o, const struct client *c)
 		snapshot_put(o, c->update->confirm.data, sizeof(c->update->confirm.data));
 	}
 	snapshot_put_u32(o, c->create.sequence);
+	snapshot_put_u64(o, c->create.principal);
 	snapshot_put_u32(o, c->create.status);
 	snapshot_put(o, c->create.session.data, sizeof(c->create.session.data));
 	snapshot_put_u32(o, c->create.flags);
@@ -727,6 +728,7 @@ static void get_record_rest(struct snapshot_in *in, struct client *c)
 	if (!get_update(in, c))
 		in->err = -ENOMEM;
 	c->create.sequence = snapshot_get_u32(in);
+	c->create.principal = snapshot_get_u64(in);
 	c->create.status = (enum nfsstat4)snapshot_get_u32(in);
 	snapshot_get(in, c->create.session.data, sizeof(c->create.session.data));
 	c->create.flags = snapshot_get_u32(in);

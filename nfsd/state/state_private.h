@@ -128,6 +128,7 @@ enum record { RECORD_NONE, RECORD_TAKEN, RECORD_STORED };
 /* The one-slot reply cache of CREATE_SESSION (RFC 8881 section 18.36.4). */
 struct create_slot {
 	uint32_t sequence;
+	uint64_t principal; /* principal_hash() of who asked */
 	enum nfsstat4 status;
 	struct sessionid session;
 	uint32_t flags;
@@ -579,7 +580,6 @@ struct after {
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
 	uint64_t record;	  /* this client is to be recorded; 0: none */
-	struct client *forget;	  /* this one to be forgotten; the command's own */
 };
 
 void after_init(struct after *after);
@@ -603,11 +603,14 @@ enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
 void grace_announce(struct state *s, const struct state_effects *effects);
 /* Something has been granted to the client: it is to be on the list after a crash. */
 void client_granted(struct client *c, struct after *after) REQUIRES(&c->lock);
-/* A part of what it held has been taken from it. */
-void client_revoked(struct client *c, struct after *after) REQUIRES(&c->lock);
+/*
+ * A part of what it holds is about to be taken from it. Emits EFFECT_CLIENT_FORGET at once: it must
+ * come before anybody else can be granted that part.
+ */
+void client_revoked(struct client *c, const struct state_effects *effects) REQUIRES(&c->lock);
 /* It knows by now of all that was taken. */
 void client_acknowledged(struct client *c, struct after *after) REQUIRES(&c->lock);
-/* What it holds will now become free: it is to be on no list. Without any lock. */
+/* What it holds will now become free: it is to be on no list. */
 void client_forget(struct client *c, const struct state_effects *effects);
 
 /* A command at work on its client, whose lock is held. */
@@ -617,6 +620,7 @@ struct work {
 	const struct state_command *cmd;
 	struct state_result *result;
 	struct after *after;
+	const struct state_effects *effects; /* for what must be told before the locks are given up */
 };
 
 typedef enum nfsstat4 client_command(struct work *w);
