@@ -80,6 +80,8 @@ static enum nfsstat4 create_session_run(struct compound *c, void *args)
 		return create_session_finish(c, a, c->op_state);
 	if (a->flags & ~KNOWN_FLAGS)
 		return NFS4ERR_INVAL;
+	if (!callback_sec_usable(&a->sec))
+		return NFS4ERR_NOENT;
 	cmd = compound_command(c, CMD_CREATE_SESSION);
 	result = arena_zalloc(&c->call->arena, sizeof(*result));
 	if (!cmd || !result)

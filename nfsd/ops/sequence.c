@@ -6,6 +6,9 @@
 /* A WRITE's payload need not be hashed whole to tell a retry from another request. */
 #define HASHED_BYTES 512
 
+/* What follows the status in a successful result. */
+#define SEQUENCE_RESULT (NFS4_SESSIONID_SIZE + 20)
+
 struct sequence_op_args {
 	struct sessionid session;
 	uint32_t seqid, slot, highest_slot;
@@ -59,6 +62,7 @@ static enum nfsstat4 sequence_run(struct compound *c, void *args)
 		.highest_slot = a->highest_slot,
 		.cache_this = a->cache_this,
 		.request_len = (uint32_t)c->call->record_len,
+		.reply_least = (uint32_t)xdr_out_total(x) + SEQUENCE_RESULT,
 		.nops = c->nops,
 		.request_hash = request_hash(c),
 		.conn_id = rpc_conn_id(c->call->conn),
@@ -90,7 +94,7 @@ const struct op_row op_sequence = {
 	.name = "SEQUENCE",
 	.min_minor = 1,
 	.max_minor = 2,
-	.max_body = NFS4_SESSIONID_SIZE + 20,
+	.max_body = SEQUENCE_RESULT,
 	.args_size = sizeof(struct sequence_op_args),
 	.decode = sequence_decode,
 	.run = sequence_run,

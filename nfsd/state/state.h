@@ -409,6 +409,7 @@ struct sequence_args {
 	uint32_t seqid, slot, highest_slot;
 	bool cache_this;
 	uint32_t request_len;  /* bytes of the RPC call: beyond the channel's, REQ_TOO_BIG */
+	uint32_t reply_least;  /* bytes of a reply that ends with SEQUENCE */
 	uint32_t nops;	       /* of the compound: beyond the channel's, TOO_MANY_OPS */
 	uint64_t request_hash; /* of the whole compound: a retry must have the same */
 	uint64_t conn_id;      /* rpc_conn_id(); bound to the fore channel when SP4_NONE */
