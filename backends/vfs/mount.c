@@ -136,6 +136,7 @@ static void mount_free(struct vfs_mount *m)
 {
 	if (m->fd >= 0)
 		close(m->fd);
+	vfs_handles_free(m);
 	free(m);
 }
 

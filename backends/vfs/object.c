@@ -20,6 +20,7 @@
  *
  * The descriptors of all exports come out of one budget, RLIMIT_NOFILE: half of it may be objects.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -487,17 +488,25 @@ union kernel_handle {
 	char room[sizeof(struct file_handle) + VFS_KERNEL_HANDLE];
 };
 
+/* All of the handle that goes out but the kernel's bytes. */
+static void encode_header(const struct vfs_mount *m, uint8_t kind, size_t len,
+			  struct backend_handle *out)
+{
+	uint64_t id = htole64(m->id);
+
+	out->len = (uint8_t)(VFS_HANDLE_HEADER + len);
+	out->bytes[0] = VFS_HANDLE_VERSION;
+	memcpy(out->bytes + 1, &id, sizeof(id));
+	out->bytes[9] = kind;
+}
+
 /* The handle that goes out, of the kernel's handle and what identifies its file system. */
 static int encode(const struct vfs_mount *m, const union kernel_handle *k,
 		  struct backend_handle *out)
 {
 	if (k->h.handle_type < 0 || k->h.handle_type > UINT8_MAX)
 		return -EOVERFLOW;
-	out->len = (uint8_t)(VFS_HANDLE_HEADER + k->h.handle_bytes);
-	out->bytes[0] = VFS_HANDLE_VERSION;
-	for (unsigned i = 0; i < 8; i++)
-		out->bytes[1 + i] = (uint8_t)(m->id >> (8 * i));
-	out->bytes[9] = (uint8_t)k->h.handle_type;
+	encode_header(m, (uint8_t)k->h.handle_type, k->h.handle_bytes, out);
 	memcpy(out->bytes + VFS_HANDLE_HEADER, k->h.f_handle, k->h.handle_bytes);
 	return 0;
 }
@@ -534,6 +543,28 @@ int vfs_handle_at(struct vfs_export *exp, int dir_fd, const char *name, struct b
 	if (!err)
 		vfs_mount_unref(m);
 	return err;
+}
+
+int vfs_handle_of(struct vfs_export *exp, struct vfs_mount *m, int dir_fd, const char *name,
+		  const struct statx *sx, struct backend_handle *out)
+{
+	uint8_t kind, len;
+	struct vfs_mount *found;
+	int err;
+
+	if (vfs_handles_find(m, sx, &kind, out->bytes + VFS_HANDLE_HEADER, &len)) {
+		encode_header(m, kind, len, out);
+		return 0;
+	}
+	err = handle_at(exp, dir_fd, name, 0, out, &found);
+	if (err)
+		return err;
+	/* Something may have been mounted there since. */
+	if (found == m)
+		vfs_handles_keep(m, sx, out->bytes[9], out->bytes + VFS_HANDLE_HEADER,
+				 out->len - VFS_HANDLE_HEADER);
+	vfs_mount_unref(found);
+	return 0;
 }
 
 enum file_type vfs_type(mode_t mode)
@@ -737,6 +768,8 @@ int vfs_from_handle(struct backend_export *base, const uint8_t *bytes, size_t le
 		fd = open_handle(exp, m, bytes, len);
 		err = fd < 0 ? fd : vfs_object_from_fd(exp, fd, &obj);
 	}
+	if (err == -ESTALE)
+		vfs_handles_forget(m, bytes[9], bytes + VFS_HANDLE_HEADER, len - VFS_HANDLE_HEADER);
 	vfs_mount_unref(m);
 	if (!err)
 		*out = &obj->base;
