@@ -288,6 +288,34 @@ static bool is_refusal(int err)
 	return err == -EACCES || err == -EPERM || err == -EROFS || err == -ETXTBSY;
 }
 
+/* What is granted of `wanted`, more than one bit of which the whole has been refused. */
+static int may_in_part(const struct vfs_object *obj, unsigned wanted, unsigned *granted)
+{
+	unsigned rest = wanted & (ACCESS_READ | ACCESS_WRITE);
+	int err;
+
+	/* Most often what can be read and written cannot be executed: that is settled by one call. */
+	if ((wanted & ACCESS_EXECUTE) && rest) {
+		err = may(obj, rest);
+		if (err && !is_refusal(err))
+			return err;
+		if (!err) {
+			*granted = rest;
+			return 0;
+		}
+	}
+	for (unsigned bit = ACCESS_READ; bit <= ACCESS_EXECUTE; bit <<= 1) {
+		if (!(wanted & bit))
+			continue;
+		err = bit == rest ? -EACCES : may(obj, bit);
+		if (err && !is_refusal(err))
+			return err;
+		if (!err)
+			*granted |= bit;
+	}
+	return 0;
+}
+
 int vfs_access(struct object *base, const struct cred *cred, unsigned wanted, unsigned *granted)
 {
 	struct vfs_object *obj = vfs_object(base);
@@ -298,23 +326,17 @@ int vfs_access(struct object *base, const struct cred *cred, unsigned wanted, un
 		return err;
 	wanted &= ACCESS_READ | ACCESS_WRITE | ACCESS_EXECUTE;
 	err = may(obj, wanted);
-	if (err && !is_refusal(err))
+	if (!err)
+		got = wanted;
+	else if (!is_refusal(err))
 		return err;
-	if (!err) {
-		*granted = wanted;
-		return 0;
-	}
-	for (unsigned bit = ACCESS_READ; bit <= ACCESS_EXECUTE; bit <<= 1) {
-		if (!(wanted & bit) || bit == wanted)
-			continue;
-		err = may(obj, bit);
-		if (err && !is_refusal(err))
-			return err;
-		if (!err)
-			got |= bit;
-	}
-	*granted = got;
-	return 0;
+	else if (wanted & (wanted - 1))
+		err = may_in_part(obj, wanted, &got);
+	else
+		err = 0;
+	if (!err)
+		*granted = got;
+	return err;
 }
 
 /* ---- file systems ---- */
