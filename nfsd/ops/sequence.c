@@ -1,4 +1,6 @@
 /* SEQUENCE: RFC 8881 section 18.46. */
+#include <string.h>
+
 #include "base/hash.h"
 #include "nfsd/callback/callback.h"
 #include "nfsd/ops_list.h"
@@ -24,6 +26,20 @@ static bool sequence_decode(struct xdr_in *x, struct arena *arena, void *args)
 	       xdr_get_u32(x, &a->highest_slot) && xdr_get_bool(x, &a->cache_this);
 }
 
+/* It needs no key of its own: what it is mixed with has one. */
+static uint64_t principal_hash(const struct compound *c)
+{
+	uint64_t word = 0, h = c->principal.len;
+
+	for (uint32_t at = 0; at < c->principal.len; at += 8) {
+		uint32_t left = c->principal.len - at;
+
+		memcpy(&word, c->principal.p + at, left < 8 ? left : 8);
+		h = hash_u64(h ^ word);
+	}
+	return h;
+}
+
 /*
  * The operations behind SEQUENCE, and who asks: what makes a retry the same request. It must be
  * known again by the next process, so the key is not this process's own.
@@ -35,8 +51,7 @@ static uint64_t request_hash(struct compound *c)
 	size_t len = xdr_in_left(rest);
 	uint64_t h = siphash(key, rest->p, len < HASHED_BYTES ? len : HASHED_BYTES);
 
-	return h ^ hash_u64(len ^ (uint64_t)c->nops << 40) ^
-	       siphash(key, c->principal.p, c->principal.len);
+	return h ^ hash_u64(len ^ (uint64_t)c->nops << 40) ^ principal_hash(c);
 }
 
 /* Behind SEQUENCE, which always fits, the reply may not be longer than the session allows. */
