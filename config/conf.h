@@ -34,6 +34,7 @@ struct config_cluster {
 	unsigned nvips;
 	const char *interface; /* where virtual addresses go; NULL: where their network is */
 	bool external_vips;    /* somebody else assigns them */
+	unsigned hang_seconds; /* a server that has not moved for so long is killed */
 };
 
 struct config {

@@ -23,6 +23,8 @@ static const char usage_text[] =
     "\n"
     "  -c, --config FILE     settings; default " DEFAULT_CONFIG " if it exists\n"
     "      --log-level LEVEL error, warning, info or debug\n"
+    "      --drop-addresses  remove the cluster's virtual addresses from this machine and end: for\n"
+    "                        when the server has been killed\n"
     "      --serve           serve one directory without any file; see atoll(8)\n"
     "      --help            this text\n"
     "      --version         the version\n";
@@ -41,6 +43,7 @@ enum {
 	OPT_BACKEND,
 	OPT_NO_DELEGATIONS,
 	OPT_RPCBIND,
+	OPT_DROP_ADDRESSES,
 	OPT_LOG_LEVEL,
 	OPT_HELP,
 	OPT_VERSION
@@ -61,6 +64,7 @@ static const struct option long_options[] = {
 	{ "backend", required_argument, NULL, OPT_BACKEND },
 	{ "no-delegations", no_argument, NULL, OPT_NO_DELEGATIONS },
 	{ "rpcbind", no_argument, NULL, OPT_RPCBIND },
+	{ "drop-addresses", no_argument, NULL, OPT_DROP_ADDRESSES },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -149,6 +153,9 @@ static void take_option(struct command_line *cl, int opt, const char *arg)
 		break;
 	case OPT_RPCBIND:
 		cl->rpcbind = true;
+		break;
+	case OPT_DROP_ADDRESSES:
+		cl->o->drop_addresses = true;
 		break;
 	case OPT_LOG_LEVEL:
 		cl->log_level = arg;

@@ -6,8 +6,8 @@
  * - our own, which carries wishes out: it talks to the supervisor, and waits for requests to end;
  * - the RPC server's, which tell of connections.
  *
- * Only our own thread touches `frozen` and `reset_ns` of a slot, and it holds no lock while it acts.
- * A release that is overtaken by another wish is broken off where that is noticed.
+ * Only our own thread touches `frozen` and `reset_ns` of a slot, and it holds no lock while it
+ * acts. A release that is overtaken by another wish is broken off where that is noticed.
  */
 #include "nfsd/vips.h"
 
@@ -48,6 +48,7 @@ struct vips {
 	struct cluster_app inner;
 	struct cluster *cluster;
 	pthread_t thread;
+	bool ended; /* the thread; the main thread's */
 
 	struct mutex lock;
 	struct cond changed;
@@ -103,8 +104,8 @@ static void wish(struct vips *v, const struct vip *vip, enum want want) REQUIRES
 	cond_broadcast(&v->changed);
 }
 
-static void want_hold(void *ctx, const struct vip *vip, const struct vip_peer *lost, unsigned nlost)
-    NO_THREAD_SAFETY
+static void want_hold(void *ctx, const struct vip *vip, const struct vip_peer *lost,
+		      unsigned nlost) NO_THREAD_SAFETY
 {
 	struct vips *v = ctx;
 	struct vip_peer *more;
@@ -388,9 +389,10 @@ static int restore_snapshot(void *ctx, const uint8_t *p, size_t len)
 	mutex_lock(&v->lock);
 	rc = vip_state_restore(v->state, p + 4, nours);
 	if (!rc && !same_list(v))
-		log_warn("the virtual addresses of this node's configuration are not the cluster's, "
-			 "which count; to change them, write the same ones on all nodes and reload "
-			 "one");
+		log_warn(
+		    "the virtual addresses of this node's configuration are not the cluster's, "
+		    "which count; to change them, write the same ones on all nodes and reload "
+		    "one");
 	mutex_unlock(&v->lock);
 	return rc ? rc : v->inner.restore(ctx, p + 4 + nours, len - 4 - nours);
 }
@@ -477,7 +479,7 @@ static bool holds_any(struct vips *v) REQUIRES(v->lock)
 	return false;
 }
 
-void vips_leave(struct vips *v)
+static void hand_over(struct vips *v)
 {
 	uint64_t limit = clock_mono_ns() + LEAVE_NS;
 	uint8_t bytes[VIP_MESSAGE_MOST];
@@ -495,19 +497,32 @@ void vips_leave(struct vips *v)
 	mutex_unlock(&v->lock);
 }
 
-void vips_free(struct vips *v)
+static void end_thread(struct vips *v)
 {
-	if (!v)
-		return;
 	mutex_lock(&v->lock);
 	v->quit = true;
 	cond_broadcast(&v->changed);
 	mutex_unlock(&v->lock);
 	pthread_join(v->thread, NULL);
-	for (unsigned i = 0; i < v->nslots; i++) {
+	v->ended = true;
+	for (unsigned i = 0; i < v->nslots; i++)
 		supervisor_drop(v->options.supervisor, &v->slots[i].vip);
+}
+
+void vips_leave(struct vips *v)
+{
+	hand_over(v);
+	end_thread(v);
+}
+
+void vips_free(struct vips *v)
+{
+	if (!v)
+		return;
+	if (!v->ended)
+		end_thread(v);
+	for (unsigned i = 0; i < v->nslots; i++)
 		free(v->slots[i].lost);
-	}
 	vip_state_free(v->state);
 	mutex_destroy(&v->lock);
 	cond_destroy(&v->changed);

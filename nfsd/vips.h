@@ -1,7 +1,7 @@
 /*
- * The virtual addresses of a cluster node: composes what the nodes agree on (cluster/vip_state.h), the
- * supervisor, who puts addresses on interfaces, and the RPC server, whose connections come and go
- * with them.
+ * The virtual addresses of a cluster node: composes what the nodes agree on (cluster/vip_state.h),
+ * the supervisor, who puts addresses on interfaces, and the RPC server, whose connections come and
+ * go with them.
  */
 #pragma once
 
@@ -27,8 +27,8 @@ struct vips;
 /* One for a process. NULL when out of memory or threads. */
 struct vips *vips_new(const struct vips_options *o);
 /*
- * What the server makes its log with instead: the same log, but vips hears what it says, and its share
- * of a snapshot travels along.
+ * What the server makes its log with instead: the same log, but vips hears what it says, and its
+ * share of a snapshot travels along.
  */
 struct cluster *vips_cluster_new(const struct cluster_app *app,
 				 const struct cluster_config *config);
@@ -36,10 +36,11 @@ struct cluster *vips_cluster_new(const struct cluster_app *app,
 void vips_attach(struct vips *v, struct rpc_server *rpc);
 /*
  * This node stops: its addresses go to others, in good order, for which it waits some seconds at
- * most. While the log and the RPC server still run.
+ * most; then those that are left go. While the log and the RPC server still run. From then on the
+ * RPC server is left alone.
  */
 void vips_leave(struct vips *v);
-/* When the log is gone. The addresses that are left go, too. NULL is allowed. */
+/* When the log is gone. NULL is allowed. */
 void vips_free(struct vips *v);
 
 /*
