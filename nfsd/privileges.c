@@ -31,12 +31,11 @@ static const struct {
 	{ CAP_SETGID, true, "CAP_SETGID" },
 	/* device files */
 	{ CAP_MKNOD, false, "CAP_MKNOD" },
-	/* to find out whether programs on this machine have a file open */
+	/* to learn of local use of delegated files */
 	{ CAP_LEASE, false, "CAP_LEASE" },
 	/* reserved blocks, and root beyond its quota */
 	{ CAP_SYS_RESOURCE, false, "CAP_SYS_RESOURCE" },
-	/* fanotify, without which there are no delegations; private clones of mounts,
-	 * trusted.* attributes, quotas: worse substitutes without */
+	/* private clones of mounts, trusted.* attributes, quotas: worse substitutes without */
 	{ CAP_SYS_ADMIN, false, "CAP_SYS_ADMIN" },
 };
 

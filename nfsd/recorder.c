@@ -339,8 +339,7 @@ void recorder_tick(struct recorder *r)
 	if (clock_mono_ns() >= r->grace_ends_ns && state_in_grace(r->server->state))
 		end_grace(r);
 	after_grace(r);
-	if (flush(r))
-		(void)!stable_retry(r->stable);
+	flush(r);
 }
 
 /* ------------------------------------------------------------------- life cycle ---- */
