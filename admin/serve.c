@@ -33,8 +33,7 @@ static const char usage_text[] =
     "  --state DIR           where the key for filehandles is kept; default a directory of\n"
     "                        DIR's own below /var/lib/atoll\n"
     "  --backend NAME        vfs (default), memory or computed\n"
-    "  --delegations         let clients keep files to themselves while nobody else wants them;\n"
-    "                        not when programs on this machine use the files, too\n"
+    "  --no-delegations      never let a client keep a file to itself\n"
     "  --rpcbind             register with rpcbind\n"
     "  --log-level LEVEL     error, warning, info or debug\n";
 

@@ -7,7 +7,7 @@
 #include "backends/memory/memory.h"
 #include "backends/vfs/vfs.h"
 
-static const struct backend *const backends[] = {
+const struct backend *const backend_list[] = {
 	&vfs_backend,
 	&memory_backend,
 	&computed_backend,
@@ -16,9 +16,9 @@ static const struct backend *const backends[] = {
 
 const struct backend *backend_find(const char *name)
 {
-	for (unsigned i = 0; backends[i]; i++) {
-		if (strcmp(backends[i]->name, name) == 0)
-			return backends[i];
+	for (unsigned i = 0; backend_list[i]; i++) {
+		if (strcmp(backend_list[i]->name, name) == 0)
+			return backend_list[i];
 	}
 	return NULL;
 }

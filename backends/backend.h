@@ -126,7 +126,35 @@ enum backend_capability {
 	BACKEND_READ_ONLY = 1 << 0,	/* no changing operation is offered */
 	BACKEND_READ_BY_FD = 1 << 1,	/* read may answer with a descriptor extent */
 	BACKEND_WRITE_SPLICE = 1 << 2,	/* write takes payload from a pipe */
+	BACKEND_PRIVATE = 1 << 3,	/* nobody but this server gets at the files */
 };
+
+/* What somebody relies on who has a watch. */
+enum watch_kind {
+	WATCH_SHARED,	 /* that nobody writes to the file */
+	WATCH_EXCLUSIVE, /* that nobody has the file open */
+	WATCH_DIRECTORY, /* that the directory does not change */
+};
+
+/* What others do with something watched. */
+enum local_use {
+	LOCAL_NONE,    /* nothing: is it still of interest? */
+	LOCAL_READ,    /* somebody is about to open the file, for reading only */
+	LOCAL_WRITE,   /* somebody is about to open the file, for writing maybe */
+	LOCAL_CHANGED, /* attributes, names, size, entries: it has happened */
+};
+
+/* The answer. */
+enum local_verdict {
+	LOCAL_UNWATCHED, /* nobody relies on it any more: go on, and the watch may end */
+	LOCAL_MAY,	 /* go on */
+	LOCAL_WAIT,	 /* not yet: ask again after watch_again() */
+};
+
+struct object;
+
+/* Any thread of the backend's, which does nothing else meanwhile; it may submit commands. */
+typedef enum local_verdict local_use_fn(void *arg, struct object *obj, enum local_use use);
 
 struct backend;
 
@@ -356,6 +384,23 @@ struct backend {
 	 * NUL-terminated. Nothing is decided by it. -ENOENT: it has no name.
 	 */
 	int (*path)(struct object *obj, char *buf, size_t cap);
+	/*
+	 * Files that others than this server can use (not BACKEND_PRIVATE) are delegated only if
+	 * they can be watched. watch_start() once before, for the whole process: 0 or -errno.
+	 */
+	int (*watch_start)(local_use_fn *fn, void *arg);
+	void (*watch_stop)(void);
+	/*
+	 * Others who want to use the object against `kind` wait from now on until `fn` lets them;
+	 * -EAGAIN: they do so already. -EOPNOTSUPP and others: it cannot be watched. `file` is what
+	 * the caller has open of it (NULL: it is a directory); with others of the server's own it
+	 * may be EAGAIN, too. After success watch_settled() must follow: until then nobody is asked
+	 * about. The watch ends when `fn` says that it may; several of one object are one.
+	 */
+	int (*watch)(struct object *obj, struct file *file, enum watch_kind kind);
+	void (*watch_settled)(struct object *obj);
+	/* `fn` may answer otherwise now. Cheap. */
+	void (*watch_again)(const uint8_t *handle, size_t len);
 	/* lseek SEEK_DATA / SEEK_HOLE; -ENXIO: no such thing behind offset. */
 	int (*seek)(struct file *file, uint64_t offset, bool hole, uint64_t *found);
 	int (*allocate)(struct file *file, uint64_t offset, uint64_t len);
@@ -375,7 +420,9 @@ struct backend {
  */
 void backend_restore_identity(void);
 
-/* All backends built in, ended by NULL; `backend=` names one. */
+/* All backends built in, ended by NULL. */
+extern const struct backend *const backend_list[];
+/* The one that `backend=` names, or NULL. */
 const struct backend *backend_find(const char *name);
 
 /* ---- for callers: reference counting and the calls that need more than a table look-up ---- */

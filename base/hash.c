@@ -29,15 +29,17 @@ static inline void sip_round(struct sip *s)
 	s->v2 = rotl(s->v2, 32);
 }
 
-static inline void sip_word(struct sip *s, uint64_t m)
+static inline void sip_word(struct sip *s, uint64_t m, int rounds)
 {
 	s->v3 ^= m;
-	sip_round(s);
-	sip_round(s);
+	for (int i = 0; i < rounds; i++)
+		sip_round(s);
 	s->v0 ^= m;
 }
 
-uint64_t siphash(const struct siphash_key *key, const void *data, size_t len)
+/* SipHash-`rounds`-`last`. */
+static inline uint64_t sip(const struct siphash_key *key, const void *data, size_t len, int rounds,
+			   int last)
 {
 	const uint8_t *p = data;
 	struct sip s = {
@@ -51,16 +53,21 @@ uint64_t siphash(const struct siphash_key *key, const void *data, size_t len)
 
 	for (; left >= 8; left -= 8, p += 8) {
 		memcpy(&word, p, 8);
-		sip_word(&s, le64toh(word));
+		sip_word(&s, le64toh(word), rounds);
 	}
 	word = (uint64_t)len << 56;
 	for (size_t i = 0; i < left; i++)
 		word |= (uint64_t)p[i] << (8 * i);
-	sip_word(&s, word);
+	sip_word(&s, word, rounds);
 	s.v2 ^= 0xff;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < last; i++)
 		sip_round(&s);
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
+uint64_t siphash(const struct siphash_key *key, const void *data, size_t len)
+{
+	return sip(key, data, len, 2, 4);
 }
 
 static struct siphash_key table_key;
@@ -74,5 +81,5 @@ static void draw_table_key(void)
 uint64_t hash_bytes(const void *data, size_t len)
 {
 	pthread_once(&table_key_once, draw_table_key);
-	return siphash(&table_key, data, len);
+	return sip(&table_key, data, len, 1, 3);
 }

@@ -11,7 +11,7 @@ struct siphash_key {
 /* SipHash-2-4 of `len` bytes, as its authors define it (64-bit output). */
 uint64_t siphash(const struct siphash_key *key, const void *data, size_t len);
 
-/* For hash tables: SipHash under a key drawn when the process started. */
+/* For hash tables: SipHash-1-3 under a key drawn when the process started. */
 uint64_t hash_bytes(const void *data, size_t len);
 
 static inline uint64_t hash_u64(uint64_t x)

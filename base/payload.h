@@ -41,5 +41,6 @@ struct payload_out {
 	int fd;
 	off_t offset;
 	void (*release)(void *arg);
+	void (*unreadable)(void *arg); /* before release: the bytes could not be read after all */
 	void *release_arg;
 };

@@ -35,6 +35,8 @@
 #define APPLICATION_ID	0x41746f6c /* "Atol" */
 #define SCHEMA_VERSION	1
 #define COMPLAIN_NS	(30 * NS_PER_SEC)
+#define RETRY_NS	NS_PER_SEC /* while writing fails it is tried no more often than that */
+#define MISSED_MAX	4096 /* changes; with more the records are as good as lost */
 
 /* Changes that could not be written, in their order; a copy. */
 struct missed {
@@ -60,6 +62,8 @@ struct stable {
 	bool due;	   /* the next commit removes the records of earlier instances */
 	uint64_t complained_ns;
 	struct missed *missed, **missed_tail;
+	unsigned nmissed;
+	uint64_t failed_ns; /* when writing was last tried in vain */
 };
 
 /* ------------------------------------------------------------------ saying so ---- */
@@ -534,6 +538,7 @@ static void drop_missed(struct stable *s)
 		free(m);
 	}
 	s->missed_tail = &s->missed;
+	s->nmissed = 0;
 }
 
 void stable_close(struct stable *s)
@@ -592,12 +597,15 @@ static int write_all(struct stable *s, const struct stable_change *changes, size
 /* To be written with the next commit that succeeds. */
 static void remember(struct stable *s, const struct stable_change *c) REQUIRES(&s->lock)
 {
-	struct missed *m = malloc(sizeof(*m) + c->key.len + c->value.len);
+	struct missed *m = NULL;
 
+	if (s->nmissed < MISSED_MAX)
+		m = malloc(sizeof(*m) + c->key.len + c->value.len);
 	if (!m) {
 		s->forgotten = true;
 		return;
 	}
+	s->nmissed++;
 	m->next = NULL;
 	m->change = *c;
 	memcpy(m->bytes, c->key.p, c->key.len);
@@ -616,6 +624,7 @@ static int not_written(struct stable *s, const struct stable_change *changes, si
 	int err;
 
 	say_unwritable(s, rc);
+	s->failed_ns = clock_mono_ns();
 	if (s->db) {
 		roll_back(s);
 		for (size_t i = 0; i < n; i++)
@@ -646,10 +655,23 @@ static void written(struct stable *s) REQUIRES(&s->lock)
 			  s->dir, strerror(-err));
 }
 
+/* With a long list of missed changes each attempt takes long, and the voucher is away anyway. */
+static bool too_soon(const struct stable *s) REQUIRES(&s->lock)
+{
+	return s->missed && !s->complete && clock_mono_ns() - s->failed_ns < RETRY_NS;
+}
+
 static int commit(struct stable *s, const struct stable_change *changes, size_t n)
     REQUIRES(&s->lock)
 {
-	int rc = s->db ? write_all(s, changes, n) : SQLITE_CANTOPEN;
+	int rc;
+
+	if (n > 0 && too_soon(s)) {
+		for (size_t i = 0; i < n; i++)
+			remember(s, &changes[i]);
+		return 0;
+	}
+	rc = s->db ? write_all(s, changes, n) : SQLITE_CANTOPEN;
 
 	if (rc)
 		return not_written(s, changes, n, rc);
@@ -663,6 +685,17 @@ int stable_commit(struct stable *s, const struct stable_change *changes, size_t 
 
 	mutex_lock(&s->lock);
 	err = commit(s, changes, n);
+	mutex_unlock(&s->lock);
+	return err;
+}
+
+int stable_retry(struct stable *s)
+{
+	int err = 0;
+
+	mutex_lock(&s->lock);
+	if (s->db && (s->missed || s->due))
+		err = commit(s, NULL, 0);
 	mutex_unlock(&s->lock);
 	return err;
 }

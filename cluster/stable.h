@@ -73,6 +73,8 @@ void stable_close(struct stable *s); /* NULL is allowed */
  * promised (logged from time to time). Blocks.
  */
 int stable_commit(struct stable *s, const struct stable_change *changes, size_t n);
+/* Writes what could not be written before, if there is any. As stable_commit(). */
+int stable_retry(struct stable *s);
 /*
  * The grace period is over: what earlier instances left is removed, and from now on the database is
  * complete. 0 or -errno as above.

@@ -31,6 +31,7 @@
 #define SECTIONS	  "[" SECTION "] or [" CLUSTER_SECTION "]"
 #define DEFAULT_PORT	  2049
 #define DEFAULT_LEASE	  90
+#define DEFAULT_HANG	  5
 #define DEFAULT_STATE_DIR "/var/lib/atoll"
 #define DEFAULT_MAX_IO	  (1u << 20)
 
@@ -474,6 +475,16 @@ static int set_vip_manager(struct setting *s, int arg)
 	return 0;
 }
 
+static int set_hang_time(struct setting *s, int arg)
+{
+	uint64_t n;
+	int rc = get_number(s, 2, 3600, &n);
+
+	if (!rc)
+		s->config->cluster->hang_seconds = (unsigned)n;
+	return rc;
+}
+
 static int set_cluster_secret(struct setting *s, int arg)
 {
 	return get_path(s, &s->config->priv->cluster_secret);
@@ -493,10 +504,6 @@ static const struct key_row keys[] = {
 	{ SECTION, "max-clients", false, set_limit, offsetof(struct config, max_clients) },
 	{ SECTION, "max-opens", false, set_limit, offsetof(struct config, max_opens) },
 	{ SECTION, "max-locks", false, set_limit, offsetof(struct config, max_locks) },
-	{ SECTION, "max-owners", false, set_limit, offsetof(struct config, max_owners) },
-	{ SECTION, "max-sessions", false, set_limit, offsetof(struct config, max_sessions) },
-	{ SECTION, "max-owners-per-client", false, set_limit,
-	  offsetof(struct config, max_owners_per_client) },
 	{ SECTION, "max-opens-per-client", false, set_limit,
 	  offsetof(struct config, max_opens_per_client) },
 	{ SECTION, "max-locks-per-client", false, set_limit,
@@ -517,6 +524,7 @@ static const struct key_row keys[] = {
 	{ CLUSTER_SECTION, "addresses", true, set_addresses, 0 },
 	{ CLUSTER_SECTION, "interface", false, set_interface, 0 },
 	{ CLUSTER_SECTION, "vip_manager", false, set_vip_manager, 0 },
+	{ CLUSTER_SECTION, "hang-time", false, set_hang_time, 0 },
 	{ CLUSTER_SECTION, "secret", false, set_cluster_secret, 0 },
 };
 _Static_assert(ARRAY_SIZE(keys) <= MAX_KEYS, "given_at is too short");
@@ -606,7 +614,7 @@ struct config *config_new(void)
 	c->minor_versions = 7;
 	c->max_io = DEFAULT_MAX_IO;
 	c->rpcbind = true;
-	c->delegations = false;
+	c->delegations = true;
 	return c;
 }
 
@@ -742,7 +750,11 @@ static int check_heading(struct reader *r, const char *line)
 	if (heads(line, len, CLUSTER_SECTION)) {
 		if (!r->config->cluster)
 			r->config->cluster = calloc(1, sizeof(*r->config->cluster));
-		return r->config->cluster ? 0 : config_error_nomem(r->err);
+		if (!r->config->cluster)
+			return config_error_nomem(r->err);
+		if (!r->config->cluster->hang_seconds)
+			r->config->cluster->hang_seconds = DEFAULT_HANG;
+		return 0;
 	}
 	if (!heads(line, len, SECTION))
 		return config_error_set(r->err, -EINVAL, r->path, r->line, 0,

@@ -60,6 +60,12 @@ void place_copy(struct place *to, const struct place *from)
 	to->cred = cred;
 }
 
+/* No user or group has the number -1, with which the kernel's calls mean "as it is". */
+static bool names_nobody(const struct cred *caller)
+{
+	return caller->uid == UINT32_MAX || cred_in_group(caller, UINT32_MAX);
+}
+
 /* The caller as the export's options let them act. NULL: out of memory. */
 static const struct cred *map_cred(const struct cred *caller, const struct export_options *o)
 {
@@ -68,7 +74,7 @@ static const struct cred *map_cred(const struct cred *caller, const struct expor
 	uint32_t n = 0;
 	bool squash_root = o->squash == SQUASH_ROOT;
 
-	if (o->squash == SQUASH_ALL)
+	if (o->squash == SQUASH_ALL || names_nobody(caller))
 		return cred_get(o->anon_uid, o->anon_gid, NULL, 0);
 	if (!squash_root || (caller->uid != 0 && !cred_in_group(caller, 0)))
 		return cred_ref(caller);
@@ -310,42 +316,15 @@ bool compound_make_room(struct compound *c, const struct state_result *result)
 	return compound_expire_conflict(c, silent);
 }
 
-struct submission *compound_submission(struct compound *c, enum state_command_type type)
-{
-	struct submission *s = arena_zalloc(&c->call->arena, sizeof(*s));
-
-	if (!s)
-		return NULL;
-	s->cmd = compound_command(c, type);
-	s->result = arena_zalloc(&c->call->arena, sizeof(*s->result));
-	if (!s->cmd || !s->result)
-		return NULL;
-	c->op_state = s;
-	return s;
-}
-
-static bool moved_out_of_the_way(struct compound *c, const struct state_result *result)
-{
-	return (result->status == NFS4ERR_CLID_INUSE &&
-		compound_expire_conflict(c, result->conflict_client)) ||
-	       compound_make_room(c, result);
-}
-
-enum nfsstat4 compound_submit_firmly(struct compound *c)
-{
-	struct submission *s = c->op_state;
-
-	while (c->phase == 0 || moved_out_of_the_way(c, s->result)) {
-		c->phase = 1;
-		if (compound_submit(c, s->cmd, s->result) == NFS4_PARKED)
-			return NFS4_PARKED;
-	}
-	return NFS4_OK;
-}
-
 enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid)
 {
 	return recorder_promise(c->server->recorder, clientid);
+}
+
+/* What is granted and then not promised could not always be taken back. */
+enum nfsstat4 compound_can_promise(struct compound *c)
+{
+	return recorder_promise(c->server->recorder, 0);
 }
 
 enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid)

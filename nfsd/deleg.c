@@ -29,10 +29,12 @@
 #define PLACES	     4096
 #define BACK_OFF_MS  30000
 #define REVOKE_BATCH 64
+#define COMPLAINTS   64
 
 struct delegations {
 	_Atomic uint64_t recalled[PLACES]; /* RECALLED_TIME: when; the rest: whose hash */
 	_Atomic uint32_t guards[PLACES];
+	atomic_flag complained[COMPLAINTS];
 
 	struct mutex lock;
 	struct list failed; /* under lock: struct recall */
@@ -236,15 +238,25 @@ static uint32_t wished_type(struct compound *c, uint32_t access, uint32_t want)
 }
 
 uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uint32_t access,
-		    uint32_t want)
+		    uint32_t want, uint32_t *why)
 {
 	struct nfs_server *s = c->server;
 	uint32_t type = s->options.delegations ? wished_type(c, access, want) : OPEN_DELEGATE_NONE;
 
-	if (type == OPEN_DELEGATE_NONE || contended(s->delegations, key) ||
-	    !callback_path_up(s, clientid) || !state_may_delegate(s->state, clientid))
+	*why = WND4_RESOURCE;
+	if (type == OPEN_DELEGATE_NONE || !callback_path_up(s, clientid) ||
+	    !state_may_delegate(s->state, clientid, key))
 		return OPEN_DELEGATE_NONE;
+	if (contended(s->delegations, key)) {
+		*why = WND4_CONTENTION;
+		return OPEN_DELEGATE_NONE;
+	}
 	return type;
+}
+
+bool deleg_first_complaint(struct delegations *d, uint64_t export_id)
+{
+	return !atomic_flag_test_and_set(&d->complained[export_id % COMPLAINTS]);
 }
 
 /* ------------------------------------------------------------------------ guards ---- */
@@ -287,6 +299,11 @@ static void submit_recall(struct compound *c, struct bytes key, uint64_t clienti
 	};
 
 	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+}
+
+void deleg_recall_all(struct compound *c, struct bytes key)
+{
+	submit_recall(c, key, 0, true);
 }
 
 enum nfsstat4 deleg_break(struct compound *c, struct object *obj, uint64_t clientid, bool changes)

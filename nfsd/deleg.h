@@ -23,10 +23,12 @@ void deleg_tick(struct nfs_server *s);
 
 /*
  * The kind of delegation worth giving for an OPEN of the file `key` with `access` (no want bits)
- * and OPEN4_SHARE_ACCESS_WANT_* `want`: enum open_delegation_type4.
+ * and OPEN4_SHARE_ACCESS_WANT_* `want`: enum open_delegation_type4. None: *why (why_no_delegation4).
  */
 uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uint32_t access,
-		    uint32_t want);
+		    uint32_t want, uint32_t *why);
+/* True once for each export (or rather more seldom): that its files cannot be delegated. */
+bool deleg_first_complaint(struct delegations *d, uint64_t export_id);
 /* No delegation of this file is given at this node until the operation ends. */
 void deleg_guard(struct compound *c, struct bytes key);
 /* Does another operation have it guarded? Then a grant must be taken back. */
@@ -42,3 +44,5 @@ void deleg_guards_end(struct compound *c);
 enum nfsstat4 deleg_break(struct compound *c, struct object *obj, uint64_t clientid, bool changes);
 /* The same for what a name in a directory leads to. A name that is not there: 0. */
 enum nfsstat4 deleg_break_name(struct compound *c, const struct place *dir, const char *name);
+/* Recalls whatever there is of the file. */
+void deleg_recall_all(struct compound *c, struct bytes key);

@@ -9,6 +9,7 @@
 #include "nfsd/callback/waiters.h"
 #include "nfsd/deleg.h"
 #include "nfsd/local_locks.h"
+#include "nfsd/deleg_local.h"
 #include "nfsd/server_private.h"
 
 typedef void carry_out(struct nfs_server *s, const struct state_effect *e);
@@ -16,6 +17,7 @@ typedef void carry_out(struct nfs_server *s, const struct state_effect *e);
 static void lock_freed(struct nfs_server *s, const struct state_effect *e)
 {
 	waiters_freed(callbacks_waiters(s->callbacks), e->file);
+	local_again(e->file);
 }
 
 static void session_gone(struct nfs_server *s, const struct state_effect *e)

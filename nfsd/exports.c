@@ -645,11 +645,13 @@ const struct export_options *export_client_options(struct export_set *set, struc
 	const struct export_options *options = NULL;
 	struct client_cache *cache;
 	struct client_answer *a;
+	uint64_t halves[2];
 	bool known;
 
 	if (exp == &set->pseudo)
 		return &pseudo_options;
-	cache = &set->clients[hash_bytes(&key, sizeof(key)) % CLIENT_CACHE_BUCKETS];
+	memcpy(halves, &key, sizeof(key));
+	cache = &set->clients[hash_u64(hash_u64(halves[0]) ^ halves[1]) % CLIENT_CACHE_BUCKETS];
 	rwlock_read(&cache->lock);
 	a = answer_find(cache, exp, &key);
 	known = a && a->expires_ns > clock_coarse_ns();

@@ -149,7 +149,7 @@ enum nfsstat4 idmap_from_text(enum idmap_kind kind, const uint8_t *text, uint32_
 	uint32_t found = NO_ID;
 	bool known;
 
-	if (!utf8_valid(text, len))
+	if (len == 0 || !utf8_valid(text, len))
 		return NFS4ERR_INVAL;
 	if (parse_number(text, len, &found)) {
 		if (found == NO_ID)
@@ -157,7 +157,7 @@ enum nfsstat4 idmap_from_text(enum idmap_kind kind, const uint8_t *text, uint32_
 		*id = found;
 		return NFS4_OK;
 	}
-	if (len == 0 || len >= NAME_LEN || memchr(text, '\0', len))
+	if (len >= NAME_LEN || memchr(text, '\0', len))
 		return NFS4ERR_BADOWNER;
 	memcpy(name, text, len);
 	name[len] = '\0';

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "nfsd/epoch.h"
 #include "nfsd/handover.h"
+#include "nfsd/node.h"
 #include "nfsd/options.h"
 #include "nfsd/privileges.h"
 #include "nfsd/report.h"
@@ -49,6 +50,7 @@ struct daemon {
 	char *program; /* what a restart runs */
 	bool running; /* the RPC server's threads */
 	bool rpcbind; /* registered */
+	struct node node;
 };
 
 static void notify(const char *state)
@@ -135,8 +137,10 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 	return 0;
 }
 
-static int prepare_cluster(const struct config *c, struct nfs_server_options *o)
+static int prepare_cluster(struct daemon *d, struct nfs_server_options *o)
 {
+	const struct config *c = d->options.config;
+
 	if (!c->cluster)
 		return 0;
 	if (!cluster_has_corosync()) {
@@ -151,7 +155,7 @@ static int prepare_cluster(const struct config *c, struct nfs_server_options *o)
 		.safe = c->cluster->safe,
 		.state_dir = c->state_dir,
 	};
-	return 0;
+	return node_prepare(&d->node, c, o);
 }
 
 /* The kernel's file systems need capabilities; say so at once rather than fail at a handle. */
@@ -183,14 +187,11 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.max_clients = c->max_clients;
 	o.max_opens = c->max_opens;
 	o.max_locks = c->max_locks;
-	o.max_owners = c->max_owners;
-	o.max_sessions = c->max_sessions;
-	o.max_owners_per_client = c->max_owners_per_client;
 	o.max_opens_per_client = c->max_opens_per_client;
 	o.max_locks_per_client = c->max_locks_per_client;
 	o.max_sessions_per_client = c->max_sessions_per_client;
 	o.max_slots_per_session = c->max_slots_per_session;
-	if (prepare_state(c, &o) != 0 || prepare_cluster(c, &o) != 0)
+	if (prepare_state(c, &o) != 0 || prepare_cluster(d, &o) != 0)
 		return -1;
 	d->instance = o.epoch;
 	return nfs_server_new(&o, exports, &d->nfs, &err) ? fail(&err) : 0;
@@ -334,7 +335,10 @@ static int begin_service(struct daemon *d)
 
 static int start_rpc(struct daemon *d)
 {
-	int rc = nfs_server_attach(d->nfs, d->rpc);
+	int rc;
+
+	node_attach(&d->node, d->rpc);
+	rc = nfs_server_attach(d->nfs, d->rpc);
 
 	if (!rc && begin_service(d) != 0)
 		return -1;
@@ -623,6 +627,7 @@ static bool run(struct daemon *d, const sigset_t *signals)
 		if (clock_mono_ns() < next)
 			continue;
 		nfs_server_tick(d->nfs);
+		node_tick(&d->node);
 		next = clock_mono_ns() + NS_PER_SEC;
 	}
 }
@@ -630,6 +635,7 @@ static bool run(struct daemon *d, const sigset_t *signals)
 static void stop(struct daemon *d)
 {
 	control_stop(d->control);
+	node_leave(&d->node);
 	if (d->running)
 		rpc_server_stop(d->rpc, STOP_SECONDS);
 	if (d->nfs)
@@ -640,6 +646,7 @@ static void stop(struct daemon *d)
 		nfs_server_hand_over(d->nfs, d->options.config->state_dir);
 	if (d->nfs)
 		nfs_server_free(d->nfs);
+	node_free(&d->node);
 	free(d->bound);
 	daemon_options_free(&d->options);
 }
@@ -658,15 +665,30 @@ static int restart(struct daemon *d, char **argv)
 {
 	int rc;
 
+	bool supervised = d->node.supervisor != NULL;
+
 	log_info("restarting");
 	notify("RELOADING=1");
-	restart_keep(d->rpc);
+	if (!supervised)
+		restart_keep(d->rpc);
 	stop(d);
+	if (supervised) {
+		free(d->program);
+		return SUPERVISOR_RESTART;
+	}
 	rc = d->program ? restart_exec(d->program, argv) : -ENOENT;
 	log_error("cannot run %s again: %s; start the server by hand",
 		  d->program ? d->program : "the server", strerror(-rc));
 	free(d->program);
 	return 1;
+}
+
+static int drop_addresses(struct daemon *d)
+{
+	int rc = node_drop_addresses(d->options.config);
+
+	daemon_options_free(&d->options);
+	return rc ? 1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -679,6 +701,10 @@ int main(int argc, char **argv)
 		return status;
 	log_set_level(d.options.config->log_level);
 	umask(0);
+	if (d.options.drop_addresses)
+		return drop_addresses(&d);
+	if (node_begin(&d.node, d.options.config, argv) != 0)
+		return 1;
 	mutex_init(&d.reload_lock);
 	block_signals(&signals);
 	restart_inherit();

@@ -463,6 +463,9 @@ enum netloc_type4 {
 #define ACCESS4_EXTEND 0x00000008u
 #define ACCESS4_DELETE 0x00000010u
 #define ACCESS4_EXECUTE 0x00000020u
+#define ACCESS4_XAREAD	0x00000040u /* RFC 8276 */
+#define ACCESS4_XAWRITE 0x00000080u
+#define ACCESS4_XALIST	0x00000100u
 
 /* OPEN: share access, deny, want flags, result flags */
 #define OPEN4_SHARE_ACCESS_READ 0x00000001u

@@ -23,6 +23,8 @@ static const char usage_text[] =
     "\n"
     "  -c, --config FILE     settings; default " DEFAULT_CONFIG " if it exists\n"
     "      --log-level LEVEL error, warning, info or debug\n"
+    "      --drop-addresses  remove the cluster's virtual addresses from this machine and end: for\n"
+    "                        when the server has been killed\n"
     "      --serve           serve one directory without any file; see atoll(8)\n"
     "      --help            this text\n"
     "      --version         the version\n";
@@ -39,8 +41,9 @@ enum {
 	OPT_GRACE,
 	OPT_STATE,
 	OPT_BACKEND,
-	OPT_DELEGATIONS,
+	OPT_NO_DELEGATIONS,
 	OPT_RPCBIND,
+	OPT_DROP_ADDRESSES,
 	OPT_LOG_LEVEL,
 	OPT_HELP,
 	OPT_VERSION
@@ -59,8 +62,9 @@ static const struct option long_options[] = {
 	{ "grace", required_argument, NULL, OPT_GRACE },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "backend", required_argument, NULL, OPT_BACKEND },
-	{ "delegations", no_argument, NULL, OPT_DELEGATIONS },
+	{ "no-delegations", no_argument, NULL, OPT_NO_DELEGATIONS },
 	{ "rpcbind", no_argument, NULL, OPT_RPCBIND },
+	{ "drop-addresses", no_argument, NULL, OPT_DROP_ADDRESSES },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
@@ -75,7 +79,7 @@ struct command_line {
 	const char *port, *lease, *grace;
 	const char **listen;
 	unsigned nlisten;
-	bool read_only, no_root_squash, insecure, delegations, rpcbind;
+	bool read_only, no_root_squash, insecure, no_delegations, rpcbind;
 	struct daemon_options *o; /* allow goes there at once */
 };
 
@@ -144,11 +148,14 @@ static void take_option(struct command_line *cl, int opt, const char *arg)
 	case OPT_BACKEND:
 		cl->backend = arg;
 		break;
-	case OPT_DELEGATIONS:
-		cl->delegations = true;
+	case OPT_NO_DELEGATIONS:
+		cl->no_delegations = true;
 		break;
 	case OPT_RPCBIND:
 		cl->rpcbind = true;
+		break;
+	case OPT_DROP_ADDRESSES:
+		cl->o->drop_addresses = true;
 		break;
 	case OPT_LOG_LEVEL:
 		cl->log_level = arg;
@@ -284,7 +291,8 @@ static int configure_serve(struct command_line *cl, const char *dir, int *status
 	if (set_listen(c, cl, status) != 0 || set_key(c, "--port", "port", cl->port, status) != 0 ||
 	    set_key(c, "--lease", "lease-time", cl->lease, status) != 0 ||
 	    set_key(c, "--grace", "grace-time", cl->grace, status) != 0 ||
-	    set_key(c, "--delegations", "delegations", cl->delegations ? "yes" : "no", status) != 0 ||
+	    set_key(c, "--no-delegations", "delegations", cl->no_delegations ? "no" : "yes", status) !=
+		0 ||
 	    set_key(c, "--rpcbind", "rpcbind", cl->rpcbind ? "yes" : "no", status) != 0)
 		return -1;
 	state = state_dir(cl);

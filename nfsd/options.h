@@ -16,6 +16,7 @@ struct daemon_options {
 	char *serve_options; /* exports(5) options */
 	const char **allow;  /* exports(5) clients; points into argv */
 	unsigned nallow;
+	bool drop_addresses; /* --drop-addresses: nothing else is to be done */
 };
 
 /*

@@ -31,11 +31,12 @@ static const struct {
 	{ CAP_SETGID, true, "CAP_SETGID" },
 	/* device files */
 	{ CAP_MKNOD, false, "CAP_MKNOD" },
-	/* to learn of local use of delegated files */
+	/* to find out whether programs on this machine have a file open */
 	{ CAP_LEASE, false, "CAP_LEASE" },
 	/* reserved blocks, and root beyond its quota */
 	{ CAP_SYS_RESOURCE, false, "CAP_SYS_RESOURCE" },
-	/* private clones of mounts, trusted.* attributes, quotas: worse substitutes without */
+	/* fanotify, without which there are no delegations; private clones of mounts,
+	 * trusted.* attributes, quotas: worse substitutes without */
 	{ CAP_SYS_ADMIN, false, "CAP_SYS_ADMIN" },
 };
 

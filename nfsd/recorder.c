@@ -339,7 +339,8 @@ void recorder_tick(struct recorder *r)
 	if (clock_mono_ns() >= r->grace_ends_ns && state_in_grace(r->server->state))
 		end_grace(r);
 	after_grace(r);
-	flush(r);
+	if (flush(r))
+		(void)!stable_retry(r->stable);
 }
 
 /* ------------------------------------------------------------------- life cycle ---- */

@@ -21,6 +21,7 @@
 #include "nfsd/effects.h"
 #include "nfsd/handover.h"
 #include "nfsd/local_locks.h"
+#include "nfsd/deleg_local.h"
 #include "nfsd/recorder.h"
 #include "nfsd/server_private.h"
 
@@ -36,7 +37,7 @@ void nfs_server_options_default(struct nfs_server_options *o)
 		.lease_seconds = DEFAULT_LEASE,
 		.courtesy_seconds = DEFAULT_COURTESY,
 		.max_io = 1 << 20,
-		.delegations = false,
+		.delegations = true,
 		.epoch = (uint32_t)(clock_real_ns() / NS_PER_SEC),
 		.cluster_new = cluster_solo_new,
 	};
@@ -95,9 +96,6 @@ static void set_limits(struct state_limits *l, const struct nfs_server_options *
 	set_limit(&l->max_clients, o->max_clients);
 	set_limit(&l->max_opens, o->max_opens);
 	set_limit(&l->max_locks, o->max_locks);
-	set_limit(&l->max_owners, o->max_owners);
-	set_limit(&l->max_sessions, o->max_sessions);
-	set_limit(&l->max_owners_per_client, o->max_owners_per_client);
 	set_limit(&l->max_opens_per_client, o->max_opens_per_client);
 	set_limit(&l->max_locks_per_client, o->max_locks_per_client);
 	set_limit(&l->max_sessions_per_client, o->max_sessions_per_client);
@@ -182,6 +180,10 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 		code = start_recorder(s, err);
 	if (code == 0)
 		code = export_set_new(s->registry, exports, &s->exports, err);
+	if (code == 0) {
+		local_start(s);
+		local_restore(s);
+	}
 	if (code) {
 		nfs_server_free(s);
 		return code;
@@ -304,6 +306,7 @@ void nfs_server_free(struct nfs_server *s)
 		return;
 	if (s->callbacks)
 		callbacks_stop(s->callbacks); /* its last calls may submit commands */
+	local_stop(s);
 	cluster_free(s->cluster);
 	recorder_free(s->recorder);
 	callbacks_free(s->callbacks);

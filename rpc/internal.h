@@ -20,7 +20,7 @@
  *	kept in the loop: connections with buffered input (pending), with replies to send
  *	(flush), with news from other threads (attention), and the inbox.
  *
- * Locks, in order: loop->inbox_lock; conn->lock; server->lock (threads). None is held over a
+ * Locks, in order: visits.asking; visits.lock; loop->inbox_lock; conn->lock; server->lock (threads). None is held over a
  * system call on a socket, nor over code that is not rpc's.
  *
  * References: a connection is kept by its loop until torn down, by each call, and by whoever
@@ -243,8 +243,10 @@ struct rpc_conn {
 	const uint8_t *in_p, *in_end;
 	struct assembly as;
 	bool started;	      /* known to epoll */
+	bool told;	      /* server->on_conn knows that it is open */
 	bool eof;	      /* the peer sends no more */
 	bool failed;	      /* to be torn down; nothing is read or answered any more */
+	bool frozen;	      /* its own address is about to leave: nothing more is read */
 	uint64_t received_ns; /* when anything came */
 	uint64_t payload_ns;  /* when the record being put together last grew */
 	struct auth_sys *auths[CONN_AUTHS]; /* most recent first */
@@ -321,6 +323,7 @@ struct loop {
 	struct list resumed, finished; /* struct call; struct out sent in a handler */
 	uint64_t now_ns, next_sweep_ns;
 	bool draining, quitting; /* server's draining and quit have been acted on */
+	uint64_t visited;	 /* the last question answered */
 
 	struct mutex inbox_lock;
 	struct list inbox_conns, inbox_calls, parked;
@@ -328,6 +331,7 @@ struct loop {
 	bool inbox_closed;    /* the server has stopped */
 	_Atomic bool inbox_any;
 	_Atomic bool recheck; /* paused connections may go on: memory is free again */
+	_Atomic bool visit;   /* there is a question for loop_visit() */
 };
 
 /* One thread of the server. */
@@ -420,6 +424,38 @@ void listeners_close(struct rpc_server *s);
 void socket_set_options(int fd);
 struct loop *loop_least_loaded(struct rpc_server *s);
 
+/* ---- connections to one address (address.c) ---- */
+
+#define MAX_FROZEN 64
+
+enum visit { VISIT_FREEZE, VISIT_RESET };
+
+/* What is asked of all loops: one question at a time. */
+struct visits {
+	struct mutex asking; /* held by whoever asks, all the time; before lock */
+
+	struct mutex lock;
+	struct cond answered;
+	uint64_t number; /* of the question, from 1 */
+	enum visit what;
+	struct sockaddr_storage address;
+	unsigned left, busy; /* loops that have not answered; connections that were not quiet */
+	struct sockaddr_storage frozen[MAX_FROZEN];
+	_Atomic unsigned nfrozen; /* changed under lock */
+};
+
+/* The owner's: answers if there is a question. */
+void loop_visit(struct loop *l);
+/* Whatever the ports. */
+bool address_same_host(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
+/* Is the connection's own address frozen? */
+bool conn_is_frozen(struct rpc_conn *c);
+/* Loop owner's, both: nothing more is read; closed without a FIN. */
+void conn_freeze(struct rpc_conn *c);
+void conn_reset(struct rpc_conn *c);
+/* Loop owner's: calls run, or replies are not all with the peer yet. */
+bool conn_is_busy(struct rpc_conn *c);
+
 /* ---- the server (server.c) ---- */
 
 #define MAX_LISTENERS 16
@@ -431,6 +467,8 @@ struct rpc_server {
 	unsigned nprograms;
 	void (*on_reply)(struct rpc_conn *conn, const void *bytes, size_t len, void *ctx);
 	void *on_reply_ctx;
+	void (*on_conn)(struct rpc_conn *conn, bool open, void *ctx);
+	void *on_conn_ctx;
 	struct loop **loops;
 	unsigned nloops;
 	bool started;
@@ -449,6 +487,8 @@ struct rpc_server {
 	_Atomic uint64_t dropped_connections, stolen;
 	_Atomic bool draining; /* stop accepting and reading; close what is quiet */
 	_Atomic bool quit;     /* close everything, threads end */
+
+	struct visits visits;
 
 	/* Threads; under lock. */
 	struct mutex lock;

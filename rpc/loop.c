@@ -307,6 +307,45 @@ static void recheck_all(struct loop *l)
 		conn_recheck(c);
 }
 
+void loop_visit(struct loop *l)
+{
+	struct visits *v = &l->server->visits;
+	struct sockaddr_storage address;
+	unsigned busy = 0;
+	struct rpc_conn *c;
+	uint64_t number;
+	enum visit what;
+
+	if (likely(!atomic_load_explicit(&l->visit, memory_order_relaxed)) ||
+	    !atomic_exchange(&l->visit, false))
+		return;
+	mutex_lock(&v->lock);
+	number = v->number;
+	what = v->what;
+	address = v->address;
+	mutex_unlock(&v->lock);
+	if (number == l->visited)
+		return;
+	l->visited = number;
+	list_for_each (c, &l->conns, conns_link) {
+		if (!address_same_host(&c->local, &address))
+			continue;
+		if (what == VISIT_RESET) {
+			conn_reset(c);
+			continue;
+		}
+		conn_freeze(c);
+		busy += conn_is_busy(c);
+	}
+	mutex_lock(&v->lock);
+	if (number == v->number) {
+		v->busy += busy;
+		if (--v->left == 0)
+			cond_broadcast(&v->answered);
+	}
+	mutex_unlock(&v->lock);
+}
+
 /* Every connection is to look whether it can be closed: on stopping. */
 static void drain(struct loop *l)
 {
@@ -345,6 +384,7 @@ static bool settle(struct worker *w, struct loop *l)
 		if (atomic_load(&l->inbox_any))
 			take_inbox(l);
 		drain(l);
+		loop_visit(l);
 		recheck_all(l);
 		if (!attend_all(w, l))
 			return false;

@@ -155,6 +155,25 @@ void rpc_server_on_reply(struct rpc_server *s,
 				       void *ctx),
 			 void *ctx);
 /*
+ * Before rpc_server_start(): who is told of connections that clients make and of their end, in this
+ * order and once each, with the rules of conn_closed().
+ */
+void rpc_server_on_conn(struct rpc_server *s,
+			void (*conn)(struct rpc_conn *conn, bool open, void *ctx), void *ctx);
+/*
+ * Connections to one of this machine's addresses (`local`, whatever the port), which is about to go
+ * elsewhere. While an address is frozen nothing more is read from them, old or new; what has been
+ * read in part is dropped, the client will send it again elsewhere. Returns how many of them still
+ * have calls running (parked ones aside) or replies that the client does not have, as far as can be told
+ * within a tenth of a second; ask again until it is none. -ENOSPC: too many are frozen already.
+ */
+int rpc_server_freeze(struct rpc_server *s, const struct sockaddr *local);
+/*
+ * Closes them without a word that the client would take for an end of the connection (a reset, no
+ * FIN; once the address is gone, nothing at all) and ends the freeze.
+ */
+void rpc_server_reset(struct rpc_server *s, const struct sockaddr *local);
+/*
  * Listens on `addr` (IPv4, or IPv6 without the mapped IPv4 range). Port 0 lets the kernel choose.
  * *bound (may be NULL) receives the address in use. 0 or -errno.
  */

@@ -7,7 +7,7 @@
  * by sendfile(). A file that has become shorter is filled up with zeros: the lengths before them
  * have been sent. What an interrupted send has reached is kept in the record (struct out), so any
  * thread can go on. A file that cannot be read breaks the connection, since the reply has already
- * promised the bytes.
+ * promised the bytes; whoever gave the extent is told, so that it does not do so again.
  */
 #include "rpc/internal.h"
 
@@ -132,6 +132,14 @@ static ssize_t send_zeros(struct rpc_conn *c, size_t left, bool more)
 	return n < 0 ? -errno : n;
 }
 
+/* Was it the file's fault that nothing could be sent, not the connection's? */
+static bool is_unreadable(const struct xdr_extent *e, size_t done)
+{
+	uint8_t byte;
+
+	return pread(e->fd, &byte, 1, e->offset + (off_t)done) < 0 && errno != EINTR;
+}
+
 /* Bytes sent (at least 1), or -errno. */
 static ssize_t send_extent_some(struct rpc_conn *c, const struct out *o, const struct xdr_extent *e)
 {
@@ -163,6 +171,9 @@ static int send_extent(struct worker *w, struct rpc_conn *c, struct list *finish
 
 		ssize_t n = send_extent_some(c, o, e);
 
+		if (n < 0 && n != -EAGAIN && n != -EINTR && e->unreadable &&
+		    is_unreadable(e, o->ext_sent))
+			e->unreadable(e->release_arg);
 		section_leave(w);
 		if (n < 0)
 			return n == -EINTR ? 0 : (int)n;

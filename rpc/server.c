@@ -82,6 +82,9 @@ int rpc_server_new(const struct rpc_limits *limits, unsigned loops, struct rpc_s
 	list_init(&s->exited);
 	list_init(&s->spares);
 	mutex_init(&s->lock);
+	mutex_init(&s->visits.asking);
+	mutex_init(&s->visits.lock);
+	cond_init(&s->visits.answered);
 	mutex_init(&s->bigs_lock);
 	mutex_init(&s->watcher_lock);
 	cond_init(&s->changed);
@@ -123,6 +126,13 @@ void rpc_server_on_reply(struct rpc_server *s,
 {
 	s->on_reply = reply;
 	s->on_reply_ctx = ctx;
+}
+
+void rpc_server_on_conn(struct rpc_server *s,
+			void (*conn)(struct rpc_conn *conn, bool open, void *ctx), void *ctx)
+{
+	s->on_conn = conn;
+	s->on_conn_ctx = ctx;
 }
 
 int rpc_server_start(struct rpc_server *s)
@@ -194,6 +204,9 @@ void rpc_server_free(struct rpc_server *s)
 	free(s->loops);
 	free(s->watcher_seen);
 	mutex_destroy(&s->lock);
+	mutex_destroy(&s->visits.asking);
+	mutex_destroy(&s->visits.lock);
+	cond_destroy(&s->visits.answered);
 	mutex_destroy(&s->bigs_lock);
 	mutex_destroy(&s->watcher_lock);
 	cond_destroy(&s->changed);

@@ -23,8 +23,10 @@
 #include "rpc/internal.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -116,6 +118,18 @@ static void set_reading(struct rpc_conn *c, bool on)
 	mutex_unlock(&c->lock);
 }
 
+static void tell_conn(struct worker *w, struct rpc_conn *c, bool open)
+{
+	struct rpc_server *s = c->server;
+
+	if (likely(!s->on_conn) || c->outgoing || c->told == open)
+		return;
+	c->told = open;
+	section_enter(w);
+	s->on_conn(c, open, s->on_conn_ctx);
+	section_leave(w);
+}
+
 void conn_start(struct worker *w, struct rpc_conn *c)
 {
 	struct loop *l = c->loop;
@@ -134,7 +148,11 @@ void conn_start(struct worker *w, struct rpc_conn *c)
 	if (err) {
 		log_warn("cannot watch a new connection: %s; closing it", strerror(err));
 		conn_teardown(w, c);
+		return;
 	}
+	if (unlikely(conn_is_frozen(c)))
+		conn_freeze(c);
+	tell_conn(w, c, true);
 }
 
 /* Everything queued, if no thread is sending; else that thread will do it. */
@@ -174,6 +192,7 @@ void conn_teardown(struct worker *w, struct rpc_conn *c)
 	mutex_unlock(&c->lock);
 
 	/* From here on the connection is no part of the loop, which may be taken away. */
+	tell_conn(w, c, false);
 	section_enter(w);
 	for (unsigned i = 0; i < s->nprograms; i++) {
 		if (s->programs[i].conn_closed)
@@ -446,7 +465,7 @@ void conn_process(struct worker *w, struct rpc_conn *c)
 {
 	struct loop *l = w->loop;
 
-	while (!c->failed && !l->draining &&
+	while (!c->failed && !c->frozen && !l->draining &&
 	       !atomic_load_explicit(&c->paused, memory_order_relaxed)) {
 		size_t whole;
 
@@ -470,6 +489,8 @@ void conn_process(struct worker *w, struct rpc_conn *c)
 			return;
 	}
 	list_remove(&c->pending_link);
+	if (c->frozen)
+		c->in_p = c->in_end;
 	if (c->in_p == c->in_end) {
 		rxbuf_unref(c->server, c->in);
 		c->in = NULL;
@@ -583,7 +604,7 @@ void conn_event(struct worker *w, struct rpc_conn *c, uint32_t events)
 			return;
 	}
 	if (events & EPOLLIN && !atomic_load_explicit(&c->paused, memory_order_relaxed) &&
-	    !c->eof && !l->draining && c->in_p == c->in_end)
+	    !c->eof && !c->frozen && !l->draining && c->in_p == c->in_end)
 		conn_read(w, c);
 	else if (events & (EPOLLERR | EPOLLHUP))
 		fail(c, "gone");
@@ -811,7 +832,7 @@ void conn_attend(struct worker *w, struct rpc_conn *c)
 		conn_teardown(w, c);
 		return;
 	}
-	if (l->draining || atomic_load(&c->close_asked))
+	if (l->draining || c->frozen || atomic_load(&c->close_asked))
 		set_reading(c, false);
 	else if (atomic_load(&c->paused))
 		unpause(c);
@@ -819,7 +840,7 @@ void conn_attend(struct worker *w, struct rpc_conn *c)
 
 void conn_recheck(struct rpc_conn *c)
 {
-	if (atomic_load(&c->paused) && !atomic_load(&c->close_asked) && !c->failed &&
+	if (atomic_load(&c->paused) && !atomic_load(&c->close_asked) && !c->failed && !c->frozen &&
 	    !c->loop->draining)
 		unpause(c);
 }
@@ -829,6 +850,36 @@ void conn_drain(struct rpc_conn *c)
 	atomic_store(&c->quiet_wanted, true);
 	set_reading(c, false);
 	loop_kick_conn(c);
+}
+
+void conn_freeze(struct rpc_conn *c)
+{
+	c->frozen = true;
+	set_reading(c, false);
+}
+
+void conn_reset(struct rpc_conn *c)
+{
+	struct linger at_once = { .l_onoff = 1 };
+
+	mutex_lock(&c->lock);
+	if (!c->dead)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	mutex_unlock(&c->lock);
+	fail(c, "its address has gone elsewhere");
+}
+
+bool conn_is_busy(struct rpc_conn *c)
+{
+	int unacknowledged = 0;
+	bool busy;
+
+	if (!is_quiet(c, true))
+		return true;
+	mutex_lock(&c->lock);
+	busy = !c->dead && ioctl(c->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged;
+	mutex_unlock(&c->lock);
+	return busy;
 }
 
 static bool older(uint64_t since, uint64_t now, unsigned seconds)
@@ -853,6 +904,8 @@ void conn_sweep(struct rpc_conn *c, uint64_t now)
 	bool paused = atomic_load(&c->paused) && !atomic_load(&c->server->starved);
 	uint64_t active = c->received_ns > sent_ns ? c->received_ns : sent_ns;
 
+	if (c->frozen)
+		return;
 	if (in_record(c) && !paused && older(c->payload_ns, now, lim->record_seconds))
 		fail(c, "half a record and no more of it");
 	else if (unread(c, now))

@@ -118,7 +118,9 @@ struct xdr_extent {
 	off_t offset;
 	size_t len;
 	void (*release)(void *arg); /* called once the bytes are sent or dropped; may be NULL */
-	void *release_arg;
+	/* Before that, if they cannot be read: the connection ends, as they were promised; may be NULL */
+	void (*unreadable)(void *arg);
+	void *release_arg; /* of both */
 	struct xdr_extent *next; /* in order of `at` */
 };
 

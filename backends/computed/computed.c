@@ -342,7 +342,7 @@ static int computed_export_open(const struct export_params *params, struct backe
 	if (!exp)
 		return -ENOMEM;
 	exp->base.backend = &computed_backend;
-	exp->base.capabilities = BACKEND_READ_ONLY;
+	exp->base.capabilities = BACKEND_READ_ONLY | BACKEND_PRIVATE;
 	exp->fsid = siphash(&key, id, strlen(id));
 	*out = &exp->base;
 	return 0;

@@ -205,6 +205,7 @@ static int mem_export_open(const struct export_params *params, struct backend_ex
 	}
 	exp->bucket_mask = FIRST_BUCKETS - 1;
 	exp->base.backend = &memory_backend;
+	exp->base.capabilities = BACKEND_PRIVATE;
 	exp->life = random_u64();
 	exp->verifier = random_u64();
 	exp->fsid = siphash(&key, id, strlen(id));

@@ -85,15 +85,27 @@ int vfs_change_of(struct vfs_object *obj, uint64_t *change)
 	return 0;
 }
 
-/* The mount and fsid of an entry that is not simply on its directory's mount and device. */
-static int place_elsewhere(struct vfs_object *dir, const char *name, const struct statx *sx,
-			   struct vfs_instant before, struct attr *out)
+static int stat_entry(struct vfs_object *dir, const char *name, struct statx *sx)
 {
-	dev_t dev = makedev(sx->stx_dev_major, sx->stx_dev_minor);
-	struct vfs_mount *m;
-	int fd;
+	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_WANTED, sx) < 0)
+		return -errno;
+	return 0;
+}
 
-	m = vfs_mount_by_mnt_id(vfs_object_export(dir), sx->stx_mnt_id);
+/* Attributes of an entry that is not simply on its directory's mount and device. */
+static int getattr_elsewhere(struct vfs_object *dir, const char *name, struct attr *out)
+{
+	struct vfs_instant before = vfs_instant(1);
+	struct vfs_mount *m;
+	struct statx sx;
+	dev_t dev;
+	int fd, err = stat_entry(dir, name, &sx);
+
+	if (err)
+		return err;
+	fill(&sx, out);
+	dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	m = vfs_mount_by_mnt_id(vfs_object_export(dir), sx.stx_mnt_id);
 	if (!m)
 		return -EACCES;
 	fd = dev == m->dev ? -1 : openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -105,26 +117,35 @@ static int place_elsewhere(struct vfs_object *dir, const char *name, const struc
 	return 0;
 }
 
-int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino, struct attr *out)
+int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino, struct attr *out,
+		   struct backend_handle *handle)
 {
-	struct vfs_instant before = vfs_instant(1);
+	struct vfs_export *exp = vfs_object_export(dir);
+	struct vfs_mount *m = dir->mount;
+	struct vfs_instant before = vfs_instant(m->granularity);
 	struct statx sx;
-	int err;
+	dev_t dev;
+	int err = stat_entry(dir, name, &sx);
 
-	if (statx(dir->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_WANTED, &sx) < 0)
-		return -errno;
+	if (err)
+		return err;
+	dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+	/* On one mount, too, there may be several devices: btrfs's subvolumes. */
+	if (unlikely(sx.stx_mnt_id != m->mnt_id || dev != dir->dev)) {
+		err = getattr_elsewhere(dir, name, out);
+		out->mounted_on_fileid = dirent_ino;
+		return err || !handle ? err : vfs_handle_at(exp, dir->fd, name, handle);
+	}
 	fill(&sx, out);
-	out->change = vfs_change(dir->mount->granularity, &out->ctime, before);
+	out->change = vfs_change(m->granularity, &out->ctime, before);
 	out->fsid_major = dir->fsid_major;
 	out->fsid_minor = dir->fsid_minor;
-	/* On one mount, too, there may be several devices: btrfs's subvolumes. */
-	if (likely(sx.stx_mnt_id == dir->mount->mnt_id &&
-		   makedev(sx.stx_dev_major, sx.stx_dev_minor) == dir->dev))
+	if (!handle)
 		return 0;
-	err = place_elsewhere(dir, name, &sx, before, out);
-	if (!err)
-		out->mounted_on_fileid = dirent_ino;
-	return err;
+	/* Within a subvolume numbers repeat those of others. */
+	if (dev != m->dev)
+		return vfs_handle_at(exp, dir->fd, name, handle);
+	return vfs_handle_of(exp, m, dir->fd, name, &sx, handle);
 }
 
 /* ---- setting ---- */
@@ -267,6 +288,34 @@ static bool is_refusal(int err)
 	return err == -EACCES || err == -EPERM || err == -EROFS || err == -ETXTBSY;
 }
 
+/* What is granted of `wanted`, more than one bit of which the whole has been refused. */
+static int may_in_part(const struct vfs_object *obj, unsigned wanted, unsigned *granted)
+{
+	unsigned rest = wanted & (ACCESS_READ | ACCESS_WRITE);
+	int err;
+
+	/* Most often what can be read and written cannot be executed: that is settled by one call. */
+	if ((wanted & ACCESS_EXECUTE) && rest) {
+		err = may(obj, rest);
+		if (err && !is_refusal(err))
+			return err;
+		if (!err) {
+			*granted = rest;
+			return 0;
+		}
+	}
+	for (unsigned bit = ACCESS_READ; bit <= ACCESS_EXECUTE; bit <<= 1) {
+		if (!(wanted & bit))
+			continue;
+		err = bit == rest ? -EACCES : may(obj, bit);
+		if (err && !is_refusal(err))
+			return err;
+		if (!err)
+			*granted |= bit;
+	}
+	return 0;
+}
+
 int vfs_access(struct object *base, const struct cred *cred, unsigned wanted, unsigned *granted)
 {
 	struct vfs_object *obj = vfs_object(base);
@@ -277,23 +326,17 @@ int vfs_access(struct object *base, const struct cred *cred, unsigned wanted, un
 		return err;
 	wanted &= ACCESS_READ | ACCESS_WRITE | ACCESS_EXECUTE;
 	err = may(obj, wanted);
-	if (err && !is_refusal(err))
+	if (!err)
+		got = wanted;
+	else if (!is_refusal(err))
 		return err;
-	if (!err) {
-		*granted = wanted;
-		return 0;
-	}
-	for (unsigned bit = ACCESS_READ; bit <= ACCESS_EXECUTE; bit <<= 1) {
-		if (!(wanted & bit) || bit == wanted)
-			continue;
-		err = may(obj, bit);
-		if (err && !is_refusal(err))
-			return err;
-		if (!err)
-			got |= bit;
-	}
-	*granted = got;
-	return 0;
+	else if (wanted & (wanted - 1))
+		err = may_in_part(obj, wanted, &got);
+	else
+		err = 0;
+	if (!err)
+		*granted = got;
+	return err;
 }
 
 /* ---- file systems ---- */

@@ -129,6 +129,15 @@ static bool park(struct shard *s, struct vfs_file *f, struct dropped *out)
 	return true;
 }
 
+/* Without the shard's lock. */
+static void drop_all(const struct dropped *dropped)
+{
+	for (unsigned i = 0; i < dropped->n; i++) {
+		close(dropped->fds[i]);
+		object_unref(&dropped->objects[i]->base);
+	}
+}
+
 /* Parks some files of the shard; those used lately get another chance if `second_chance`. */
 static unsigned park_some(unsigned index, bool second_chance)
 {
@@ -147,10 +156,7 @@ static unsigned park_some(unsigned index, bool second_chance)
 		list_push_back(&s->open, &f->link);
 	}
 	shard_unlock(s);
-	for (unsigned i = 0; i < dropped.n; i++) {
-		close(dropped.fds[i]);
-		object_unref(&dropped.objects[i]->base);
-	}
+	drop_all(&dropped);
 	return dropped.n;
 }
 
@@ -171,6 +177,28 @@ bool vfs_files_park(void)
 	for (unsigned i = 0; i < SHARDS && n < PARK_BATCH; i++)
 		n += park_some(atomic_fetch_add(&next_shard, 1) % SHARDS, false);
 	return n > 0;
+}
+
+/*
+ * So that what else is open here is not taken for somebody else's: they are opened again when they
+ * are used. Those being used stay.
+ */
+bool vfs_files_park_others(const struct vfs_file *keep)
+{
+	struct dropped dropped = { 0 };
+	struct shard *s = shard_lock(keep->hash);
+	struct vfs_file *f, *next;
+
+	list_for_each_safe (f, next, &s->open, link) {
+		if (dropped.n == PARK_BATCH)
+			break;
+		if (f != keep && f->hash == keep->hash && f->handle.len == keep->handle.len &&
+		    memcmp(f->handle.bytes, keep->handle.bytes, keep->handle.len) == 0)
+			park(s, f, &dropped);
+	}
+	shard_unlock(s);
+	drop_all(&dropped);
+	return dropped.n > 0;
 }
 
 /* ---- coming and going ---- */

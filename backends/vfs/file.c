@@ -144,12 +144,24 @@ static void release_file(void *arg)
 	file_unref(&f->base);
 }
 
+/*
+ * The reply has promised what the disk does not give. The connection ends, the client asks again,
+ * and then the error is found while it can still be said.
+ */
+static void extent_unreadable(void *arg)
+{
+	struct vfs_file *f = arg;
+
+	atomic_store(&f->obj->unreadable, true);
+}
+
 /* An extent to be sent from the page cache; false: better read into the buffer. */
 static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out *out)
 {
 	uint64_t size, len;
 
-	if (size_of(f->fd, &size) < 0 || offset >= size)
+	if (atomic_load_explicit(&f->obj->unreadable, memory_order_relaxed) ||
+	    size_of(f->fd, &size) < 0 || offset >= size)
 		return false;
 	len = size - offset < out->cap ? size - offset : out->cap;
 	/* Sending must not wait for the disk: a cold extent is read here, where that is announced.
@@ -165,6 +177,7 @@ static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out 
 	file_ref(&f->base);
 	out->fd = f->fd;
 	out->release = release_file;
+	out->unreadable = extent_unreadable;
 	out->release_arg = f;
 	return true;
 }

@@ -136,6 +136,7 @@ static void mount_free(struct vfs_mount *m)
 {
 	if (m->fd >= 0)
 		close(m->fd);
+	vfs_handles_free(m);
 	free(m);
 }
 
@@ -269,7 +270,14 @@ static void make_unique(struct vfs_export *exp, struct vfs_mount *m, const char 
 	m->fsid_major = m->id;
 }
 
-static void register_below(struct vfs_export *exp, uint64_t mnt_id, const char *path)
+/* What may be better the next time: want of descriptors or memory says nothing of the mount. */
+static bool passes(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM || err == -EINTR;
+}
+
+/* 0, also if the mount cannot be part of the export; -errno: look again. */
+static int register_below(struct vfs_export *exp, uint64_t mnt_id, const char *path)
     REQUIRES(&exp->mounts_lock)
 {
 	struct vfs_mount *m;
@@ -277,18 +285,18 @@ static void register_below(struct vfs_export *exp, uint64_t mnt_id, const char *
 	int err = 0, fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
-		return;
+		return passes(-errno) ? -errno : 0;
 	/* The path may lead to another mount, on top of the one looked for: that one is hidden. */
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 || sx.stx_mnt_id != mnt_id) {
 		close(fd);
-		return;
+		return 0;
 	}
 	err = mount_new(exp, fd, &m);
 	close(fd);
 	if (err) {
 		log_debug("%s, below the export %s, cannot be part of it: %s", path, exp->path,
 			  strerror(-err));
-		return;
+		return passes(err) ? err : 0;
 	}
 	m->below = true;
 	make_unique(exp, m, path);
@@ -296,6 +304,7 @@ static void register_below(struct vfs_export *exp, uint64_t mnt_id, const char *
 	if (err)
 		log_debug("what %s is mounted on cannot be seen: %s", path, strerror(-err));
 	list_push_back(&exp->mounts, &m->link);
+	return 0;
 }
 
 /* mountinfo writes blanks and backslashes as \ooo. In place. */
@@ -321,15 +330,17 @@ static bool is_below(const char *path, const char *top)
 	return strncmp(path, top, len) == 0 && path[len] == '/' && path[len + 1] != '\0';
 }
 
-static void scan(struct vfs_export *exp) REQUIRES(&exp->mounts_lock)
+/* 0, or -errno if a mount may have been missed. */
+static int scan(struct vfs_export *exp) REQUIRES(&exp->mounts_lock)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	char *line = NULL, *path = NULL;
 	size_t cap = 0;
 	uint64_t id;
+	int err = 0, one;
 
 	if (!f)
-		return;
+		return -errno;
 	while (getline(&line, &cap, f) > 0) {
 		free(path);
 		path = NULL;
@@ -337,12 +348,17 @@ static void scan(struct vfs_export *exp) REQUIRES(&exp->mounts_lock)
 		if (sscanf(line, "%" SCNu64 " %*u %*s %*s %ms", &id, &path) != 2)
 			continue;
 		unescape(path);
-		if (is_below(path, exp->path) && !find_mnt_id(exp, id))
-			register_below(exp, id, path);
+		if (!is_below(path, exp->path) || find_mnt_id(exp, id))
+			continue;
+		one = register_below(exp, id, path);
+		err = one ? one : err;
 	}
+	if (ferror(f))
+		err = -EIO;
 	free(path);
 	free(line);
 	fclose(f);
+	return err;
 }
 
 /* Looks for mounts that are not known yet, unless there can be none. */
@@ -357,8 +373,7 @@ static void scan_if_changed(struct vfs_export *exp) REQUIRES(&exp->mounts_lock)
 		exp->rescan = true;
 	if (!exp->rescan || vfs_assume_privileged() < 0)
 		return;
-	exp->rescan = false;
-	scan(exp);
+	exp->rescan = scan(exp) != 0;
 	if (!was_privileged)
 		vfs_drop_privileges();
 }

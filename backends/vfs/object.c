@@ -20,6 +20,7 @@
  *
  * The descriptors of all exports come out of one budget, RLIMIT_NOFILE: half of it may be objects.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,17 +208,56 @@ static unsigned export_evict(struct vfs_export *exp, unsigned max, bool second_c
 	return n;
 }
 
-static struct vfs_object *find_unstable(struct vfs_shard *s, bool in_use) REQUIRES(&s->lock)
+static bool is_unstable(const struct vfs_object *obj, bool in_use)
+{
+	return atomic_load(&obj->unstable) && (in_use || atomic_load(&obj->base.refs) == 0);
+}
+
+static unsigned count_unstable(struct vfs_shard *s, bool in_use)
+{
+	struct vfs_object *obj;
+	unsigned n = 0;
+
+	mutex_lock(&s->lock);
+	list_for_each (obj, &s->objects, link)
+		n += is_unstable(obj, in_use);
+	mutex_unlock(&s->lock);
+	return n;
+}
+
+/* With a reference; to the end of the list, so that the next time it is another one's turn. */
+static struct vfs_object *next_unstable(struct vfs_shard *s, bool in_use)
 {
 	struct vfs_object *obj;
 
+	mutex_lock(&s->lock);
 	list_for_each (obj, &s->objects, link) {
-		if (atomic_load(&obj->unstable) && (in_use || atomic_load(&obj->base.refs) == 0)) {
-			object_ref(&obj->base);
-			return obj;
-		}
+		if (!is_unstable(obj, in_use))
+			continue;
+		object_ref(&obj->base);
+		list_remove(&obj->link);
+		list_push_back(&s->objects, &obj->link);
+		mutex_unlock(&s->lock);
+		return obj;
 	}
+	mutex_unlock(&s->lock);
 	return NULL;
+}
+
+/* One that cannot be written does not keep the others from it. */
+static unsigned shard_commit(struct vfs_shard *s, unsigned max, bool in_use)
+{
+	unsigned left = count_unstable(s, in_use), n = 0;
+
+	for (; left > 0 && n < max; left--) {
+		struct vfs_object *obj = next_unstable(s, in_use);
+
+		if (!obj)
+			break;
+		n += vfs_try_commit(obj);
+		object_unref(&obj->base);
+	}
+	return n;
 }
 
 /*
@@ -228,25 +268,8 @@ static unsigned export_commit(struct vfs_export *exp, unsigned max, bool in_use)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < VFS_SHARDS; i++) {
-		struct vfs_shard *s = &exp->shards[i];
-
-		for (unsigned done = 0; done < max; done++) {
-			struct vfs_object *obj;
-			bool stable;
-
-			mutex_lock(&s->lock);
-			obj = find_unstable(s, in_use);
-			mutex_unlock(&s->lock);
-			if (!obj)
-				break;
-			stable = vfs_try_commit(obj);
-			object_unref(&obj->base);
-			if (!stable)
-				break;
-			n++;
-		}
-	}
+	for (unsigned i = 0; i < VFS_SHARDS; i++)
+		n += shard_commit(&exp->shards[i], max, in_use);
 	return n;
 }
 
@@ -465,17 +488,25 @@ union kernel_handle {
 	char room[sizeof(struct file_handle) + VFS_KERNEL_HANDLE];
 };
 
+/* All of the handle that goes out but the kernel's bytes. */
+static void encode_header(const struct vfs_mount *m, uint8_t kind, size_t len,
+			  struct backend_handle *out)
+{
+	uint64_t id = htole64(m->id);
+
+	out->len = (uint8_t)(VFS_HANDLE_HEADER + len);
+	out->bytes[0] = VFS_HANDLE_VERSION;
+	memcpy(out->bytes + 1, &id, sizeof(id));
+	out->bytes[9] = kind;
+}
+
 /* The handle that goes out, of the kernel's handle and what identifies its file system. */
 static int encode(const struct vfs_mount *m, const union kernel_handle *k,
 		  struct backend_handle *out)
 {
 	if (k->h.handle_type < 0 || k->h.handle_type > UINT8_MAX)
 		return -EOVERFLOW;
-	out->len = (uint8_t)(VFS_HANDLE_HEADER + k->h.handle_bytes);
-	out->bytes[0] = VFS_HANDLE_VERSION;
-	for (unsigned i = 0; i < 8; i++)
-		out->bytes[1 + i] = (uint8_t)(m->id >> (8 * i));
-	out->bytes[9] = (uint8_t)k->h.handle_type;
+	encode_header(m, (uint8_t)k->h.handle_type, k->h.handle_bytes, out);
 	memcpy(out->bytes + VFS_HANDLE_HEADER, k->h.f_handle, k->h.handle_bytes);
 	return 0;
 }
@@ -512,6 +543,28 @@ int vfs_handle_at(struct vfs_export *exp, int dir_fd, const char *name, struct b
 	if (!err)
 		vfs_mount_unref(m);
 	return err;
+}
+
+int vfs_handle_of(struct vfs_export *exp, struct vfs_mount *m, int dir_fd, const char *name,
+		  const struct statx *sx, struct backend_handle *out)
+{
+	uint8_t kind, len;
+	struct vfs_mount *found;
+	int err;
+
+	if (vfs_handles_find(m, sx, &kind, out->bytes + VFS_HANDLE_HEADER, &len)) {
+		encode_header(m, kind, len, out);
+		return 0;
+	}
+	err = handle_at(exp, dir_fd, name, 0, out, &found);
+	if (err)
+		return err;
+	/* Something may have been mounted there since. */
+	if (found == m)
+		vfs_handles_keep(m, sx, out->bytes[9], out->bytes + VFS_HANDLE_HEADER,
+				 out->len - VFS_HANDLE_HEADER);
+	vfs_mount_unref(found);
+	return 0;
 }
 
 enum file_type vfs_type(mode_t mode)
@@ -715,6 +768,8 @@ int vfs_from_handle(struct backend_export *base, const uint8_t *bytes, size_t le
 		fd = open_handle(exp, m, bytes, len);
 		err = fd < 0 ? fd : vfs_object_from_fd(exp, fd, &obj);
 	}
+	if (err == -ESTALE)
+		vfs_handles_forget(m, bytes[9], bytes + VFS_HANDLE_HEADER, len - VFS_HANDLE_HEADER);
 	vfs_mount_unref(m);
 	if (!err)
 		*out = &obj->base;

@@ -53,15 +53,16 @@ static int fill_entry(struct vfs_object *dir, const struct dirent64 *d,
 	entry->error = 0;
 	/* Not every file system tells types. */
 	if (args->want_attr || d->d_type == DT_UNKNOWN) {
-		entry->error = vfs_getattr_at(dir, d->d_name, d->d_ino, &entry->attr);
+		entry->error = vfs_getattr_at(dir, d->d_name, d->d_ino, &entry->attr,
+					      args->want_handle ? &entry->handle : NULL);
 		if (entry->error == 0) {
 			entry->type = entry->attr.type;
 			entry->fileid = entry->attr.mounted_on_fileid;
 		}
-	}
-	if (args->want_handle && entry->error == 0)
+	} else if (args->want_handle) {
 		entry->error =
 		    vfs_handle_at(vfs_object_export(dir), dir->fd, d->d_name, &entry->handle);
+	}
 	return entry->error;
 }
 

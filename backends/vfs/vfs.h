@@ -51,6 +51,8 @@ struct vfs_mount {
 	uint64_t granularity;
 	long fs_type; /* statfs */
 
+	struct vfs_handles *_Atomic handles; /* handles.c; NULL: none yet */
+
 	_Atomic uint32_t refs; /* one of the export's list, one of each object */
 	struct list link;      /* vfs_export.mounts; under mounts_lock */
 };
@@ -114,6 +116,8 @@ struct vfs_object {
 
 	/* Its last name is gone: not to be cached, for it would keep its storage occupied. */
 	_Atomic bool unlinked;
+	/* Bytes of it could not be read when they were to be sent: it is read into memory first. */
+	_Atomic bool unreadable;
 
 	/* Unstable writes and commits: file.c tells the story. */
 	_Atomic uint64_t writes_begun, writes_ended;
@@ -215,6 +219,9 @@ int vfs_object_from_fd(struct vfs_export *exp, int fd, struct vfs_object **out);
 int vfs_object_at(struct vfs_export *exp, int dir_fd, const char *name, struct vfs_object **out);
 /* The handle of `name` in `dir_fd`, with the thread's identity, without making an object. */
 int vfs_handle_at(struct vfs_export *exp, int dir_fd, const char *name, struct backend_handle *out);
+/* The same if statx on the name has just told `sx`, which is of mount `m` and its own device. */
+int vfs_handle_of(struct vfs_export *exp, struct vfs_mount *m, int dir_fd, const char *name,
+		  const struct statx *sx, struct backend_handle *out);
 /*
  * What the trimming thread does from time to time: evicts what nobody has asked for since the last
  * time, and mounts that nothing is left of.
@@ -228,6 +235,18 @@ int vfs_from_handle(struct backend_export *exp, const uint8_t *bytes, size_t len
 		    struct object **out);
 int vfs_to_handle(struct object *obj, struct backend_handle *out);
 void vfs_object_free(struct object *obj);
+
+/* ---- handles.c ---- */
+
+/* The kernel's handle of the inode that statx has told of, if it is remembered. */
+bool vfs_handles_find(struct vfs_mount *m, const struct statx *sx, uint8_t *kind, uint8_t *bytes,
+		      uint8_t *len);
+/* Remembers it if that is safe. */
+void vfs_handles_keep(struct vfs_mount *m, const struct statx *sx, uint8_t kind,
+		      const uint8_t *bytes, size_t len);
+/* The handle has turned out to be stale. */
+void vfs_handles_forget(struct vfs_mount *m, uint8_t kind, const uint8_t *bytes, size_t len);
+void vfs_handles_free(struct vfs_mount *m);
 
 /* ---- change.c ---- */
 
@@ -245,8 +264,12 @@ uint64_t vfs_granularity(int root_fd, long fs_type);
 /* ---- attr.c ---- */
 
 int vfs_getattr(struct object *obj, struct attr *out);
-/* Attributes of `name` in the directory; -ENOENT: it has gone. `dirent_ino` as readdir told. */
-int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino, struct attr *out);
+/*
+ * Attributes of `name` in the directory, and its handle unless that is NULL; -ENOENT: it has gone.
+ * `dirent_ino` as readdir told.
+ */
+int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino, struct attr *out,
+		   struct backend_handle *handle);
 int vfs_change_of(struct vfs_object *obj, uint64_t *change);
 int vfs_setattr(struct object *obj, struct file *file, const struct cred *cred,
 		const struct attr_set *set, uint32_t *done);
@@ -311,6 +334,8 @@ int vfs_file_use(struct vfs_file *f) MUST_CHECK;
 void vfs_file_done(struct vfs_file *f);
 /* Closes idle files because descriptors have run out; false when there are none. */
 bool vfs_files_park(void);
+/* Closes the other idle files of the same object; false when there are none. */
+bool vfs_files_park_others(const struct vfs_file *keep);
 bool vfs_files_parked(void);
 /* The object has lost its last name: its files are opened while the caller's reference keeps it. */
 void vfs_files_revive(const struct backend_handle *handle);
@@ -347,3 +372,11 @@ int vfs_copy(struct file *from, uint64_t from_offset, struct file *to, uint64_t 
 	     uint64_t len, uint64_t *copied);
 int vfs_clone(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
 	      uint64_t len);
+
+/* ---- watch.c ---- */
+
+int vfs_watch_start(local_use_fn *fn, void *arg);
+void vfs_watch_stop(void);
+int vfs_watch(struct object *obj, struct file *file, enum watch_kind kind);
+void vfs_watch_settled(struct object *obj);
+void vfs_watch_again(const uint8_t *handle, size_t len);

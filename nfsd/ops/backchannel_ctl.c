@@ -21,6 +21,8 @@ static enum nfsstat4 backchannel_ctl_run(struct compound *c, void *args)
 
 	if (c->phase == 1)
 		return ((struct state_result *)c->op_state)->status;
+	if (!callback_sec_usable(&a->sec))
+		return NFS4ERR_NOENT;
 	cmd = compound_command(c, CMD_BACKCHANNEL_CTL);
 	if (!cmd)
 		return NFS4ERR_DELAY;

@@ -49,6 +49,11 @@ static bool get_flavor(struct xdr_in *x, uint32_t flavor, struct callback_sec *s
 	}
 }
 
+bool callback_sec_usable(const struct callback_sec *sec)
+{
+	return sec->flavor != UINT32_MAX;
+}
+
 bool xdr_get_callback_sec(struct xdr_in *x, struct callback_sec *sec)
 {
 	uint32_t n, flavor;

@@ -11,4 +11,6 @@ struct callback_sec {
 	uint32_t flavor, uid, gid;
 };
 
+/* False: there are only others. A GSS handle of a callback is none that we know: NOENT. */
+bool callback_sec_usable(const struct callback_sec *sec);
 bool xdr_get_callback_sec(struct xdr_in *x, struct callback_sec *sec);

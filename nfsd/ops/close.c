@@ -53,6 +53,9 @@ static enum nfsstat4 change_run(struct compound *c, struct open_change_args *a,
 		if (!o)
 			return NFS4ERR_RESOURCE;
 		status = change_begin(c, a, o);
+		if (status == NFS4_OK && !o->seqid.replayed && type == CMD_OPEN_CONFIRM &&
+		    compound_can_promise(c) != NFS4_OK)
+			return seqid_end(c, &o->seqid, NFS4ERR_RESOURCE);
 		if (status != NFS4_OK || o->seqid.replayed)
 			return status;
 		status = change_submit(c, a, type, o);
@@ -61,8 +64,10 @@ static enum nfsstat4 change_run(struct compound *c, struct open_change_args *a,
 	}
 	if (status == NFS4_OK)
 		status = o->result.status;
-	if (status == NFS4_OK && type == CMD_OPEN_CONFIRM)
-		status = compound_promise(c, state_stateid_client(c->server->state, &a->stateid));
+	/* OPEN_CONFIRM has no DELAY (RFC 7530 section 13.2). */
+	if (status == NFS4_OK && type == CMD_OPEN_CONFIRM &&
+	    compound_promise(c, state_stateid_client(c->server->state, &a->stateid)) != NFS4_OK)
+		status = NFS4ERR_RESOURCE;
 	if (status == NFS4_OK) {
 		xdr_put_stateid(reply_of(c), &o->result.stateid);
 		compound_set_stateid(c, &o->result.stateid);

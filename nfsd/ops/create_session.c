@@ -70,14 +70,22 @@ static enum nfsstat4 create_session_finish(struct compound *c, struct create_ses
 	return NFS4_OK;
 }
 
-static enum nfsstat4 create_session_begin(struct compound *c, const struct create_session_args *a)
+static enum nfsstat4 create_session_run(struct compound *c, void *args)
 {
-	struct submission *s = compound_submission(c, CMD_CREATE_SESSION);
+	struct create_session_args *a = args;
 	struct state_command *cmd;
+	struct state_result *result;
 
-	if (!s)
+	if (c->phase == 1)
+		return create_session_finish(c, a, c->op_state);
+	if (a->flags & ~KNOWN_FLAGS)
+		return NFS4ERR_INVAL;
+	if (!callback_sec_usable(&a->sec))
+		return NFS4ERR_NOENT;
+	cmd = compound_command(c, CMD_CREATE_SESSION);
+	result = arena_zalloc(&c->call->arena, sizeof(*result));
+	if (!cmd || !result)
 		return NFS4ERR_DELAY;
-	cmd = s->cmd;
 	cmd->clientid = a->clientid;
 	cmd->create_session.sequence = a->sequence;
 	cmd->create_session.flags = a->flags;
@@ -88,23 +96,11 @@ static enum nfsstat4 create_session_begin(struct compound *c, const struct creat
 	cmd->create_session.cb_gid = a->sec.gid;
 	cmd->create_session.cb_flavor = a->sec.flavor;
 	random_bytes(cmd->create_session.random, sizeof(cmd->create_session.random));
-	return NFS4_OK;
-}
-
-static enum nfsstat4 create_session_run(struct compound *c, void *args)
-{
-	struct create_session_args *a = args;
-	enum nfsstat4 status = NFS4_OK;
-
-	if (a->flags & ~KNOWN_FLAGS)
-		return NFS4ERR_INVAL;
-	if (c->phase == 0)
-		status = create_session_begin(c, a);
-	if (status == NFS4_OK)
-		status = compound_submit_firmly(c);
-	if (status != NFS4_OK)
-		return status;
-	return create_session_finish(c, a, ((struct submission *)c->op_state)->result);
+	c->op_state = result;
+	c->phase = 1;
+	if (compound_submit(c, cmd, result) == NFS4_PARKED)
+		return NFS4_PARKED;
+	return create_session_finish(c, a, result);
 }
 
 const struct op_row op_create_session = {

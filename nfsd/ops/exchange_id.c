@@ -4,16 +4,18 @@
 #include "nfsd/attrs.h"
 #include "nfsd/ops_list.h"
 
+/* EXCHGID4_FLAG_SUPP_FENCE_OPS came with minor version 2 (RFC 7862 section 14.1). */
 #define CLIENT_FLAGS                                                                               \
 	(EXCHGID4_FLAG_SUPP_MOVED_REFER | EXCHGID4_FLAG_SUPP_MOVED_MIGR |                          \
-	 EXCHGID4_FLAG_SUPP_FENCE_OPS | EXCHGID4_FLAG_BIND_PRINC_STATEID |                         \
-	 EXCHGID4_FLAG_MASK_PNFS | EXCHGID4_FLAG_UPD_CONFIRMED_REC_A)
+	 EXCHGID4_FLAG_BIND_PRINC_STATEID | EXCHGID4_FLAG_MASK_PNFS |                              \
+	 EXCHGID4_FLAG_UPD_CONFIRMED_REC_A)
 
 struct exchange_id_args {
 	struct nfs_verifier verifier;
 	struct bytes owner;
 	uint32_t flags;
 	uint32_t state_protect;
+	bool ssv_nonsense; /* SP4_SSV with no algorithm or window to choose from */
 	struct bytes impl_name;
 };
 
@@ -25,14 +27,15 @@ static bool get_protect_ops(struct xdr_in *x)
 	return xdr_get_bitmap(x, &ops, &unknown) && xdr_get_bitmap(x, &ops, &unknown);
 }
 
-/* sec_oid4<>: skipped. */
-static bool skip_oids(struct xdr_in *x)
+/* sec_oid4<>: skipped; how many they are. */
+static bool skip_oids(struct xdr_in *x, uint32_t *count)
 {
 	uint32_t n, len;
 	const uint8_t *p;
 
 	if (!xdr_get_u32(x, &n))
 		return false;
+	*count = n;
 	while (n-- > 0) {
 		if (!xdr_get_opaque(x, NFS4_UINT32_MAX, &p, &len))
 			return false;
@@ -40,20 +43,28 @@ static bool skip_oids(struct xdr_in *x)
 	return true;
 }
 
-static bool get_state_protect(struct xdr_in *x, uint32_t *how)
+static bool get_ssv(struct xdr_in *x, struct exchange_id_args *a)
 {
-	uint32_t window, handles;
+	uint32_t hashes, ciphers, window, handles;
 
-	if (!xdr_get_u32(x, how))
+	if (!get_protect_ops(x) || !skip_oids(x, &hashes) || !skip_oids(x, &ciphers) ||
+	    !xdr_get_u32(x, &window) || !xdr_get_u32(x, &handles))
 		return false;
-	switch (*how) {
+	a->ssv_nonsense = !hashes || !ciphers || !window;
+	return true;
+}
+
+static bool get_state_protect(struct xdr_in *x, struct exchange_id_args *a)
+{
+	if (!xdr_get_u32(x, &a->state_protect))
+		return false;
+	switch (a->state_protect) {
 	case SP4_NONE:
 		return true;
 	case SP4_MACH_CRED:
 		return get_protect_ops(x);
 	case SP4_SSV:
-		return get_protect_ops(x) && skip_oids(x) && skip_oids(x) &&
-		       xdr_get_u32(x, &window) && xdr_get_u32(x, &handles);
+		return get_ssv(x, a);
 	default:
 		return false;
 	}
@@ -81,7 +92,7 @@ static bool exchange_id_decode(struct xdr_in *x, struct arena *arena, void *args
 
 	return xdr_get_copy(x, a->verifier.data, sizeof(a->verifier.data)) &&
 	       xdr_get_opaque(x, NFS4_OPAQUE_LIMIT, &a->owner.p, &a->owner.len) &&
-	       xdr_get_u32(x, &a->flags) && get_state_protect(x, &a->state_protect) &&
+	       xdr_get_u32(x, &a->flags) && get_state_protect(x, a) &&
 	       get_impl_id(x, &a->impl_name);
 }
 
@@ -117,37 +128,39 @@ static enum nfsstat4 exchange_id_finish(struct compound *c, struct state_result 
 	return NFS4_OK;
 }
 
-static enum nfsstat4 exchange_id_begin(struct compound *c, const struct exchange_id_args *a)
+static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
 {
-	struct submission *s;
+	struct exchange_id_args *a = args;
+	struct state_command *cmd;
+	struct state_result *result;
 
-	if (a->flags & ~CLIENT_FLAGS)
+	if (c->phase == 1)
+		return exchange_id_finish(c, c->op_state);
+	if (a->flags & ~(CLIENT_FLAGS | (c->minor >= 2 ? EXCHGID4_FLAG_SUPP_FENCE_OPS : 0)))
 		return NFS4ERR_INVAL;
 	/* Protection of the state needs RPCSEC_GSS with integrity; SSV is not offered at all. */
-	if (a->state_protect == SP4_MACH_CRED)
+	if (a->state_protect == SP4_MACH_CRED || a->ssv_nonsense)
 		return NFS4ERR_INVAL;
 	if (a->state_protect == SP4_SSV)
 		return NFS4ERR_ENCR_ALG_UNSUPP;
-	s = compound_submission(c, CMD_EXCHANGE_ID);
-	if (!s)
+	cmd = compound_command(c, CMD_EXCHANGE_ID);
+	result = arena_zalloc(&c->call->arena, sizeof(*result));
+	if (!cmd || !result)
 		return NFS4ERR_DELAY;
-	s->cmd->exchange_id.owner = a->owner;
-	s->cmd->exchange_id.verifier = a->verifier;
-	s->cmd->exchange_id.flags = a->flags;
-	s->cmd->exchange_id.state_protect = a->state_protect;
-	s->cmd->exchange_id.impl_name = a->impl_name;
-	return NFS4_OK;
-}
-
-static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
-{
-	enum nfsstat4 status = c->phase == 0 ? exchange_id_begin(c, args) : NFS4_OK;
-
-	if (status == NFS4_OK)
-		status = compound_submit_firmly(c);
-	if (status != NFS4_OK)
-		return status;
-	return exchange_id_finish(c, ((struct submission *)c->op_state)->result);
+	cmd->exchange_id.owner = a->owner;
+	cmd->exchange_id.verifier = a->verifier;
+	cmd->exchange_id.flags = a->flags;
+	cmd->exchange_id.state_protect = a->state_protect;
+	cmd->exchange_id.impl_name = a->impl_name;
+	c->op_state = result;
+	c->phase = 1;
+	do {
+		if (compound_submit(c, cmd, result) == NFS4_PARKED)
+			return NFS4_PARKED;
+	} while ((result->status == NFS4ERR_CLID_INUSE &&
+		  compound_expire_conflict(c, result->conflict_client)) ||
+		 compound_make_room(c, result));
+	return exchange_id_finish(c, result);
 }
 
 const struct op_row op_exchange_id = {

@@ -29,6 +29,7 @@ static void put_extent(struct compound *c, const struct payload_out *p)
 	ext->offset = p->offset;
 	ext->len = p->filled;
 	ext->release = p->release;
+	ext->unreadable = p->unreadable;
 	ext->release_arg = p->release_arg;
 	xdr_put_extent(reply_of(c), ext);
 }

@@ -137,6 +137,8 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 	if (status == NFS4_OK && !a->reclaim && c->minor == 0)
 		status = compound_ask_new_v40(
 		    c, state_stateid_client(c->server->state, &a->stateid));
+	if (status == NFS4_OK)
+		status = compound_can_promise(c);
 	if (status != NFS4_OK)
 		return status;
 	o->cmd = compound_command(c, CMD_LOCK);

@@ -15,6 +15,7 @@
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/callback/callback.h"
+#include "nfsd/deleg_local.h"
 #include "nfsd/ops/seqid.h"
 #include "nfsd/ops_list.h"
 
@@ -47,6 +48,9 @@ struct open_progress {
 	struct attr_set attrs;
 	uint32_t attrs_done; /* enum attr_set_bits set at creation or by truncating */
 	bool truncate;
+	bool recall;		/* at once: it had to be given to who reclaims it */
+	struct object *watched; /* reference: a delegation of it is being granted, or not */
+	uint32_t why_none;	/* why_no_delegation4, if none was even tried */
 	struct state_command *cmd;
 	struct state_result *result;
 };
@@ -318,6 +322,8 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 
 	if (status == NFS4_OK)
 		status = check_claim(c, a);
+	if (status == NFS4_OK)
+		status = compound_can_promise(c);
 	if (status == NFS4_OK && (a->claim == CLAIM_FH || a->claim == CLAIM_PREVIOUS ||
 				  a->claim == CLAIM_DELEG_CUR_FH)) {
 		status = check_writable(c, a);
@@ -345,9 +351,26 @@ static uint32_t reclaimed_type(struct compound *c, const struct open_args *a)
 	return OPEN_DELEGATE_NONE;
 }
 
-static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
-			       struct state_command *cmd)
+/*
+ * Programs on this machine must not get in its way. What is reclaimed is given back with a recall if
+ * they do.
+ */
+static void watch_wished(struct compound *c, const struct open_args *a, struct open_progress *o)
 {
+	struct object *obj = c->current.object;
+
+	if (local_watch(c, obj, o->file, o->cmd->open.delegate, &o->why_none))
+		o->watched = object_ref(obj);
+	else if (a->claim == CLAIM_PREVIOUS)
+		o->recall = true;
+	else
+		o->cmd->open.delegate = OPEN_DELEGATE_NONE;
+}
+
+static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
+			       struct open_progress *o)
+{
+	struct state_command *cmd = o->cmd;
 	const struct nfs_fh *fh;
 	enum nfsstat4 status;
 
@@ -355,8 +378,10 @@ static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 	if (a->claim == CLAIM_PREVIOUS)
 		cmd->open.delegate = reclaimed_type(c, a);
 	else if (a->claim == CLAIM_NULL || a->claim == CLAIM_FH)
-		cmd->open.delegate =
-		    deleg_wish(c, cmd->clientid, cmd->open.file, cmd->open.access, a->access);
+		cmd->open.delegate = deleg_wish(c, cmd->clientid, cmd->open.file, cmd->open.access,
+						a->access, &o->why_none);
+	if (cmd->open.delegate != OPEN_DELEGATE_NONE)
+		watch_wished(c, a, o);
 	if (cmd->open.delegate == OPEN_DELEGATE_NONE)
 		return NFS4_OK;
 	status = compound_fh(c, &fh);
@@ -393,7 +418,7 @@ static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct
 	o->cmd->open.truncates = o->truncate;
 	if (o->truncate)
 		deleg_guard(c, o->cmd->open.file);
-	status = fill_wish(c, a, o->cmd);
+	status = fill_wish(c, a, o);
 	if (status != NFS4_OK)
 		return status;
 	c->phase = 1;
@@ -446,6 +471,8 @@ static void settle_delegation(struct compound *c, const struct open_args *a,
 		return;
 	}
 	state_attach_file(c->server->state, &result->open.deleg_stateid, file_ref(o->file));
+	if (o->recall)
+		deleg_recall_all(c, o->cmd->open.file);
 }
 
 static enum nfsstat4 open_truncate(struct compound *c, struct open_progress *o)
@@ -523,14 +550,16 @@ static void put_delegation(struct compound *c, const struct open_args *a,
 	struct xdr_out *x = reply_of(c);
 
 	if (result->open.delegation == OPEN_DELEGATE_NONE) {
-		put_no_delegation(c, a, result->open.why_none);
+		put_no_delegation(c, a, o->cmd->open.delegate == OPEN_DELEGATE_NONE
+					    ? o->why_none
+					    : result->open.why_none);
 		return;
 	}
 	xdr_put_u32(x, result->open.delegation);
 	xdr_put_stateid(x, &result->open.deleg_stateid);
 	/* A reclaimed one cannot stay if its client cannot be called. */
 	xdr_put_bool(x, a->claim == CLAIM_PREVIOUS &&
-			    !callback_path_up(c->server, o->cmd->clientid));
+			    (o->recall || !callback_path_up(c->server, o->cmd->clientid)));
 	if (result->open.delegation == OPEN_DELEGATE_WRITE)
 		put_space_limit(c);
 	put_no_ace(x);
@@ -621,6 +650,10 @@ static enum nfsstat4 open_run(struct compound *c, void *args)
 		status = open_finish(c, a, o);
 	if (status == NFS4_PARKED)
 		return status;
+	if (o->watched) {
+		local_settled(o->watched);
+		object_unref(o->watched);
+	}
 	file_unref(o->file);
 	return seqid_end(c, &o->seqid, status);
 }

@@ -1,10 +1,15 @@
 /* SEQUENCE: RFC 8881 section 18.46. */
+#include <string.h>
+
 #include "base/hash.h"
 #include "nfsd/callback/callback.h"
 #include "nfsd/ops_list.h"
 
 /* A WRITE's payload need not be hashed whole to tell a retry from another request. */
 #define HASHED_BYTES 512
+
+/* What follows the status in a successful result. */
+#define SEQUENCE_RESULT (NFS4_SESSIONID_SIZE + 20)
 
 struct sequence_op_args {
 	struct sessionid session;
@@ -21,6 +26,20 @@ static bool sequence_decode(struct xdr_in *x, struct arena *arena, void *args)
 	       xdr_get_u32(x, &a->highest_slot) && xdr_get_bool(x, &a->cache_this);
 }
 
+/* It needs no key of its own: what it is mixed with has one. */
+static uint64_t principal_hash(const struct compound *c)
+{
+	uint64_t word = 0, h = c->principal.len;
+
+	for (uint32_t at = 0; at < c->principal.len; at += 8) {
+		uint32_t left = c->principal.len - at;
+
+		memcpy(&word, c->principal.p + at, left < 8 ? left : 8);
+		h = hash_u64(h ^ word);
+	}
+	return h;
+}
+
 /*
  * The operations behind SEQUENCE, and who asks: what makes a retry the same request. It must be
  * known again by the next process, so the key is not this process's own.
@@ -32,8 +51,7 @@ static uint64_t request_hash(struct compound *c)
 	size_t len = xdr_in_left(rest);
 	uint64_t h = siphash(key, rest->p, len < HASHED_BYTES ? len : HASHED_BYTES);
 
-	return h ^ hash_u64(len ^ (uint64_t)c->nops << 40) ^
-	       siphash(key, c->principal.p, c->principal.len);
+	return h ^ hash_u64(len ^ (uint64_t)c->nops << 40) ^ principal_hash(c);
 }
 
 /* Behind SEQUENCE, which always fits, the reply may not be longer than the session allows. */
@@ -59,6 +77,7 @@ static enum nfsstat4 sequence_run(struct compound *c, void *args)
 		.highest_slot = a->highest_slot,
 		.cache_this = a->cache_this,
 		.request_len = (uint32_t)c->call->record_len,
+		.reply_least = (uint32_t)xdr_out_total(x) + SEQUENCE_RESULT,
 		.nops = c->nops,
 		.request_hash = request_hash(c),
 		.conn_id = rpc_conn_id(c->call->conn),
@@ -90,7 +109,7 @@ const struct op_row op_sequence = {
 	.name = "SEQUENCE",
 	.min_minor = 1,
 	.max_minor = 2,
-	.max_body = NFS4_SESSIONID_SIZE + 20,
+	.max_body = SEQUENCE_RESULT,
 	.args_size = sizeof(struct sequence_op_args),
 	.decode = sequence_decode,
 	.run = sequence_run,

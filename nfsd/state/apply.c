@@ -75,7 +75,9 @@ static enum nfsstat4 apply_on_client(struct state *s, const struct row *row,
 				     const struct state_effects *effects)
 {
 	struct after after;
-	struct work w = { .s = s, .cmd = cmd, .result = result, .after = &after };
+	struct work w = {
+		.s = s, .cmd = cmd, .result = result, .after = &after, .effects = effects
+	};
 	enum nfsstat4 status;
 
 	if (row->finds == BY_CLIENTID)
@@ -171,14 +173,11 @@ void finish(struct state *s, struct after *after, const struct state_effects *ef
 		state_file_put(s, open->h.file);
 		free(open);
 	}
-	list_for_each_safe (deleg, next_deleg, &after->delegs, h.in_owner)
+	list_for_each_safe (deleg, next_deleg, &after->delegs, h.in_owner) {
+		emit_freed(effects, deleg->h.file);
 		deleg_free(s, deleg);
+	}
 	deleg_emit_recalls(after, effects);
-	if (after->forget)
-		emit(effects, &(struct state_effect){
-				  .type = EFFECT_CLIENT_FORGET,
-				  .clientid = after->forget->id,
-				  .key = { after->forget->key, after->forget->key_len } });
 	drop_files(after->files);
 	if (after->record)
 		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_RECORD,

@@ -24,6 +24,7 @@
  * Operations that are no commands (REMOVE, SETATTR...) ask state_deleg_conflict() and submit a
  * CMD_RECALL if there is something to be recalled.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -302,7 +303,7 @@ enum nfsstat4 deleg_check_claim(struct work *w)
 /* ------------------------------------------------------- return and revocation ---- */
 
 /* Out of everybody's way; its stateid stays. */
-static void deleg_withdraw(struct state *s, struct client *c, struct deleg *d, struct after *after)
+static void deleg_withdraw(struct state *s, struct client *c, struct deleg *d)
     REQUIRES(&c->lock)
 {
 	struct state_file *f = d->h.file;
@@ -313,7 +314,6 @@ static void deleg_withdraw(struct state *s, struct client *c, struct deleg *d, s
 	mutex_lock(&s->recall_lock);
 	list_remove(&d->in_recalled);
 	mutex_unlock(&s->recall_lock);
-	after_freed(s, after, f);
 	c->ndelegs--;
 	s->ndelegs--;
 }
@@ -323,7 +323,7 @@ void deleg_unlink(struct state *s, struct client *c, struct deleg *d, struct aft
 	if (d->revoked)
 		c->nrevoked--;
 	else
-		deleg_withdraw(s, c, d, after);
+		deleg_withdraw(s, c, d);
 	held_unlink(s, c, &d->h);
 	list_push_back(&after->delegs, &d->h.in_owner);
 }
@@ -377,12 +377,13 @@ enum nfsstat4 cmd_revoke(struct work *w)
 	if (d->revoked)
 		return NFS4_OK;
 	w->c->kept_deleg = true;
-	client_revoked(w->c, w->after);
+	client_revoked(w->c, w->effects);
 	if (w->c->v40) {
 		deleg_unlink(w->s, w->c, d, w->after);
 		return NFS4_OK;
 	}
-	deleg_withdraw(w->s, w->c, d, w->after);
+	deleg_withdraw(w->s, w->c, d);
+	after_freed(w->s, w->after, d->h.file);
 	stripe = held_stripe(w->s, &d->h);
 	mutex_lock(&stripe->lock);
 	d->revoked = true;
@@ -428,14 +429,54 @@ bool state_deleg_is_held(struct state *s, uint64_t clientid, const struct statei
 	return waiting;
 }
 
-bool state_may_delegate(struct state *s, uint64_t clientid)
+bool state_may_delegate(struct state *s, uint64_t clientid, struct bytes key)
 {
 	struct client *c = client_get(s, clientid);
+	struct state_file *f;
 	bool may;
 
 	if (!c)
 		return false;
 	may = !c->kept_deleg;
+	f = may && c->ndelegs ? state_file_get(s, key, false) : NULL;
+	if (f) {
+		mutex_lock(&c->lock);
+		may = !deleg_find(c, f);
+		mutex_unlock(&c->lock);
+		state_file_put(s, f);
+	}
 	client_unref(c);
 	return may;
+}
+
+int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_deleg *d), void *arg)
+{
+	struct state_deleg *all;
+	uint64_t room;
+	size_t n = 0;
+	struct client *c;
+	struct held *h;
+
+	mutex_lock(&s->names_lock);
+	room = s->ndelegs;
+	all = calloc(room ? room : 1, sizeof(*all));
+	list_for_each (c, &s->clients, in_clients) {
+		mutex_lock(&c->lock);
+		list_for_each (h, &c->delegs, in_owner) {
+			const struct deleg *d = held_deleg(h);
+
+			if (!all || d->revoked || n == room)
+				continue;
+			all[n].clientid = c->id;
+			all[n].type = d->type;
+			all[n].fh_len = d->fh_len;
+			memcpy(all[n++].fh, d->fh, d->fh_len);
+		}
+		mutex_unlock(&c->lock);
+	}
+	mutex_unlock(&s->names_lock);
+	for (size_t i = 0; all && i < n; i++)
+		fn(arg, &all[i]);
+	free(all);
+	return all ? 0 : -ENOMEM;
 }

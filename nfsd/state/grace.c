@@ -299,12 +299,22 @@ void client_granted(struct client *c, struct after *after)
 	after->record = c->id;
 }
 
-void client_revoked(struct client *c, struct after *after)
+static void emit_forget(const struct client *c, const struct state_effects *effects)
+{
+	if (effects->emit)
+		effects->emit(effects->arg,
+			      &(struct state_effect){ .type = EFFECT_CLIENT_FORGET,
+						      .clientid = c->id,
+						      .key = { c->key, c->key_len } });
+}
+
+void client_revoked(struct client *c, const struct state_effects *effects)
 {
 	if (!c->recorded)
 		return;
+	/* First, lest a promise takes the record anew once it is forgotten. */
 	c->recorded = false;
-	after->forget = c;
+	emit_forget(c, effects);
 }
 
 void client_acknowledged(struct client *c, struct after *after)
@@ -315,11 +325,8 @@ void client_acknowledged(struct client *c, struct after *after)
 
 void client_forget(struct client *c, const struct state_effects *effects)
 {
-	if (c->recorded && effects->emit)
-		effects->emit(effects->arg,
-			      &(struct state_effect){ .type = EFFECT_CLIENT_FORGET,
-						      .clientid = c->id,
-						      .key = { c->key, c->key_len } });
+	if (c->recorded)
+		emit_forget(c, effects);
 }
 
 static int copy_record(const struct client *c, struct state_record *out)

@@ -293,8 +293,7 @@ static enum nfsstat4 create_answer(struct client *c, enum nfsstat4 status,
 }
 
 static enum nfsstat4 make_session(struct state *s, struct client *c,
-				  const struct state_command *cmd, struct state_result *result)
-    REQUIRES(&s->names_lock)
+				  const struct state_command *cmd) REQUIRES(&s->names_lock)
 {
 	struct session *session;
 	enum nfsstat4 status = check_channels(cmd);
@@ -307,9 +306,6 @@ static enum nfsstat4 make_session(struct state *s, struct client *c,
 	mutex_unlock(&c->lock);
 	if (!room)
 		return NFS4ERR_NOSPC;
-	result->over_limit = s->nsessions >= s->config.limits.max_sessions;
-	if (result->over_limit)
-		return NFS4ERR_DELAY;
 	status = session_new(s, c, cmd, &session);
 	if (status)
 		return status;
@@ -332,21 +328,26 @@ static enum nfsstat4 create_session(struct state *s, struct client *c,
 	struct client *confirmed = c->name->confirmed;
 	enum nfsstat4 status;
 
-	/* Whoever did not make the record gets neither its sessions nor its cached answers. */
-	if (!c->confirmed && !same)
+	/* A cached answer is for whoever asked: it names a session. */
+	if (sequence == c->create.sequence && c->create.status == NFS4_OK &&
+	    principal_hash(cmd->principal) != c->create.principal)
 		return NFS4ERR_CLID_INUSE;
 	if (sequence == c->create.sequence)
 		return create_answer(c, c->create.status, result);
 	if (sequence != c->create.sequence + 1)
 		return NFS4ERR_SEQ_MISORDERED;
+	/* Whoever did not make the record cannot confirm it; nor use up its sequence id. */
+	if (!c->confirmed && !same)
+		return NFS4ERR_CLID_INUSE;
 	if (confirmed && confirmed != c &&
 	    !bytes_equal(cmd->principal, confirmed->principal, confirmed->principal_len) &&
 	    confirmed->nopens != 0)
 		return NFS4ERR_CLID_INUSE;
-	status = make_session(s, c, cmd, result);
+	status = make_session(s, c, cmd);
 	if (status == NFS4ERR_DELAY)
-		return status; /* no room: nothing has happened, not even this request */
+		return status; /* out of memory: nothing has happened, not even this request */
 	c->create.sequence = sequence;
+	c->create.principal = principal_hash(cmd->principal);
 	c->create.status = status;
 	if (status == NFS4_OK && !c->confirmed)
 		*old = client_confirm(s, c);

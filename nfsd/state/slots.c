@@ -228,6 +228,10 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 		return NFS4ERR_SEQ_MISORDERED;
 	if (slot->state != SLOT_IDLE)
 		return NFS4ERR_DELAY;
+	if (args->reply_least > session->fore.max_response)
+		return NFS4ERR_REP_TOO_BIG;
+	if (args->cache_this && args->reply_least > session->fore.max_response_cached)
+		return NFS4ERR_REP_TOO_BIG_TO_CACHE;
 	if (args->cache_this) {
 		status = ensure_buffer(s, session, slot);
 		if (status) {

@@ -338,7 +338,6 @@ static struct owner *get_owner(struct snapshot_in *in, struct state *s, struct c
 	struct owner *owner = NULL;
 	const uint8_t *bytes = snapshot_get_bytes(in, NFS4_OPAQUE_LIMIT, &len);
 	struct bytes name = { bytes, len };
-	struct state_result ignored;
 
 	if (kind > OWNER_LOCK)
 		snapshot_bad(in);
@@ -348,7 +347,7 @@ static struct owner *get_owner(struct snapshot_in *in, struct state *s, struct c
 		snapshot_bad(in);
 		return NULL;
 	}
-	if (owner_obtain(s, c, kind, name, &ignored, &owner) != NFS4_OK) {
+	if (owner_obtain(s, c, kind, name, &owner) != NFS4_OK) {
 		in->err = -ENOMEM;
 		return NULL;
 	}
@@ -673,6 +672,7 @@ static void put_record(struct snapshot_out *o, const struct client *c)
 		snapshot_put(o, c->update->confirm.data, sizeof(c->update->confirm.data));
 	}
 	snapshot_put_u32(o, c->create.sequence);
+	snapshot_put_u64(o, c->create.principal);
 	snapshot_put_u32(o, c->create.status);
 	snapshot_put(o, c->create.session.data, sizeof(c->create.session.data));
 	snapshot_put_u32(o, c->create.flags);
@@ -728,6 +728,7 @@ static void get_record_rest(struct snapshot_in *in, struct client *c)
 	if (!get_update(in, c))
 		in->err = -ENOMEM;
 	c->create.sequence = snapshot_get_u32(in);
+	c->create.principal = snapshot_get_u64(in);
 	c->create.status = (enum nfsstat4)snapshot_get_u32(in);
 	snapshot_get(in, c->create.session.data, sizeof(c->create.session.data));
 	c->create.flags = snapshot_get_u32(in);
@@ -948,7 +949,6 @@ int state_load(struct state *s, int fd, uint64_t instance)
 	get_header(&in, instance);
 	/* What clients have stays theirs, also if they could not have so much any more. */
 	s->config.limits.max_owners_per_client = UINT32_MAX;
-	s->config.limits.max_owners = UINT32_MAX;
 	if (in.err == 0)
 		get_all(&in, s);
 	s->config.limits = limits;

@@ -58,11 +58,9 @@ struct state_limits {
 	uint32_t max_clients, max_sessions_per_client, max_slots_per_session;
 	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
 	uint32_t max_delegs_per_client;
-	uint32_t max_locks;		/* all clients together; likewise the next ones */
+	uint32_t max_locks;		/* all clients together; likewise the next three */
 	uint32_t max_delegs;
 	uint32_t max_opens;
-	uint32_t max_owners;
-	uint32_t max_sessions;
 	size_t max_reply_cache;		/* bytes of cached replies, all sessions */
 	struct channel_attrs fore;	/* what CREATE_SESSION grants at most */
 };
@@ -411,6 +409,7 @@ struct sequence_args {
 	uint32_t seqid, slot, highest_slot;
 	bool cache_this;
 	uint32_t request_len;  /* bytes of the RPC call: beyond the channel's, REQ_TOO_BIG */
+	uint32_t reply_least;  /* bytes of a reply that ends with SEQUENCE */
 	uint32_t nops;	       /* of the compound: beyond the channel's, TOO_MANY_OPS */
 	uint64_t request_hash; /* of the whole compound: a retry must have the same */
 	uint64_t conn_id;      /* rpc_conn_id(); bound to the fore channel when SP4_NONE */
@@ -554,8 +553,20 @@ int state_local_locks(struct state *s, uint64_t clientid, struct stateid **ids, 
  */
 bool state_deleg_conflict(struct state *s, struct bytes file, uint64_t clientid, bool changes,
 			  uint64_t *conflict_client, bool *recall);
-/* May the client be given delegations? Not if it did not return one in time. */
-bool state_may_delegate(struct state *s, uint64_t clientid);
+/*
+ * May the client be given a delegation of the file? Not if it did not return one in time, or has one
+ * of this file.
+ */
+bool state_may_delegate(struct state *s, uint64_t clientid, struct bytes file);
+
+struct state_deleg {
+	uint64_t clientid;
+	uint32_t type;
+	uint8_t fh_len, fh[NFS4_FHSIZE]; /* as the client knows it */
+};
+
+/* All that are held, as they are at the beginning; `fn` may submit commands. 0 or -ENOMEM. */
+int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_deleg *d), void *arg);
 /* Is this delegation still there, and not revoked? */
 bool state_deleg_is_held(struct state *s, uint64_t clientid, const struct stateid *id);
 

@@ -128,6 +128,7 @@ enum record { RECORD_NONE, RECORD_TAKEN, RECORD_STORED };
 /* The one-slot reply cache of CREATE_SESSION (RFC 8881 section 18.36.4). */
 struct create_slot {
 	uint32_t sequence;
+	uint64_t principal; /* principal_hash() of who asked */
 	enum nfsstat4 status;
 	struct sessionid session;
 	uint32_t flags;
@@ -328,8 +329,7 @@ struct owner *owner_find_known(struct client *c, enum owner_kind kind, struct by
  * when the command ends without a stateid for it.
  */
 enum nfsstat4 owner_obtain(struct state *s, struct client *c, enum owner_kind kind,
-			   struct bytes bytes, struct state_result *result, struct owner **out)
-    REQUIRES(&c->lock);
+			   struct bytes bytes, struct owner **out) REQUIRES(&c->lock);
 /* Out of the table; the reference that the table had is dropped. It has no stateids. */
 void owner_unlink(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
 void owner_unref(struct owner *o);
@@ -394,7 +394,7 @@ struct lock_state {
 	struct lock_attachment *attached; /* this node's; a reference, under the stripe */
 };
 
-#define DELEG_FH_MAX 128
+#define DELEG_FH_MAX NFS4_FHSIZE
 
 struct deleg {
 	struct held h;
@@ -528,9 +528,6 @@ int ranges_clear(struct state_file *f, const struct owner *me, struct span span,
 /* The owner's first range that ends at or behind `from`; false: none. */
 bool ranges_next(struct state_file *f, const struct owner *me, uint64_t from, struct span *span,
 		 bool *exclusive, const struct lock_state **st) REQUIRES(&f->lock);
-/* How many ranges of the owner lie within the span; counts no further than `most`. */
-unsigned ranges_within(struct state_file *f, const struct owner *me, struct span span,
-		       unsigned most) REQUIRES(&f->lock);
 /* Has the owner any? */
 bool ranges_any(struct state_file *f, const struct owner *me) REQUIRES(&f->lock);
 /* All of one lock stateid. */
@@ -583,7 +580,6 @@ struct after {
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
 	uint64_t record;	  /* this client is to be recorded; 0: none */
-	struct client *forget;	  /* this one to be forgotten; the command's own */
 };
 
 void after_init(struct after *after);
@@ -607,11 +603,14 @@ enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
 void grace_announce(struct state *s, const struct state_effects *effects);
 /* Something has been granted to the client: it is to be on the list after a crash. */
 void client_granted(struct client *c, struct after *after) REQUIRES(&c->lock);
-/* A part of what it held has been taken from it. */
-void client_revoked(struct client *c, struct after *after) REQUIRES(&c->lock);
+/*
+ * A part of what it holds is about to be taken from it. Emits EFFECT_CLIENT_FORGET at once: it must
+ * come before anybody else can be granted that part.
+ */
+void client_revoked(struct client *c, const struct state_effects *effects) REQUIRES(&c->lock);
 /* It knows by now of all that was taken. */
 void client_acknowledged(struct client *c, struct after *after) REQUIRES(&c->lock);
-/* What it holds will now become free: it is to be on no list. Without any lock. */
+/* What it holds will now become free: it is to be on no list. */
 void client_forget(struct client *c, const struct state_effects *effects);
 
 /* A command at work on its client, whose lock is held. */
@@ -621,6 +620,7 @@ struct work {
 	const struct state_command *cmd;
 	struct state_result *result;
 	struct after *after;
+	const struct state_effects *effects; /* for what must be told before the locks are given up */
 };
 
 typedef enum nfsstat4 client_command(struct work *w);

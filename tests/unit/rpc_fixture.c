@@ -34,6 +34,15 @@ static void extent_released(void *arg)
 	pthread_mutex_unlock(&f->lock);
 }
 
+static void extent_unreadable(void *arg)
+{
+	struct fixture *f = arg;
+
+	pthread_mutex_lock(&f->lock);
+	f->extents_unreadable++;
+	pthread_mutex_unlock(&f->lock);
+}
+
 /* The key has been decoded already; it lies before args.p. */
 static enum rpc_verdict resumed(struct rpc_call *call)
 {
@@ -57,6 +66,7 @@ static bool put_extent(struct fixture *f, struct rpc_call *call, off_t offset, s
 	e->offset = offset;
 	e->len = len;
 	e->release = extent_released;
+	e->unreadable = extent_unreadable;
 	e->release_arg = f;
 	pthread_mutex_lock(&f->lock);
 	f->extents_out++;

@@ -50,7 +50,7 @@ struct fixture {
 	unsigned closed;      /* conn_closed calls */
 	unsigned closed_open; /* of them, with the connection still open */
 	unsigned done;	      /* call->done calls */
-	unsigned extents_out, extents_released;
+	unsigned extents_out, extents_released, extents_unreadable;
 	uint64_t last_conn;
 	struct rpc_conn *kept; /* PROC_NULL keeps a reference to its connection if keep is set */
 	bool keep;

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/magic.h>
 #include <linux/quota.h>
 #include <pthread.h>
 #include <sched.h>
@@ -1079,6 +1080,106 @@ static bool has_data(const char *top)
 	return ok;
 }
 
+/* ---- changes that the caller has settled ---- */
+
+#define JOBS 100
+
+static bool has_owed(const char *top)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < JOBS; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "d/o%u", i);
+		n += exists(top, name);
+	}
+	return n == JOBS && exists(top, "p/o");
+}
+
+static bool lacks_owed(const char *top)
+{
+	return !exists(top, "d/o0") && !exists(top, "p/o") && exists(top, "d/o1");
+}
+
+static struct mutex jobs_lock = MUTEX_INITIALIZER;
+static struct cond jobs_cond;
+static unsigned jobs_done;
+
+static void job_done(struct settle_job *job)
+{
+	mutex_lock(&jobs_lock);
+	jobs_done++;
+	cond_signal(&jobs_cond);
+	mutex_unlock(&jobs_lock);
+}
+
+/* Each job once; all of them answered. */
+static void settle_jobs(struct fixture *fx, struct settle_job *jobs, unsigned n)
+{
+	jobs_done = 0;
+	for (unsigned i = 0; i < n; i++) {
+		jobs[i].done = job_done;
+		jobs[i].err = -1;
+		fx->b->settle(&jobs[i]);
+	}
+	mutex_lock(&jobs_lock);
+	while (jobs_done < n)
+		cond_wait(&jobs_cond, &jobs_lock);
+	mutex_unlock(&jobs_lock);
+	for (unsigned i = 0; i < n; i++)
+		assert_ok(jobs[i].err);
+}
+
+static void owe_file(struct fixture *fx, struct object *dir, const char *name)
+{
+	struct create_args args = { .type = FILE_REGULAR, .mode = CREATE_GUARDED };
+	struct dir_change change = { .may_owe = true };
+	struct object *obj;
+	struct file *file;
+	bool created;
+
+	assert_ok(fx->b->open_create(dir, fx->super, name, ACCESS_WRITE, &args, &change, &created,
+				     &obj, &file));
+	assert_true(created && change.owes);
+	file_unref(file);
+	object_unref(obj);
+}
+
+static void owe_removal(struct fixture *fx, struct object *dir, const char *name)
+{
+	struct dir_change change = { .may_owe = true };
+
+	assert_ok(fx->b->remove(dir, fx->super, name, &change));
+	assert_true(change.owes);
+}
+
+/* Many at a time, of two directories. */
+static void owe_and_settle(struct fixture *fx, struct object *d, struct loss *l)
+{
+	struct object *p = make(fx, fx->root, "p", FILE_DIRECTORY, 0755, fx->super);
+	struct settle_job jobs[JOBS] = { { .dirs = { d, p }, .n = 2 } };
+
+	cond_init(&jobs_cond);
+	owe_file(fx, p, "o");
+	for (unsigned i = 0; i < JOBS; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "o%u", i);
+		owe_file(fx, d, name);
+		if (i > 0)
+			jobs[i] = (struct settle_job){ .dirs = { d }, .n = 1 };
+	}
+	settle_jobs(fx, jobs, JOBS);
+	assert_true(after_loss(l, has_owed));
+	owe_removal(fx, d, "o0");
+	owe_removal(fx, p, "o");
+	settle_jobs(fx, jobs, 1);
+	assert_true(after_loss(l, lacks_owed));
+	cond_destroy(&jobs_cond);
+	object_unref(p);
+}
+
 static void lose_power(const char *fs, unsigned megabytes)
 {
 	struct create_args exclusive = { .type = FILE_REGULAR, .mode = CREATE_EXCLUSIVE };
@@ -1118,6 +1219,7 @@ static void lose_power(const char *fs, unsigned megabytes)
 	put(file, 4, "unst", 4);
 	assert_ok(fx.b->commit(f, 0, 0));
 	assert_true(after_loss(&l, has_data));
+	owe_and_settle(&fx, d, &l);
 	file_unref(file);
 	object_unref(f);
 	object_unref(d);
@@ -1129,6 +1231,66 @@ static void answered_changes_survive_power_loss(void **state)
 {
 	lose_power("ext4", 16);
 	lose_power("xfs", 320);
+}
+
+/* ---- handles of directory entries that are remembered ---- */
+
+#define EXT4_HANDLE 1 /* its kind: number and generation of the inode, 32 bits each */
+
+static struct statx an_inode(uint64_t ino, int64_t sec, uint32_t nsec)
+{
+	return (struct statx){ .stx_mask = STATX_INO | STATX_BTIME,
+			       .stx_ino = ino,
+			       .stx_btime = { .tv_sec = sec, .tv_nsec = nsec } };
+}
+
+static bool is_kept(struct vfs_mount *m, const struct statx *sx, const uint32_t *handle)
+{
+	uint8_t kind = 0, len = 0, bytes[VFS_KERNEL_HANDLE];
+
+	return vfs_handles_find(m, sx, &kind, bytes, &len) && kind == EXT4_HANDLE && len == 8 &&
+	       memcmp(bytes, handle, 8) == 0;
+}
+
+static void keep(struct vfs_mount *m, const struct statx *sx, const uint32_t *handle)
+{
+	vfs_handles_keep(m, sx, EXT4_HANDLE, (const uint8_t *)handle, 8);
+}
+
+/* A handle is given to the inode only that it was told for: the number and when it was made. */
+static void remembered_handles(void **state)
+{
+	struct vfs_mount m = { .fs_type = EXT4_SUPER_MAGIC };
+	uint32_t handle[2] = { 12, 7777 }, other[2] = { 13, 1 };
+	int64_t now = time(NULL);
+	struct statx sx = an_inode(12, now - 100, 5), later = an_inode(12, now - 100, 6),
+		     young = an_inode(12, now, 0), wrong = an_inode(14, now - 100, 5),
+		     same_slot = an_inode(12 + (1 << 16), now - 100, 5), unborn = sx;
+
+	assert_false(is_kept(&m, &sx, handle));
+	keep(&m, &sx, handle);
+	assert_true(is_kept(&m, &sx, handle));
+	assert_false(is_kept(&m, &later, handle));
+	assert_false(is_kept(&m, &same_slot, handle));
+	/* Another inode could be made at this moment. */
+	keep(&m, &young, handle);
+	assert_false(is_kept(&m, &young, handle));
+	/* The name has come to mean another inode between the two questions. */
+	keep(&m, &wrong, other);
+	assert_false(is_kept(&m, &wrong, other));
+	/* No birth time. */
+	unborn.stx_mask = STATX_INO;
+	assert_false(is_kept(&m, &unborn, handle));
+	/* A kind of handle, or a file system, of which nothing is known. */
+	assert_true(is_kept(&m, &sx, handle));
+	vfs_handles_forget(&m, EXT4_HANDLE, (const uint8_t *)handle, 8);
+	assert_false(is_kept(&m, &sx, handle));
+	vfs_handles_keep(&m, &sx, 0x77, (const uint8_t *)handle, 8);
+	assert_false(is_kept(&m, &sx, handle));
+	m.fs_type = TMPFS_MAGIC;
+	keep(&m, &sx, handle);
+	assert_false(is_kept(&m, &sx, handle));
+	vfs_handles_free(&m);
 }
 
 /* What a vanished client left uncommitted keeps its object until it is on storage. */
@@ -1335,6 +1497,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(failed_write_back_changes_the_verifier),
 		cmocka_unit_test(errors_told_to_others_are_told_to_clients),
 		cmocka_unit_test(answered_changes_survive_power_loss),
+		cmocka_unit_test(remembered_handles),
 		cmocka_unit_test(without_clones_mounts_are_hidden),
 		cmocka_unit_test(verifiers_without_trusted_attributes),
 	};

@@ -111,7 +111,7 @@ static void test_defaults(void **state)
 		assert_int_equal(c->max_io, 1 << 20);
 		assert_true(c->rpcbind);
 		assert_false(c->utf8_names);
-		assert_false(c->delegations);
+		assert_true(c->delegations);
 		config_free(c);
 	}
 }
@@ -129,9 +129,6 @@ static void test_everything(void **state)
 				     "max-clients = 11\n"
 				     "max-opens = 12\n"
 				     "max-locks = 13\n"
-				     "max-owners = 18\n"
-				     "max-sessions = 19\n"
-				     "max-owners-per-client = 20\n"
 				     "max-opens-per-client = 14\n"
 				     "max-locks-per-client = 15\n"
 				     "max-sessions-per-client = 16\n"
@@ -150,7 +147,7 @@ static void test_everything(void **state)
 				     "vers4.2 = false\n"
 				     "rpcbind = 0\n"
 				     "[ATOLLD]\n"
-				     "delegations = y\n"
+				     "delegations = n\n"
 				     "utf8-names = Yes\n");
 
 	assert_int_equal(c->nlisten, 4);
@@ -164,9 +161,6 @@ static void test_everything(void **state)
 	assert_int_equal(c->max_clients, 11);
 	assert_int_equal(c->max_opens, 12);
 	assert_int_equal(c->max_locks, 13);
-	assert_int_equal(c->max_owners, 18);
-	assert_int_equal(c->max_sessions, 19);
-	assert_int_equal(c->max_owners_per_client, 20);
 	assert_int_equal(c->max_opens_per_client, 14);
 	assert_int_equal(c->max_locks_per_client, 15);
 	assert_int_equal(c->max_sessions_per_client, 16);
@@ -184,7 +178,7 @@ static void test_everything(void **state)
 	assert_int_equal(c->minor_versions, 1 << 1);
 	assert_false(c->rpcbind);
 	assert_true(c->utf8_names);
-	assert_true(c->delegations);
+	assert_false(c->delegations);
 	config_free(c);
 }
 

@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -855,6 +856,7 @@ static void extents_are_released_when_the_peer_goes(void **state)
 	fixture_wait_closed(&f, 1);
 	fixture_stop(&f);
 	assert_int_equal(f.extents_released, 40);
+	assert_int_equal(f.extents_unreadable, 0); /* the connection's fault */
 	assert_int_equal(f.done, 40);
 }
 
@@ -880,6 +882,7 @@ static void unreadable_extent_closes(void **state)
 	bytes_free(&r);
 	bytes_free(&out);
 	fixture_stop(&f);
+	assert_int_equal(f.extents_unreadable, 1);
 }
 
 /* Pages that are not in memory are waited for by a thread without a loop. */
@@ -1706,6 +1709,96 @@ static void ipv6(void **state)
 	rpc_server_free(s);
 }
 
+/* ---- an address that goes elsewhere ---- */
+
+static _Atomic unsigned opened, ended;
+
+static void count_conn(struct rpc_conn *conn, bool open, void *ctx)
+{
+	assert_true(rpc_conn_is_open(conn) == open);
+	atomic_fetch_add(open ? &opened : &ended, 1);
+}
+
+static void frozen_address(void **state)
+{
+	struct sockaddr_in here = { .sin_family = AF_INET };
+	const struct sockaddr *local = (struct sockaddr *)&here;
+	struct fixture f;
+	uint8_t c;
+	int before, during, after;
+
+	here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	fixture_start(&f, 2, NULL);
+	before = client_connect(&f);
+	client_call_u32(before, 1, PROC_BLOCK, 7);
+	fixture_wait_entered(&f, 7);
+	assert_int_equal(rpc_server_freeze(f.server, local), 1);
+	/* Neither this one nor a new connection is heard any more; what runs ends as ever. */
+	client_call_u32(before, 2, PROC_BLOCK, 8);
+	during = client_connect(&f);
+	client_call_u32(during, 3, PROC_BLOCK, 9);
+	assert_int_equal(rpc_server_freeze(f.server, local), 1);
+	fixture_open_gate(&f, 7);
+	expect_key(before, 1, 7);
+	while (rpc_server_freeze(f.server, local)) {
+		/* The thread that has sent the reply is not back yet. */
+	}
+	assert_false(f.entered[8] || f.entered[9]);
+	here.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
+	assert_int_equal(rpc_server_freeze(f.server, local), 0);
+	rpc_server_reset(f.server, local);
+	here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	rpc_server_reset(f.server, local);
+	/* A reset, not an end. */
+	assert_int_equal(recv(before, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	assert_int_equal(recv(during, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	after = client_connect(&f);
+	fixture_open_gate(&f, 10);
+	client_call_u32(after, 4, PROC_BLOCK, 10);
+	expect_key(after, 4, 10);
+	assert_false(f.entered[8] || f.entered[9]);
+	close(before);
+	close(during);
+	close(after);
+	fixture_stop(&f);
+}
+
+static void told_of_connections(void **state)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET };
+	struct sockaddr_storage bound;
+	struct rpc_limits limits;
+	struct rpc_server *s;
+	int fds[8];
+	char c;
+
+	opened = ended = 0;
+	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	rpc_limits_default(&limits);
+	assert_int_equal(rpc_server_new(&limits, 2, &s), 0);
+	rpc_server_on_conn(s, count_conn, NULL);
+	assert_int_equal(rpc_server_listen(s, (struct sockaddr *)&addr, sizeof(addr), &bound), 0);
+	assert_int_equal(rpc_server_start(s), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		assert_int_equal(connect(fds[i], (struct sockaddr *)&bound, sizeof(addr)), 0);
+	}
+	/* Whoever is refused an answer has been noticed. */
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(send(fds[i], "\x80\0\0\4abcd", 8, 0), 8);
+		assert_true(recv(fds[i], &c, 1, 0) <= 0);
+		close(fds[i]);
+	}
+	rpc_server_stop(s, 5);
+	rpc_server_free(s);
+	assert_int_equal(opened, ended);
+	assert_true(opened >= 4 && opened <= 8);
+	for (unsigned i = 4; i < 8; i++)
+		close(fds[i]);
+}
+
 /* An argument is a pattern of tests to run alone. */
 int main(int argc, char **argv)
 {
@@ -1754,6 +1847,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(never_started),
 		cmocka_unit_test(listening_errors),
 		cmocka_unit_test(ipv6),
+		cmocka_unit_test(frozen_address),
+		cmocka_unit_test(told_of_connections),
 	};
 
 	if (argc > 1)

@@ -415,10 +415,53 @@ static void no_room(void **state)
 	assert_false(exists(f, "clients.complete"));
 	limit_files(RLIM_INFINITY);
 	assert_int_equal(put(f, "c", 3, ""), 0);
+	assert_int_equal(stable_retry(f->s), 0);
 	assert_true(exists(f, "clients.complete"));
 	reopen(f, STABLE_COMPLETE, 3);
 	assert_true(is(record(f, "b")->value, "two"));
 	assert_null(record(f, "gone"));
+}
+
+/* Nobody need change anything more for that. */
+static void room_again(void **state)
+{
+	struct fixture *f = *state;
+
+	signal(SIGXFSZ, SIG_IGN);
+	open_stable(f, STABLE_FIRST, 0);
+	assert_int_equal(put(f, "a", 1, ""), 0);
+	limit_files(1);
+	assert_int_equal(put(f, "b", 2, "two"), 0);
+	assert_int_equal(stable_retry(f->s), 0);
+	assert_false(exists(f, "clients.complete"));
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(stable_retry(f->s), 0);
+	assert_true(exists(f, "clients.complete"));
+	reopen(f, STABLE_COMPLETE, 2);
+	assert_true(is(record(f, "b")->value, "two"));
+}
+
+/* What is kept to be written has a bound; beyond it the records are lost, and known to be. */
+static void no_room_for_long(void **state)
+{
+	struct fixture *f = *state;
+	char key[32];
+
+	signal(SIGXFSZ, SIG_IGN);
+	open_stable(f, STABLE_FIRST, 0);
+	assert_int_equal(put(f, "a", 1, ""), 0);
+	limit_files(1);
+	for (unsigned i = 0; i < 5000; i++) {
+		snprintf(key, sizeof(key), "%u", i);
+		assert_int_equal(put(f, key, i, ""), 0);
+	}
+	limit_files(RLIM_INFINITY);
+	assert_int_equal(stable_retry(f->s), 0);
+	assert_false(exists(f, "clients.complete"));
+	assert_int_equal(put(f, "b", 2, ""), 0);
+	assert_false(exists(f, "clients.complete"));
+	close_stable(f);
+	lost_and_found(f);
 }
 
 /* The same, but the server crashes before there is room. */
@@ -512,6 +555,8 @@ int main(void)
 		TEST(empty_file),
 		TEST(damaged_page),
 		TEST(no_room),
+		TEST(room_again),
+		TEST(no_room_for_long),
 		TEST(no_room_until_the_end),
 		TEST(no_room_to_forget),
 		TEST(no_room_at_start),

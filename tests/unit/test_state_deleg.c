@@ -382,7 +382,8 @@ static void test_revocation(void **state)
 
 	close_file(f, a, f->r.open.stateid, "file");
 	state_attach_file(f->s, &id, make_file(ACCESS_READ));
-	assert_true(state_may_delegate(f->s, a));
+	assert_true(state_may_delegate(f->s, a, text("other")));
+	assert_false(state_may_delegate(f->s, a, text("file"))); /* it has one */
 	assert_true(state_deleg_is_held(f->s, a, &id));
 	pass_seconds(f, 2 * LEASE);
 	assert_int_equal(overdue(f, &due), 0); /* nobody minds it */
@@ -399,7 +400,7 @@ static void test_revocation(void **state)
 	assert_int_equal(counts(f).delegations, 0);
 	assert_ok(do_open(f, 1, b, "o", "file", W, 0));
 
-	assert_false(state_may_delegate(f->s, a));
+	assert_false(state_may_delegate(f->s, a, text("other")));
 	assert_int_equal(wish(f, a, "other", R, OPEN_DELEGATE_READ), OPEN_DELEGATE_NONE);
 	assert_false(state_deleg_is_held(f->s, a, &id));
 	assert_status(use(f, 1, a, id, "file", ACCESS_READ), NFS4ERR_DELEG_REVOKED);

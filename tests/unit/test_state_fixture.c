@@ -87,6 +87,7 @@ void pass_seconds(struct fixture *f, unsigned seconds)
 static void note_effect(void *arg, const struct state_effect *e)
 {
 	struct fixture *f = arg;
+	struct state_counts counts;
 
 	switch (e->type) {
 	case EFFECT_LOCK_FREED:
@@ -116,6 +117,8 @@ static void note_effect(void *arg, const struct state_effect *e)
 	case EFFECT_CLIENT_FORGET:
 		assert_true(e->key.len != 0);
 		f->nforgotten++;
+		state_get_counts(f->s, &counts);
+		f->delegs_when_forgotten = counts.delegations;
 		break;
 	case EFFECT_LOCKS_GONE:
 		assert_non_null(e->attachment);

@@ -31,6 +31,7 @@ struct fixture {
 	uint64_t recalled_client; /* of the last recall */
 	struct stateid recalled;
 	unsigned nrecords, nforgotten, ngraces_ended;
+	uint64_t delegs_when_forgotten; /* there were so many at the last EFFECT_CLIENT_FORGET */
 	char freed[MAX_EFFECTS][32];
 	uint32_t lock_seqid; /* of the next new lock-owner, minor version 0 */
 };

@@ -383,6 +383,8 @@ static void test_revoked(void **state)
 	revoke(f, 1, a, first);
 	revoke(f, 1, a, second);
 	assert_int_equal(f->nforgotten, 1);
+	/* Nobody could have been granted what is taken before the record's end was known. */
+	assert_int_equal(f->delegs_when_forgotten, 2);
 	state_record_untake(f->s, a); /* as is done with the effect */
 	state_record_stored(f->s, a); /* of the earlier record: too late */
 	open_v41(f, a, "o", "3", RDWR, 0);

@@ -298,7 +298,7 @@ static void set_refused(void **state)
 					      FATTR4_FILEID,	   FATTR4_LEASE_TIME,
 					      FATTR4_NUMLINKS,	   FATTR4_MAXREAD,
 					      FATTR4_LINK_SUPPORT, FATTR4_RDATTR_ERROR };
-	static const char *const owners[] = { "", "no such user@nowhere.example",
+	static const char *const owners[] = { "no such user@nowhere.example",
 					      "99999999999999999999", "@", "12x" };
 	struct client *cl = client_new(minor_of(state));
 	struct fh dir = test_dir(cl), f = make_file(cl, &dir, "f", "x", 1);
@@ -317,6 +317,12 @@ static void set_refused(void **state)
 		at_str(a, FATTR4_OWNER_GROUP, owners[i]);
 		expect_one_of(setattr(cl, &f, a)->status, NFS4ERR_BADOWNER, NFS4ERR_INVAL);
 	}
+	a = test_alloc(sizeof(*a));
+	at_str(a, FATTR4_OWNER, "");
+	expect(setattr(cl, &f, a), NFS4ERR_INVAL);
+	a = test_alloc(sizeof(*a));
+	at_str(a, FATTR4_OWNER_GROUP, "");
+	expect(setattr(cl, &f, a), NFS4ERR_INVAL);
 	a = test_alloc(sizeof(*a));
 	at_time(a, FATTR4_TIME_MODIFY_SET, 1, 1000000000);
 	expect(setattr(cl, &f, a), NFS4ERR_INVAL);

@@ -363,6 +363,27 @@ static void nothing_cacheable(void **state)
 	expect(call(q), NFS4_OK);
 }
 
+/*
+ * Where not even SEQUENCE's own result can be cached, SEQUENCE says so, and the slot stays as it
+ * was (section 18.46.3).
+ */
+static void sequence_not_cacheable(void **state)
+{
+	struct chan want = { 0, 65536, 65536, 10, 16, 4 };
+	struct client *cl = limited_client(minor_of(state), &want);
+	struct compound *q = compound_begin(cl->conn, cl->minor, "");
+	struct reply *r;
+
+	add_sequence(q, cl->session, cl->slot_seq[0], 0, 0, true);
+	add_putrootfh(q);
+	r = call(q);
+	expect(r, NFS4ERR_REP_TOO_BIG_TO_CACHE);
+	check_num(r->nops, 1);
+	q = begin(cl);
+	add_putrootfh(q);
+	expect(call(q), NFS4_OK);
+}
+
 /* The narrowest session that the server grants still gets well-formed errors. */
 static void narrow_session(void **state)
 {
@@ -893,6 +914,7 @@ int main(void)
 		WIRE_SESSIONS(read_beyond_reply_limit),
 		WIRE_SESSIONS(reply_too_big_to_cache),
 		WIRE_SESSIONS(nothing_cacheable),
+		WIRE_SESSIONS(sequence_not_cacheable),
 		WIRE_SESSIONS(narrow_session),
 		WIRE_SESSIONS(retry_uncached),
 		WIRE_TEST(many_operations_40),

@@ -198,7 +198,6 @@ static void serve_words(const char **argv, size_t n)
 	argv[n++] = port;
 	argv[n++] = "--no-root-squash";
 	argv[n++] = "--insecure"; /* client ports above 1023 */
-	argv[n++] = "--delegations";
 	argv[n++] = "--state";
 	argv[n++] = srv.state;
 	argv[n++] = "--lease";

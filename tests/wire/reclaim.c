@@ -4,6 +4,7 @@
  * which nothing has ever run.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -708,6 +709,58 @@ static void read_only_database(void **state)
 	await_end_of_grace(cl, &dir, start);
 }
 
+static void fill_state_directory(void)
+{
+	static const char zeros[4096];
+	int fd = open(state_file("filler"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	check(fd >= 0);
+	while (write(fd, zeros, sizeof(zeros)) > 0)
+		;
+	check(errno == ENOSPC);
+	close(fd);
+}
+
+/*
+ * Neither can a client be recorded nor is it possible to take back that all are: nothing new is
+ * granted, nor left behind by what is refused. Old things go on.
+ */
+static void nothing_can_be_promised(void **state)
+{
+	const char *dir_path = wire_server_state();
+	char complete_path[512];
+	struct lock_state more;
+	struct client *other;
+	struct holder h;
+	struct fh dir;
+
+	fresh();
+	wire_server_kill();
+	check(mount("state", dir_path, "tmpfs", 0, "size=1m,mode=0700") == 0);
+	wire_server_start();
+	other = client_new(1);
+	dir = test_dir(other);
+	h = hold(minor_of(state), &dir, "f");
+	snprintf(complete_path, sizeof(complete_path), "%s", state_file("clients.complete"));
+	check(mount(complete_path, complete_path, NULL, MS_BIND, NULL) == 0);
+	fill_state_directory();
+
+	expect_status(open_status(other, owner_new(), &dir, "f", RDWR, 0, NULL), NFS4ERR_DELAY);
+	more = h.lock;
+	expect_status(lock_range(h.cl, &h.f, &more, WRITE_LT, 200, 100, NULL), NFS4ERR_DELAY);
+	expect_status(lockt(other, &h.f.fh, owner_new(), WRITE_LT, 200, 100, NULL), NFS4_OK);
+	expect_status(lockt(other, &h.f.fh, owner_new(), WRITE_LT, 0, 1, NULL), NFS4ERR_DENIED);
+	expect_status(unlock_range(h.cl, &h.f, &h.lock, 50, 50), NFS4_OK);
+
+	check(unlink(state_file("filler")) == 0);
+	check(umount2(complete_path, 0) == 0);
+	expect_status(lock_range(h.cl, &h.f, &h.lock, WRITE_LT, 200, 100, NULL), NFS4_OK);
+	expect_status(open_status(other, owner_new(), &dir, "f", RDWR, 0, NULL), NFS4_OK);
+	wire_server_kill();
+	check(umount2(dir_path, 0) == 0);
+	wire_server_start();
+}
+
 int main(void)
 {
 	static const char *const extra[] = { "--grace", GRACE_TEXT, NULL };
@@ -727,6 +780,7 @@ int main(void)
 		WIRE_ALL_MINORS(missing_database),
 		WIRE_MINOR(corrupt_database, 1),
 		WIRE_MINOR(read_only_database, 1),
+		WIRE_ALL_MINORS(nothing_can_be_promised),
 	};
 
 	return wire_main("reclaim", &options, tests, sizeof(tests) / sizeof(tests[0]));

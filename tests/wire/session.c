@@ -240,6 +240,9 @@ static void exchange_id_bad_flags(void **state)
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
 		expect_status(exchange_id(cl, flags[i])->status, NFS4ERR_INVAL);
+	/* Defined by RFC 7862 section 14.1 for minor version 2. */
+	expect_status(exchange_id(cl, EXCHGID4_FLAG_SUPP_FENCE_OPS)->status,
+		      cl->minor == 1 ? NFS4ERR_INVAL : NFS4_OK);
 }
 
 /* Defined flags are all taken. */
@@ -265,6 +268,45 @@ static void exchange_id_protection(void **state)
 	expect_status(r->status, NFS4ERR_INVAL);
 	r = exchange_id_on(cl->conn, cl, &cl->verf, 0, SP4_SSV);
 	expect_one_of(r->status, NFS4ERR_INVAL, NFS4ERR_HASH_ALG_UNSUPP, NFS4ERR_ENCR_ALG_UNSUPP);
+}
+
+/* SP4_SSV with so many algorithms of each kind, and a window of that many versions. */
+static uint32_t exchange_id_ssv(struct client *cl, uint32_t hashes, uint32_t ciphers,
+				uint32_t window)
+{
+	/* id-sha256 and id-aes256-CBC; that neither is offered is no secret */
+	static const char oid[] = "\x60\x86\x48\x01\x65\x03\x04\x02\x01";
+	struct compound *q = compound_begin(cl->conn, cl->minor, "");
+	const uint32_t counts[2] = { hashes, ciphers };
+
+	add_raw(q, OP_EXCHANGE_ID);
+	put_fixed(&q->enc, cl->verf.data, 8);
+	put_string(&q->enc, cl->id);
+	put_u32(&q->enc, 0);
+	put_u32(&q->enc, SP4_SSV);
+	put_u32(&q->enc, 0); /* spo_must_enforce */
+	put_u32(&q->enc, 0); /* spo_must_allow */
+	for (int kind = 0; kind < 2; kind++) {
+		put_u32(&q->enc, counts[kind]);
+		for (uint32_t i = 0; i < counts[kind]; i++)
+			put_opaque(&q->enc, oid, sizeof(oid) - 1);
+	}
+	put_u32(&q->enc, window);
+	put_u32(&q->enc, 0); /* ssp_num_gss_handles */
+	put_u32(&q->enc, 0); /* eia_client_impl_id */
+	return call(q)->status;
+}
+
+/* Section 18.35.3: nothing to choose from is INVAL, nothing that the server has is another error. */
+static void exchange_id_ssv_choices(void **state)
+{
+	struct client *cl = client_bare(minor_of(state));
+
+	expect_status(exchange_id_ssv(cl, 0, 1, 1), NFS4ERR_INVAL);
+	expect_status(exchange_id_ssv(cl, 1, 0, 1), NFS4ERR_INVAL);
+	expect_status(exchange_id_ssv(cl, 1, 1, 0), NFS4ERR_INVAL);
+	expect_one_of(exchange_id_ssv(cl, 1, 1, 1), NFS4ERR_INVAL, NFS4ERR_HASH_ALG_UNSUPP,
+		      NFS4ERR_ENCR_ALG_UNSUPP);
 }
 
 /* nfs_impl_id4<1>: a second one does not decode. */
@@ -434,8 +476,39 @@ static void create_session_principal(void **state)
 	struct client *cl = unconfirmed(minor_of(state));
 
 	cl->conn->uid = 4711;
+	expect_status(
+	    create_session(cl, cl->clientid, cl->cs_sequence - 1, 0, &fore_wanted)->status,
+	    NFS4ERR_SEQ_MISORDERED);
 	expect_status(create_session(cl, cl->clientid, cl->cs_sequence, 0, &fore_wanted)->status,
 		      NFS4ERR_CLID_INUSE);
+	/* Nothing has changed by that. */
+	cl->conn->uid = 0;
+	expect_status(create_session(cl, cl->clientid, cl->cs_sequence, 0, &fore_wanted)->status,
+		      NFS4_OK);
+}
+
+/* A cached answer names a session: it is for whoever asked (section 18.36.4, phase 2). */
+static void create_session_replay_of_others(void **state)
+{
+	struct client *cl = unconfirmed(minor_of(state));
+	struct result *a = create_session(cl, cl->clientid, cl->cs_sequence, 0, &fore_wanted), *b;
+	uint32_t uid = cl->conn->uid;
+
+	expect_status(a->status, NFS4_OK);
+	cl->conn->uid = 4711;
+	expect_status(create_session(cl, cl->clientid, cl->cs_sequence, 0, &fore_wanted)->status,
+		      NFS4ERR_CLID_INUSE);
+	/* With SP4_NONE it may make one of its own, and ask for that again. */
+	b = create_session(cl, cl->clientid, cl->cs_sequence + 1, 0, &fore_wanted);
+	expect_status(b->status, NFS4_OK);
+	check(memcmp(a->session, b->session, sizeof(a->session)) != 0);
+	expect_status(
+	    create_session(cl, cl->clientid, cl->cs_sequence + 1, 0, &fore_wanted)->status,
+	    NFS4_OK);
+	cl->conn->uid = uid;
+	expect_status(
+	    create_session(cl, cl->clientid, cl->cs_sequence + 1, 0, &fore_wanted)->status,
+	    NFS4ERR_CLID_INUSE);
 }
 
 /* Absurd values end in a small session or an error, not in memory for a billion slots. */
@@ -514,6 +587,37 @@ static void create_session_callback_security(void **state)
 	put_u32(&q->enc, 6);
 	put_u32(&q->enc, 0); /* AUTH_NONE */
 	expect(call(q), NFS4_OK);
+}
+
+/*
+ * Of several the server takes what it can; a GSS handle that it has not given is NOENT (section
+ * 18.36.3).
+ */
+static void create_session_callback_gss(void **state)
+{
+	for (uint32_t others = 0; others < 2; others++) {
+		struct client *cl = unconfirmed(minor_of(state));
+		struct compound *q = compound_begin(cl->conn, cl->minor, "");
+
+		add_raw(q, OP_CREATE_SESSION);
+		put_u64(&q->enc, cl->clientid);
+		put_u32(&q->enc, cl->cs_sequence);
+		put_u32(&q->enc, 0);
+		for (int chan = 0; chan < 2; chan++) {
+			for (int i = 0; i < 6; i++)
+				put_u32(&q->enc, i == 0 ? 0 : 5000);
+			put_u32(&q->enc, 0);
+		}
+		put_u32(&q->enc, 0x40000000);
+		put_u32(&q->enc, 1 + others);
+		put_u32(&q->enc, 6); /* RPCSEC_GSS: gss_cb_handles4 */
+		put_u32(&q->enc, 1);
+		put_string(&q->enc, "handle of the server");
+		put_string(&q->enc, "handle of the client");
+		if (others)
+			put_u32(&q->enc, 0); /* AUTH_NONE */
+		expect(call(q), others ? NFS4_OK : NFS4ERR_NOENT);
+	}
 }
 
 /* Several sessions of one client, each with slots of its own; a client ID is in both. */
@@ -896,18 +1000,36 @@ static void destroy_session_within(void **state)
 	expect_status(sequence(cl->conn, cl, cl->slot_seq[0], 0, 0)->status, NFS4ERR_BADSESSION);
 }
 
-/* Another client's session is not for taking, whatever the connection. */
+/* Section 18.37.3: "MUST be invoked on a connection that is associated with the session". */
 static void destroy_session_of_others(void **state)
 {
 	struct client *cl = client_new(minor_of(state)), *other = client_new(minor_of(state));
-	uint32_t status;
+	struct conn *c = conn_new();
 
-	other->conn->uid = 4711;
-	status = destroy_session(other->conn, cl);
-	/* SP4_NONE leaves it open; a connection that is not the session's may be refused. */
-	expect_one_of(status, NFS4_OK, NFS4ERR_CONN_NOT_BOUND_TO_SESSION, NFS4ERR_WRONG_CRED);
-	if (status != NFS4_OK)
-		check_session_works(cl);
+	expect_status(destroy_session(other->conn, cl), NFS4ERR_CONN_NOT_BOUND_TO_SESSION);
+	expect_status(destroy_session(c, cl), NFS4ERR_CONN_NOT_BOUND_TO_SESSION);
+	check_session_works(cl);
+	/* A SEQUENCE makes the connection the session's. */
+	expect_status(sequence(c, cl, cl->slot_seq[0]++, 0, 0)->status, NFS4_OK);
+	expect_status(destroy_session(c, cl), NFS4_OK);
+	expect_status(destroy_session(c, cl), NFS4ERR_BADSESSION);
+}
+
+/* Behind the SEQUENCE of another session, anywhere (section 18.37.3). */
+static void destroy_another_session(void **state)
+{
+	struct client *cl = client_new(minor_of(state)), first = *cl;
+	struct compound *q;
+
+	client_new_session(cl);
+	q = begin(cl);
+	add_putrootfh(q);
+	add_destroy_session(q, first.session);
+	add_getfh(q);
+	expect(call(q), NFS4_OK);
+	expect_status(sequence(cl->conn, &first, first.slot_seq[0], 0, 0)->status,
+		      NFS4ERR_BADSESSION);
+	check_session_works(cl);
 }
 
 /* Section 18.50: busy while there is a session, then gone for good. */
@@ -1341,6 +1463,7 @@ int main(void)
 		WIRE_SESSIONS(exchange_id_bad_flags),
 		WIRE_SESSIONS(exchange_id_good_flags),
 		WIRE_SESSIONS(exchange_id_protection),
+		WIRE_SESSIONS(exchange_id_ssv_choices),
 		WIRE_SESSIONS(exchange_id_two_implementations),
 		WIRE_SESSIONS(exchange_id_in_session),
 		WIRE_SESSIONS(create_session_confirms),
@@ -1351,9 +1474,11 @@ int main(void)
 		WIRE_SESSIONS(create_session_bad_flags),
 		WIRE_SESSIONS(create_session_flags),
 		WIRE_SESSIONS(create_session_principal),
+		WIRE_SESSIONS(create_session_replay_of_others),
 		WIRE_SESSIONS(create_session_absurd),
 		WIRE_SESSIONS(create_session_rdma_ird),
 		WIRE_SESSIONS(create_session_callback_security),
+		WIRE_SESSIONS(create_session_callback_gss),
 		WIRE_SESSIONS(two_sessions),
 		WIRE_SESSIONS(sequence_results),
 		WIRE_SESSIONS(sequence_bad_session),
@@ -1372,6 +1497,7 @@ int main(void)
 		WIRE_SESSIONS(destroy_session_ends_it),
 		WIRE_SESSIONS(destroy_session_within),
 		WIRE_SESSIONS(destroy_session_of_others),
+		WIRE_SESSIONS(destroy_another_session),
 		WIRE_SESSIONS(destroy_clientid_rules),
 		WIRE_SESSIONS(destroy_clientid_unconfirmed),
 		WIRE_SESSIONS(destroy_clientid_in_session),

@@ -1,0 +1,353 @@
+/*
+ * How a joining node gets the state: MARK, SNAPSHOT..., READY. See replica.h.
+ *
+ *	active members		giving: from MARK until the last SNAPSHOT, or until the giver has gone or failed
+ *	the giver		takes the snapshot where its MARK is delivered, sends it piece by piece, few at a time
+ *	the joining node	loading: from MARK on it keeps batches; with the last piece it restores and applies
+ *				them (tracking), and says READY until its READY is delivered in the round it names
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cluster/replica_private.h"
+
+#define CHUNKS_IN_FLIGHT 2
+#define MAX_KEPT	 (256u << 20) /* bytes */
+#define RETRY_NS	 1000000000ull
+
+static uint64_t now(const struct replica *r)
+{
+	return r->o.io.mono_ns(r->o.io.ctx);
+}
+
+/* ---- giving ---- */
+
+/* After a failure the next active node tries, in a circle. */
+static bool is_giver(struct replica *r)
+{
+	struct peer *chosen = NULL;
+
+	for (unsigned i = 0; i < r->npeers && !chosen; i++)
+		if (r->peers[i].state == PEER_ACTIVE && r->peers[i].addr.node > r->failed_giver)
+			chosen = &r->peers[i];
+	if (!chosen)
+		chosen = replica_first_active(r);
+	return chosen && replica_same(chosen->addr, r->self);
+}
+
+/*
+ * Does somebody need one, and has every active member said hello in this round? Only then do those
+ * that join know who is active.
+ */
+static bool is_needed(const struct replica *r)
+{
+	bool needed = false;
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		const struct peer *p = &r->peers[i];
+
+		if (p->state == PEER_ACTIVE && !p->heard)
+			return false;
+		needed |= p->state == PEER_JOINING && !p->foreign;
+	}
+	return needed;
+}
+
+void join_consider(struct replica *r)
+{
+	if (r->phase != CLUSTER_SERVING || r->giving || r->mark_flight || !is_giver(r) || !is_needed(r) ||
+	    now(r) < r->retry_ns)
+		return;
+	r->mark_due = true;
+}
+
+static void send_mark(struct replica *r)
+{
+	struct message m = {
+		.type = MESSAGE_MARK,
+		.mark = { r->round, r->o.io.random(r->o.io.ctx), r->position.generation },
+	};
+
+	r->mark_flight = replica_send(r, &m) == 0;
+	r->mark_due = !r->mark_flight;
+}
+
+static void drop_given(struct replica *r)
+{
+	free(r->give);
+	r->give = NULL;
+}
+
+static void take_snapshot(struct replica *r)
+{
+	drop_given(r);
+	r->give_sent = 0;
+	r->give_flight = 0;
+	r->give_position = r->position;
+	if (r->o.app.snapshot(r->o.app.ctx, &r->give, &r->give_len) != 0 ||
+	    (!r->give && !(r->give = malloc(1)))) {
+		log_error("cluster: no memory for a snapshot of the state; another node, or this one later, will "
+			  "give it to those that join");
+		r->give = NULL;
+		r->failed_due = true;
+		return;
+	}
+	log_info("cluster: giving the state (%zu bytes) to nodes that join", r->give_len);
+}
+
+static int send_piece(struct replica *r)
+{
+	uint8_t bytes[MESSAGE_HEADER + 128 + MESSAGE_CHUNK];
+	size_t left = r->give_len - r->give_sent, n = left < MESSAGE_CHUNK ? left : MESSAGE_CHUNK;
+	struct message m = {
+		.type = MESSAGE_SNAPSHOT,
+		.protocol = MESSAGE_PROTOCOL,
+		.session = atomic_load(&r->outbox.session),
+		.snapshot = {
+			.id = r->giving_id,
+			.position = r->give_position,
+			.total = r->give_len,
+			.offset = r->give_sent,
+			.p = r->give + r->give_sent,
+			.len = n,
+		},
+	};
+
+	if (r->o.io.send(r->o.io.ctx, bytes, message_write(bytes, &m)) != 0) {
+		r->blocked = true;
+		return -1;
+	}
+	r->give_sent += n;
+	r->give_flight++;
+	return 0;
+}
+
+static void pump_snapshot(struct replica *r)
+{
+	/* An empty state is one empty piece. */
+	while (r->give && r->give_flight < CHUNKS_IN_FLIGHT) {
+		if (send_piece(r) != 0)
+			return;
+		if (r->give_sent == r->give_len)
+			drop_given(r);
+	}
+}
+
+/* ---- getting ---- */
+
+static void drop_kept(struct replica *r)
+{
+	struct kept *k, *tmp;
+
+	list_for_each_safe(k, tmp, &r->kept, link) {
+		list_remove(&k->link);
+		free(k);
+	}
+	r->kept_bytes = 0;
+}
+
+static void drop_load(struct replica *r)
+{
+	free(r->load);
+	r->load = NULL;
+	r->load_got = 0;
+	r->loading = false;
+	drop_kept(r);
+}
+
+void join_keep(struct replica *r, struct node_address from, const uint8_t *p, size_t len)
+{
+	struct kept *k = r->kept_bytes + len > MAX_KEPT ? NULL : malloc(sizeof(*k) + len);
+
+	if (!k) {
+		replica_lost(r, "no memory for what happened while it joined");
+		return;
+	}
+	k->from = from;
+	k->len = len;
+	memcpy(k->bytes, p, len);
+	list_push_back(&r->kept, &k->link);
+	r->kept_bytes += len;
+}
+
+static void apply_kept(struct replica *r)
+{
+	struct message m;
+	struct kept *k;
+
+	list_for_each(k, &r->kept, link)
+		if (message_read(k->bytes, k->len, &m) == 0)
+			replica_apply_message(r, k->from, &m);
+	drop_kept(r);
+}
+
+/* All pieces are there. */
+static void restore(struct replica *r)
+{
+	int err = r->o.app.restore(r->o.app.ctx, r->load, r->load_total);
+
+	if (err) {
+		drop_load(r);
+		replica_lost(r, "the others' state could not be restored");
+		return;
+	}
+	log_info("cluster: restored the state (%zu bytes)", r->load_total);
+	/* The generation may have grown since the mark; index and digest are the mark's. */
+	r->position.index = r->load_position.index;
+	r->position.digest = r->load_position.digest;
+	r->tracking = true;
+	apply_kept(r);
+	drop_load(r);
+	r->ready_due = true;
+}
+
+static void take_piece(struct replica *r, const struct message_snapshot *s)
+{
+	if (!r->load) {
+		r->load = malloc(s->total ? s->total : 1);
+		r->load_total = s->total;
+		r->load_position = s->position;
+		r->load_got = 0;
+	}
+	if (!r->load || s->total != r->load_total || s->offset != r->load_got) {
+		replica_lost(r, r->load ? "the others' state came in pieces that do not fit"
+					: "no memory for the others' state");
+		return;
+	}
+	memcpy(r->load + s->offset, s->p, s->len);
+	r->load_got += s->len;
+	if (r->load_got == r->load_total)
+		restore(r);
+}
+
+/* ---- what the order brings ---- */
+
+void join_mark(struct replica *r, struct peer *from, const struct message *m)
+{
+	bool own = replica_same(from->addr, r->self);
+	struct peer *self = replica_self(r);
+
+	if (own)
+		r->mark_flight = false;
+	if (from->state != PEER_ACTIVE || m->mark.round.view != r->round.view ||
+	    m->mark.round.n != r->round.n)
+		return;
+	/* Said before members left: the giver will say it again. */
+	if (r->tracking && (r->giving || m->mark.generation.epoch != r->position.generation.epoch))
+		return;
+	if (r->loading && m->mark.generation.epoch <= r->position.generation.epoch)
+		return;
+	drop_load(r);
+	r->giving = true;
+	r->giving_id = m->mark.id;
+	r->giver = from->addr;
+	for (unsigned i = 0; i < r->npeers; i++) {
+		struct peer *p = &r->peers[i];
+
+		if (p->state == PEER_JOINING && !p->foreign)
+			p->state = PEER_LOADING;
+	}
+	if (self && self->state == PEER_LOADING) {
+		r->loading = true;
+		r->position.generation = m->mark.generation;
+	}
+	if (own)
+		take_snapshot(r);
+}
+
+static void end_giving(struct replica *r, enum peer_state receivers)
+{
+	r->giving = false;
+	drop_given(r);
+	r->failed_due = false;
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (r->peers[i].state == PEER_LOADING)
+			r->peers[i].state = receivers;
+}
+
+void join_snapshot(struct replica *r, struct peer *from, const struct message *m)
+{
+	const struct message_snapshot *s = &m->snapshot;
+
+	if (!r->giving || s->id != r->giving_id || !replica_same(from->addr, r->giver))
+		return;
+	if (replica_same(from->addr, r->self))
+		r->give_flight--;
+	if (r->loading)
+		take_piece(r, s);
+	if (s->offset + s->len < s->total)
+		return;
+	/* They have all of it now, and will say READY; none of them needs the giver any more. */
+	r->failed_giver = 0;
+	end_giving(r, PEER_RESTORED);
+}
+
+void join_failed(struct replica *r, struct peer *from, uint64_t id)
+{
+	if (!r->giving || id != r->giving_id || !replica_same(from->addr, r->giver))
+		return;
+	r->failed_giver = from->addr.node;
+	if (replica_same(from->addr, r->self))
+		r->retry_ns = now(r) + RETRY_NS;
+	drop_load(r);
+	end_giving(r, PEER_JOINING);
+}
+
+void join_stop(struct replica *r)
+{
+	if (r->loading)
+		drop_load(r);
+	if (r->giving)
+		end_giving(r, PEER_JOINING);
+}
+
+void join_ready(struct replica *r, struct peer *from, const struct round *round)
+{
+	bool own = replica_same(from->addr, r->self);
+	bool accepted = round->view == r->round.view && round->n == r->round.n &&
+			replica_count(r, PEER_ACTIVE) && from->state != PEER_ACTIVE;
+
+	if (own)
+		r->ready_flight = false;
+	if (!accepted)
+		return;
+	from->state = PEER_ACTIVE;
+	from->acked = r->tracking ? r->position.index : 0;
+	if (own)
+		replica_activate(r);
+	else if (r->phase == CLUSTER_SERVING)
+		replica_tell_members(r);
+	join_consider(r);
+}
+
+/* ---- sending ---- */
+
+static void send_ready(struct replica *r)
+{
+	struct message m = { .type = MESSAGE_READY, .ready = r->round };
+
+	r->ready_flight = replica_send(r, &m) == 0;
+	r->ready_due = !r->ready_flight;
+}
+
+static void send_failed(struct replica *r)
+{
+	struct message m = { .type = MESSAGE_SNAPSHOT_FAILED, .failed = r->giving_id };
+
+	r->failed_due = replica_send(r, &m) != 0;
+}
+
+void join_pump(struct replica *r)
+{
+	struct peer *self = replica_self(r);
+
+	/* READY says hello's round: it must come behind this node's HELLO of that round. */
+	if (r->ready_due && !r->ready_flight && !r->hello_due && self)
+		send_ready(r);
+	if (r->mark_due && !r->mark_flight && r->phase == CLUSTER_SERVING)
+		send_mark(r);
+	if (r->failed_due)
+		send_failed(r);
+	pump_snapshot(r);
+}

@@ -1,0 +1,239 @@
+#include "cluster/outbox.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BATCHES_IN_FLIGHT 2
+#define MAX_COMMANDS	  65536
+#define MAX_BYTES	  (64u << 20)
+
+int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_t len), void *ctx,
+		bool safe)
+{
+	*o = (struct outbox){
+		.send = send,
+		.ctx = ctx,
+		.safe = safe,
+		.limits = { BATCHES_IN_FLIGHT, MAX_COMMANDS, MAX_BYTES },
+		.next_batch = 1,
+		.session = 1,
+		.buffer = malloc(MESSAGE_MAX),
+	};
+	mutex_init(&o->lock);
+	list_init(&o->queue);
+	list_init(&o->flight);
+	list_init(&o->says);
+	return o->buffer ? 0 : -ENOMEM;
+}
+
+void outbox_destroy(struct outbox *o)
+{
+	free(o->buffer);
+	mutex_destroy(&o->lock);
+}
+
+/* Copies as many queued commands as fit behind the header; the batch's length. */
+static size_t fill_batch(struct outbox *o, struct message_batch *b) REQUIRES(&o->lock)
+{
+	size_t len = MESSAGE_BATCH_HEADER;
+	struct outbox_entry *e;
+
+	list_for_each(e, &o->queue, link) {
+		if (b->count && len + 4 + e->len > MESSAGE_BATCH)
+			break;
+		put32(o->buffer + len, (uint32_t)e->len);
+		memcpy(o->buffer + len + 4, e->bytes, e->len);
+		len += 4 + e->len;
+		b->count++;
+	}
+	message_write_batch_header(o->buffer, atomic_load(&o->session), b);
+	return len;
+}
+
+/* The first `count` queued commands are in flight. */
+static void launch(struct outbox *o, uint32_t count) REQUIRES(&o->lock)
+{
+	while (count--) {
+		struct outbox_entry *e = list_first(&o->queue, struct outbox_entry, link);
+
+		o->commands--;
+		o->bytes -= e->len;
+		free(e->bytes);
+		e->bytes = NULL;
+		e->batch = o->next_batch;
+		list_remove(&e->link);
+		list_push_back(&o->flight, &e->link);
+	}
+	o->batches++;
+	o->next_batch++;
+}
+
+static void free_say(struct outbox_entry *e)
+{
+	list_remove(&e->link);
+	free(e->bytes);
+	free(e);
+}
+
+/* Have all been sent? */
+static bool pump_says(struct outbox *o) REQUIRES(&o->lock)
+{
+	struct outbox_entry *e, *tmp;
+
+	list_for_each_safe(e, tmp, &o->says, link) {
+		if (o->send(o->ctx, e->bytes, e->len) != 0)
+			return false;
+		free_say(e);
+	}
+	return true;
+}
+
+static void pump(struct outbox *o) REQUIRES(&o->lock)
+{
+	o->blocked = o->open && !pump_says(o);
+	if (o->blocked)
+		return;
+	while (o->open && o->batches < o->limits.batches && !list_empty(&o->queue)) {
+		struct message_batch b = {
+			.seq = o->next_batch,
+			.acked = atomic_load(&o->applied),
+			.safe = o->safe,
+		};
+		size_t len = fill_batch(o, &b);
+
+		o->blocked = o->send(o->ctx, o->buffer, len) != 0;
+		if (o->blocked)
+			return;
+		launch(o, b.count);
+	}
+	o->blocked = false;
+}
+
+int outbox_submit(struct outbox *o, uint8_t *bytes, size_t len, void *result,
+		  void (*done)(void *arg), void *arg)
+{
+	struct outbox_entry *e;
+	int err = 0;
+
+	if (len > MESSAGE_MAX_COMMAND)
+		return -EMSGSIZE;
+	e = malloc(sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	*e = (struct outbox_entry){
+		.result = result,
+		.done = done,
+		.arg = arg,
+		.bytes = bytes,
+		.len = len,
+	};
+	mutex_lock(&o->lock);
+	if (!o->open)
+		err = -EAGAIN;
+	else if (o->commands >= o->limits.commands || o->bytes + len > o->limits.bytes)
+		err = -ENOBUFS;
+	if (!err) {
+		list_push_back(&o->queue, &e->link);
+		o->commands++;
+		o->bytes += len;
+		pump(o);
+	}
+	mutex_unlock(&o->lock);
+	if (err)
+		free(e);
+	return err;
+}
+
+int outbox_say(struct outbox *o, const void *p, size_t len)
+{
+	struct message m = {
+		.type = MESSAGE_APP,
+		.protocol = MESSAGE_PROTOCOL,
+		.app = { p, len },
+	};
+	struct outbox_entry *e = calloc(1, sizeof(*e));
+	int err = 0;
+
+	if (e)
+		e->bytes = malloc(MESSAGE_HEADER + len);
+	if (!e || !e->bytes) {
+		free(e);
+		return -ENOMEM;
+	}
+	mutex_lock(&o->lock);
+	list_push_back(&o->says, &e->link);
+	if (o->open) {
+		m.session = atomic_load(&o->session);
+		e->len = message_write(e->bytes, &m);
+		pump(o);
+	} else {
+		free_say(e);
+		err = -EAGAIN;
+	}
+	mutex_unlock(&o->lock);
+	return err;
+}
+
+void outbox_pump(struct outbox *o)
+{
+	mutex_lock(&o->lock);
+	pump(o);
+	mutex_unlock(&o->lock);
+}
+
+bool outbox_blocked(struct outbox *o)
+{
+	bool blocked;
+
+	mutex_lock(&o->lock);
+	blocked = o->blocked && o->open;
+	mutex_unlock(&o->lock);
+	return blocked;
+}
+
+void outbox_open(struct outbox *o)
+{
+	mutex_lock(&o->lock);
+	o->open = true;
+	mutex_unlock(&o->lock);
+}
+
+void outbox_close(struct outbox *o, struct list *refused)
+{
+	struct outbox_entry *e, *tmp;
+
+	mutex_lock(&o->lock);
+	o->open = false;
+	o->batches = 0;
+	o->commands = 0;
+	o->bytes = 0;
+	list_for_each(e, &o->queue, link) {
+		free(e->bytes);
+		e->bytes = NULL;
+	}
+	list_for_each_safe(e, tmp, &o->says, link)
+		free_say(e);
+	list_splice_back(refused, &o->flight);
+	list_splice_back(refused, &o->queue);
+	atomic_fetch_add(&o->session, 1);
+	mutex_unlock(&o->lock);
+}
+
+void outbox_take(struct outbox *o, uint64_t seq, struct list *out)
+{
+	struct outbox_entry *e, *tmp;
+	bool found = false;
+
+	mutex_lock(&o->lock);
+	list_for_each_safe(e, tmp, &o->flight, link) {
+		if (e->batch != seq)
+			break;
+		list_remove(&e->link);
+		list_push_back(out, &e->link);
+		found = true;
+	}
+	if (found)
+		o->batches--;
+	mutex_unlock(&o->lock);
+}

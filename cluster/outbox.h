@@ -1,0 +1,91 @@
+/*
+ * The commands of this node on their way into the order.
+ *
+ *	submitted -> queued -> in flight (in a batch) -> taken by the replica on delivery
+ *	                `-----------`-> refused when the outbox is closed
+ *
+ * Few batches are in flight at a time, so commands that come meanwhile travel together in the next one
+ * (group commit). The submitter's own thread sends if there is room in flight, otherwise whoever learns
+ * that a batch has come back. Batches are numbered; they come back in the order in which they were
+ * sent, or never, if the outbox has been closed in between.
+ *
+ * Lock: one, over everything here; nothing else is taken while it is held, but send() is called. It
+ * may be used from any thread; outbox_take(), outbox_open() and outbox_close() are for the replica's.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "cluster/message.h"
+
+/* A command; free() frees it. */
+struct outbox_entry {
+	struct list link;
+	void *result; /* NULL: nobody waits */
+	void (*done)(void *arg);
+	void *arg;
+	uint64_t batch; /* in flight: the number of its batch */
+	uint64_t index; /* applied: its place (the replica's) */
+	uint8_t *bytes; /* malloc'ed; NULL once sent */
+	size_t len;
+};
+
+struct outbox_limits {
+	unsigned batches; /* in flight */
+	size_t commands, bytes; /* queued */
+};
+
+struct outbox {
+	/* 0; -EAGAIN: not now, outbox_pump() will be called again; anything else as well. */
+	int (*send)(void *ctx, const uint8_t *p, size_t len);
+	void *ctx;
+	bool safe;		     /* batches ask for acks; immutable */
+	struct outbox_limits limits; /* immutable */
+	_Atomic uint64_t applied;    /* what batches say that this node has applied */
+	_Atomic uint32_t session;    /* of what is sent */
+
+	struct mutex lock;
+	/* Under lock. */
+	bool open;
+	bool blocked; /* the last send() did not succeed */
+	struct list queue, flight;
+	struct list says; /* whole messages, sent before commands */
+	size_t commands, bytes; /* in queue */
+	unsigned batches;	/* in flight */
+	uint64_t next_batch;
+	uint8_t *buffer; /* MESSAGE_MAX bytes, to build a batch in */
+};
+
+/* 0 or -ENOMEM. */
+int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_t len), void *ctx,
+		bool safe);
+/* It must be closed. */
+void outbox_destroy(struct outbox *o);
+
+/*
+ * Takes over `bytes` if it returns 0. -EAGAIN: closed; -ENOBUFS: too much is queued;
+ * -EMSGSIZE; -ENOMEM.
+ */
+int outbox_submit(struct outbox *o, uint8_t *bytes, size_t len, void *result,
+		  void (*done)(void *arg), void *arg);
+/* Sends a message of type APP with these bytes, which are copied. 0, -EAGAIN: closed, -ENOMEM. */
+int outbox_say(struct outbox *o, const void *p, size_t len);
+/* Sends what there is room for. */
+void outbox_pump(struct outbox *o);
+/* Is something waiting that send() would not take? */
+bool outbox_blocked(struct outbox *o);
+
+/* From now on commands are taken. */
+void outbox_open(struct outbox *o);
+/*
+ * No more; those that were queued or in flight are appended to `refused`. What is in flight will be
+ * ignored by all nodes, as it is of an earlier session.
+ */
+void outbox_close(struct outbox *o, struct list *refused);
+/* Own batch `seq` has been delivered: its entries are appended to `out`, in order. */
+void outbox_take(struct outbox *o, uint64_t seq, struct list *out);

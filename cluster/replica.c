@@ -1,0 +1,1062 @@
+/* Views, HELLOs, decisions, commands. The model is in replica.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "cluster/replica_private.h"
+
+#define DEFAULT_HANG_MS 5000
+#define NS_PER_MS	1000000ull
+
+static const char *const phase_names[] = { "joining", "serving", "suspended", "lost" };
+
+/* ---- small things ---- */
+
+bool replica_same(struct node_address a, struct node_address b)
+{
+	return a.node == b.node && a.pid == b.pid;
+}
+
+struct peer *replica_find(struct replica *r, struct node_address a)
+{
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (replica_same(r->peers[i].addr, a))
+			return &r->peers[i];
+	return NULL;
+}
+
+struct peer *replica_self(struct replica *r)
+{
+	return replica_find(r, r->self);
+}
+
+unsigned replica_count(const struct replica *r, enum peer_state state)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->npeers; i++)
+		n += r->peers[i].state == state;
+	return n;
+}
+
+struct peer *replica_first_active(struct replica *r)
+{
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (r->peers[i].state == PEER_ACTIVE)
+			return &r->peers[i];
+	return NULL;
+}
+
+static uint64_t now(const struct replica *r)
+{
+	return r->o.io.mono_ns(r->o.io.ctx);
+}
+
+static uint64_t hang_ns(const struct replica *r)
+{
+	return (r->o.hang_ms ? r->o.hang_ms : DEFAULT_HANG_MS) * NS_PER_MS;
+}
+
+/* < 0, 0, > 0: a is earlier than, equal to, later than b. */
+static int compare_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+static int compare_generations(const struct generation *a, const struct generation *b)
+{
+	int c = compare_u64(a->created, b->created);
+
+	if (!c)
+		c = compare_u64(a->id, b->id);
+	return c ? c : compare_u64(a->epoch, b->epoch);
+}
+
+static int compare_positions(const struct position *a, const struct position *b)
+{
+	int c = compare_generations(&a->generation, &b->generation);
+
+	return c ? c : compare_u64(a->index, b->index);
+}
+
+static bool same_position(const struct position *a, const struct position *b)
+{
+	return compare_positions(a, b) == 0 && a->digest == b->digest;
+}
+
+static void see(struct generation *seen, const struct generation *g)
+{
+	if (compare_generations(g, seen) > 0)
+		*seen = *g;
+}
+
+static void remember(struct replica *r)
+{
+	see(&r->seen, &r->position.generation);
+	if (r->o.io.remember)
+		r->o.io.remember(r->o.io.ctx, &r->seen);
+}
+
+int replica_send(struct replica *r, struct message *m)
+{
+	uint8_t bytes[MESSAGE_HEADER + 128];
+	size_t len;
+	int err;
+
+	m->protocol = MESSAGE_PROTOCOL;
+	m->session = atomic_load(&r->outbox.session);
+	len = message_write(bytes, m);
+	err = r->o.io.send(r->o.io.ctx, bytes, len);
+	if (err)
+		r->blocked = true;
+	return err;
+}
+
+/* ---- own commands ---- */
+
+static void finish(struct outbox_entry *e)
+{
+	if (e->done)
+		e->done(e->arg);
+	free(e);
+}
+
+static void refuse_all(struct replica *r, struct list *entries)
+{
+	struct outbox_entry *e, *tmp;
+
+	list_for_each_safe(e, tmp, entries, link) {
+		list_remove(&e->link);
+		if (e->done && e->result)
+			r->o.app.refuse(r->o.app.ctx, e->result);
+		finish(e);
+	}
+}
+
+enum cluster_submitted replica_submit(struct replica *r, const void *command, void *result,
+				      void (*done)(void *arg), void *arg)
+{
+	uint8_t *bytes;
+	size_t len;
+	int err = r->o.app.encode(r->o.app.ctx, command, &bytes, &len);
+
+	/* Without done() nobody knows how long `result` will live. */
+	if (!done && result)
+		r->o.app.refuse(r->o.app.ctx, result);
+	if (!err) {
+		err = outbox_submit(&r->outbox, bytes, len, done ? result : NULL, done, arg);
+		if (!err)
+			return CLUSTER_PENDING;
+		free(bytes);
+	}
+	if (done && result)
+		r->o.app.refuse(r->o.app.ctx, result);
+	return CLUSTER_APPLIED;
+}
+
+int replica_broadcast(struct replica *r, const void *p, size_t len)
+{
+	return len > CLUSTER_MAX_BROADCAST ? -EMSGSIZE : outbox_say(&r->outbox, p, len);
+}
+
+/* What all active members have applied. */
+static uint64_t applied_everywhere(const struct replica *r)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		const struct peer *p = &r->peers[i];
+		uint64_t acked = replica_same(p->addr, r->self) ? r->position.index : p->acked;
+
+		if (p->state == PEER_ACTIVE && acked < least)
+			least = acked;
+	}
+	return least;
+}
+
+static void tell_submitters(struct replica *r)
+{
+	struct outbox_entry *e, *tmp;
+	uint64_t everywhere;
+
+	if (r->phase != CLUSTER_SERVING)
+		return;
+	if (!r->unsure && r->quorate) {
+		list_for_each_safe(e, tmp, &r->applied, link) {
+			list_remove(&e->link);
+			finish(e);
+		}
+	}
+	if (list_empty(&r->waiting))
+		return;
+	everywhere = applied_everywhere(r);
+	list_for_each_safe(e, tmp, &r->waiting, link) {
+		if (e->index > everywhere)
+			break;
+		list_remove(&e->link);
+		finish(e);
+	}
+}
+
+static void settle(struct replica *r, struct outbox_entry *e)
+{
+	list_remove(&e->link);
+	e->index = r->position.index;
+	if (e->done)
+		list_push_back(r->o.safe ? &r->waiting : &r->applied, &e->link);
+	else
+		free(e);
+}
+
+static uint64_t digest(const struct position *at, struct node_address from, const uint8_t *p, size_t len)
+{
+	struct siphash_key key = { at->digest, at->index ^ (uint64_t)from.node << 32 };
+
+	return siphash(&key, p, len);
+}
+
+static void apply_batch(struct replica *r, struct node_address from, struct message_batch b,
+			struct list *own)
+{
+	struct outbox_entry *e;
+	const uint8_t *p;
+	size_t len;
+
+	r->position.digest = digest(&r->position, from, b.commands, b.len);
+	while (message_next_command(&b, &p, &len)) {
+		e = list_first(own, struct outbox_entry, link);
+		r->o.app.apply_bytes(r->o.app.ctx, from.node, p, len, e ? e->result : NULL);
+		r->position.index++;
+		if (e)
+			settle(r, e);
+	}
+	atomic_store(&r->outbox.applied, r->position.index);
+	if (b.safe && !replica_same(from, r->self))
+		r->ack_due = true;
+}
+
+void replica_apply_message(struct replica *r, struct node_address from, const struct message *m)
+{
+	struct list own;
+
+	list_init(&own);
+	if (m->type == MESSAGE_APP) {
+		if (r->o.app.message)
+			r->o.app.message(r->o.app.ctx, from.node, m->app.p, m->app.len);
+		return;
+	}
+	if (replica_same(from, r->self))
+		outbox_take(&r->outbox, m->batch.seq, &own);
+	apply_batch(r, from, m->batch, &own);
+	refuse_all(r, &own); /* none, as a batch has as many commands as entries */
+}
+
+/* A batch or a broadcast. */
+static void take_ordered(struct replica *r, struct peer *from, const struct message *m, const uint8_t *p,
+			 size_t len)
+{
+	if (m->type == MESSAGE_BATCH_OF_COMMANDS && m->batch.acked > from->acked)
+		from->acked = m->batch.acked;
+	/* Of an earlier session: its sender has refused it. */
+	if (from->state != PEER_ACTIVE || m->session != from->session)
+		return;
+	if (r->tracking)
+		replica_apply_message(r, from->addr, m);
+	else if (r->loading)
+		join_keep(r, from->addr, p, len);
+}
+
+/* ---- phases ---- */
+
+void replica_set_phase(struct replica *r, enum cluster_phase phase)
+{
+	if (phase == r->phase)
+		return;
+	log_info("cluster: %s (was %s)", phase_names[phase], phase_names[r->phase]);
+	r->phase = phase;
+	r->o.app.phase(r->o.app.ctx, phase);
+}
+
+void replica_tell_members(struct replica *r)
+{
+	struct cluster_members m = { .self = r->self.node };
+
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (r->peers[i].state == PEER_ACTIVE)
+			m.nodes[m.n++] = r->peers[i].addr.node;
+	r->o.app.members(r->o.app.ctx, &m);
+}
+
+/* This process is an active member from here on. */
+void replica_activate(struct replica *r)
+{
+	r->tracking = true;
+	r->current_until = now(r) + hang_ns(r) / 4 * 3;
+	atomic_store(&r->outbox.applied, r->position.index);
+	remember(r);
+	outbox_open(&r->outbox);
+	replica_set_phase(r, CLUSTER_SERVING);
+	replica_tell_members(r);
+}
+
+static void close_outbox(struct replica *r)
+{
+	struct list refused;
+
+	list_init(&refused);
+	outbox_close(&r->outbox, &refused);
+	refuse_all(r, &refused);
+}
+
+/*
+ * Nobody is active any more. What was in flight may have been delivered to others or not: it is refused,
+ * and ignored everywhere if it comes. What has been applied here waits for what becomes of this state.
+ */
+static void suspend(struct replica *r)
+{
+	bool had_state = r->tracking;
+
+	join_stop(r);
+	r->tracking = false;
+	r->ready_due = r->mark_due = false;
+	r->current_until = 0;
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (r->peers[i].state != PEER_OUT)
+			r->peers[i].state = PEER_UNHEARD;
+	if (!had_state)
+		return;
+	replica_set_phase(r, CLUSTER_SUSPENDED);
+	close_outbox(r);
+}
+
+void replica_lost(struct replica *r, const char *why)
+{
+	if (r->phase == CLUSTER_LOST)
+		return;
+	log_warn("cluster: this node's state is void: %s", why);
+	r->tracking = false;
+	r->current_until = 0;
+	join_stop(r);
+	replica_set_phase(r, CLUSTER_LOST);
+	close_outbox(r);
+	refuse_all(r, &r->applied);
+	refuse_all(r, &r->waiting);
+}
+
+/* ---- views ---- */
+
+/* Members of the active set have gone: the rest goes on as a later generation. */
+static void shrink(struct replica *r)
+{
+	if (r->tracking || r->loading)
+		r->position.generation.epoch++;
+	if (r->tracking)
+		remember(r);
+	if (r->phase == CLUSTER_SERVING)
+		replica_tell_members(r);
+}
+
+/* Does the view say that it left? */
+static bool has_left(const struct replica_view *v, struct node_address a)
+{
+	bool member = false;
+
+	for (unsigned i = 0; i < v->nleft; i++)
+		if (replica_same(v->left[i], a))
+			return true;
+	for (unsigned i = 0; i < v->nmembers; i++)
+		member |= replica_same(v->members[i], a);
+	return !member;
+}
+
+/* True if an active member was among them. */
+static bool remove_left(struct replica *r, const struct replica_view *v)
+{
+	bool active = false;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		if (!has_left(v, r->peers[i].addr))
+			r->peers[n++] = r->peers[i];
+		else
+			active |= r->peers[i].state == PEER_ACTIVE;
+	}
+	r->npeers = n;
+	return active;
+}
+
+static bool before(struct node_address a, struct node_address b)
+{
+	return a.node != b.node ? a.node < b.node : a.pid < b.pid;
+}
+
+static void add_member(struct replica *r, struct node_address a)
+{
+	unsigned i = r->npeers++;
+
+	for (; i > 0 && before(a, r->peers[i - 1].addr); i--)
+		r->peers[i] = r->peers[i - 1];
+	r->peers[i] = (struct peer){
+		.addr = a,
+		.heard_ns = now(r),
+		.before_us = r->first_view && !replica_same(a, r->self),
+	};
+}
+
+/* The view's name: equal for all its members, and different from that of the view before. */
+static uint64_t view_name(const struct replica *r, const struct replica_view *v)
+{
+	struct siphash_key key = { v->ring_node, v->ring_seq };
+	uint8_t bytes[CLUSTER_MAX_NODES * 8];
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		put32(bytes + 8 * i, r->peers[i].addr.node);
+		put32(bytes + 8 * i + 4, r->peers[i].addr.pid);
+	}
+	return siphash(&key, bytes, 8 * r->npeers);
+}
+
+/* Who is neither active nor getting a snapshot has to say hello again. */
+static void forget_hellos(struct replica *r)
+{
+	for (unsigned i = 0; i < r->npeers; i++) {
+		struct peer *p = &r->peers[i];
+
+		p->heard = false;
+		if (p->state != PEER_ACTIVE && p->state != PEER_LOADING && p->state != PEER_OUT)
+			p->state = PEER_UNHEARD;
+	}
+	r->hello_due = true;
+	r->mark_due = r->mark_flight = r->ready_flight = false;
+	r->ready_due = r->tracking && r->phase == CLUSTER_JOINING;
+}
+
+static void add_members(struct replica *r, const struct replica_view *v)
+{
+	for (unsigned i = 0; i < v->nmembers; i++) {
+		if (replica_find(r, v->members[i]))
+			continue;
+		if (r->npeers == CLUSTER_MAX_NODES) {
+			log_error("cluster: more than %d daemons in the group; node %u is ignored",
+				  CLUSTER_MAX_NODES, v->members[i].node);
+			continue;
+		}
+		add_member(r, v->members[i]);
+	}
+	r->first_view = false;
+}
+
+/* May this node have to wait, before a state is begun or resumed, for others that have one? */
+static bool is_patient(const struct replica *r)
+{
+	return r->absent && r->phase != CLUSTER_SERVING && now(r) < r->patience_ns;
+}
+
+static void adopt_view(struct replica *r, const struct replica_view *v)
+{
+	r->unsure = false;
+	r->quorate = v->quorate;
+	r->absent = v->absent;
+	if (!v->quorate)
+		r->patience_ns = 0;
+	else if (!r->patience_ns)
+		r->patience_ns = now(r) + r->o.patience_ms * NS_PER_MS;
+	r->round = (struct round){ view_name(r, v), 0 };
+}
+
+static bool is_active(const struct peer *p)
+{
+	return p && p->state == PEER_ACTIVE;
+}
+
+void replica_view(struct replica *r, const struct replica_view *v)
+{
+	bool shrunk;
+
+	if (r->phase == CLUSTER_LOST)
+		return;
+	shrunk = remove_left(r, v);
+	add_members(r, v);
+	adopt_view(r, v);
+	log_debug("cluster: view of %u members, %squorate, %s", r->npeers, v->quorate ? "" : "not ",
+		  v->continues ? "continues" : "begins anew");
+	if (r->giving && !is_active(replica_find(r, r->giver)))
+		join_stop(r);
+	if (!v->continues || !replica_count(r, PEER_ACTIVE) ||
+	    (r->phase == CLUSTER_SERVING && !is_active(replica_self(r))))
+		suspend(r);
+	else if (shrunk)
+		shrink(r);
+	forget_hellos(r);
+}
+
+/* All say hello again, in a new round of the same view. */
+static void new_round(struct replica *r)
+{
+	r->round.n++;
+	forget_hellos(r);
+}
+
+void replica_connected(struct replica *r, struct node_address self)
+{
+	r->self = self;
+	r->connected = true;
+	r->first_view = true;
+	r->rejoining = false;
+	r->said_duplicate = false;
+	r->alive_ns = r->tick_ns = r->heard_self_ns = now(r);
+}
+
+void replica_disconnected(struct replica *r)
+{
+	if (!r->connected)
+		return;
+	r->connected = false;
+	r->quorate = false;
+	r->npeers = 0;
+	r->hello_due = r->failed_due = r->ack_due = r->status_due = false;
+	r->mark_flight = r->ready_flight = r->ack_flight = false;
+	if (r->phase != CLUSTER_LOST)
+		suspend(r);
+}
+
+void replica_unsure(struct replica *r)
+{
+	r->unsure = true;
+}
+
+void replica_quorum(struct replica *r, bool quorate)
+{
+	if (r->quorate == quorate || r->phase == CLUSTER_LOST)
+		return;
+	r->quorate = quorate;
+	if (!quorate)
+		r->patience_ns = 0;
+	else if (!r->patience_ns)
+		r->patience_ns = now(r) + r->o.patience_ms * NS_PER_MS;
+	/* Told to all in order: all suspend, or go on, at the same place. */
+	r->hello_due = true;
+}
+
+/* ---- decisions ---- */
+
+/* An older process of the same node must go first. */
+static bool is_duplicate(struct replica *r)
+{
+	for (unsigned i = 0; i < r->npeers; i++) {
+		const struct peer *p = &r->peers[i];
+
+		if (p->addr.node != r->self.node || replica_same(p->addr, r->self) || !p->before_us ||
+		    p->state == PEER_OUT)
+			continue;
+		if (!r->said_duplicate)
+			log_warn("cluster: another atolld of this node (process %u) is in the group; "
+				 "waiting until it has gone",
+				 p->addr.pid);
+		r->said_duplicate = true;
+		return true;
+	}
+	return false;
+}
+
+static void send_hello(struct replica *r)
+{
+	struct message m = { .type = MESSAGE_HELLO };
+
+	m.hello = (struct message_hello){
+		.format = r->o.app.format,
+		.phase = r->phase,
+		.quorate = r->quorate && !is_patient(r),
+		.restored = r->tracking && r->phase == CLUSTER_JOINING,
+		.round = r->round,
+		.position = r->position,
+		.seen = r->seen,
+	};
+	if (!replica_self(r) || is_duplicate(r))
+		return;
+	r->hello_due = replica_send(r, &m) != 0;
+	r->said_quorate = m.hello.quorate;
+}
+
+static bool same_version(const struct peer *a, const struct peer *b)
+{
+	return a->protocol == b->protocol && a->format == b->format;
+}
+
+/* Have all that count said hello, with quorum? */
+static bool all_heard(const struct replica *r)
+{
+	for (unsigned i = 0; i < r->npeers; i++) {
+		const struct peer *p = &r->peers[i];
+
+		if (p->state != PEER_OUT && (!p->heard || !p->quorate))
+			return false;
+	}
+	return r->npeers > 0;
+}
+
+/* Of those that have a state: the one with the latest, if no later one has served. NULL: none. */
+static struct peer *latest(struct replica *r)
+{
+	struct generation seen = { 0 };
+	struct peer *best = NULL;
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		struct peer *p = &r->peers[i];
+
+		if (p->state == PEER_OUT)
+			continue;
+		see(&seen, &p->seen);
+		if (p->state == PEER_SUSPENDED &&
+		    (!best || compare_positions(&p->position, &best->position) > 0))
+			best = p;
+	}
+	if (best && compare_generations(&best->position.generation, &seen) < 0)
+		best = NULL;
+	return best;
+}
+
+/* `best` and whoever has just the same state become active; other states are void. */
+static void resume(struct replica *r, const struct peer *best)
+{
+	struct position at = best->position;
+	struct peer winner = *best, *self = replica_self(r);
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		struct peer *p = &r->peers[i];
+
+		if (p->state != PEER_SUSPENDED)
+			continue;
+		p->state = same_position(&p->position, &at) && same_version(p, &winner) ? PEER_ACTIVE
+											 : PEER_VOID;
+		p->acked = at.index;
+	}
+	if (!self || self->state == PEER_VOID) {
+		replica_lost(r, "others have gone on from a later one");
+	} else if (self->state == PEER_ACTIVE) {
+		r->position.generation.epoch++;
+		replica_activate(r);
+	}
+}
+
+/* Nobody has a state that counts: the lowest node begins one. */
+static void begin(struct replica *r)
+{
+	struct peer *first = NULL;
+	struct generation g = { 0 };
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		struct peer *p = &r->peers[i];
+
+		if (p->state == PEER_SUSPENDED)
+			p->state = PEER_VOID;
+		if (p->state == PEER_JOINING && !first)
+			first = p;
+		if (p->state != PEER_OUT)
+			see(&g, &p->seen);
+	}
+	if (replica_self(r)->state == PEER_VOID)
+		replica_lost(r, "a later one has served since");
+	if (!first)
+		return;
+	first->state = PEER_ACTIVE;
+	first->acked = 0;
+	if (!replica_same(first->addr, r->self))
+		return;
+	r->position = (struct position){ 0 };
+	r->position.generation.created = r->o.io.wall_ns(r->o.io.ctx);
+	if (r->position.generation.created <= g.created)
+		r->position.generation.created = g.created + 1;
+	r->position.generation.id = r->o.io.random(r->o.io.ctx);
+	r->position.generation.epoch = 1;
+	log_info("cluster: no node has a state; beginning one");
+	replica_activate(r);
+}
+
+static void say_foreign(struct replica *r, const struct peer *p)
+{
+	log_warn("cluster: node %u speaks protocol %u, command format %u, and this node protocol %u, format "
+		 "%u: they cannot be in one cluster; run the same version on both",
+		 p->addr.node, p->protocol, p->format, MESSAGE_PROTOCOL, r->o.app.format);
+}
+
+static void decide(struct replica *r)
+{
+	struct peer *best;
+
+	if (r->phase == CLUSTER_LOST || !replica_self(r))
+		return;
+	if (!replica_count(r, PEER_ACTIVE) && all_heard(r)) {
+		best = latest(r);
+		if (best)
+			resume(r, best);
+		else
+			begin(r);
+	}
+	join_consider(r);
+}
+
+/* ---- messages ---- */
+
+/* A member that serves says hello. */
+static void meet_active(struct replica *r, struct peer *from)
+{
+	if (from->state == PEER_ACTIVE)
+		return;
+	if (r->phase == CLUSTER_SERVING) {
+		/* Two parts have gone on: that needs two quorums. The later generation stays. */
+		if (compare_generations(&from->position.generation, &r->position.generation) > 0 ||
+		    (compare_generations(&from->position.generation, &r->position.generation) == 0 &&
+		     before(from->addr, r->self)))
+			replica_lost(r, "another part of the cluster had quorum as well");
+		else
+			from->state = PEER_VOID;
+		return;
+	}
+	from->state = PEER_ACTIVE;
+	from->acked = 0;
+	if (r->phase == CLUSTER_SUSPENDED)
+		replica_lost(r, "others have gone on without it");
+}
+
+/*
+ * What a HELLO says of a member. An active one stays active: its HELLO may be older than the decision
+ * that made it so.
+ */
+static void hear(struct replica *r, struct peer *from, const struct message_hello *h)
+{
+	if (h->phase == CLUSTER_SERVING) {
+		meet_active(r, from);
+		return;
+	}
+	if (from->state == PEER_ACTIVE)
+		return;
+	if (h->phase == CLUSTER_SUSPENDED)
+		from->state = PEER_SUSPENDED;
+	else if (h->phase == CLUSTER_LOST)
+		from->state = PEER_VOID;
+	else if (from->state == PEER_UNHEARD)
+		from->state = h->restored ? PEER_RESTORED : PEER_JOINING;
+}
+
+static void take_hello(struct replica *r, struct peer *from, const struct message *m)
+{
+	const struct message_hello *h = &m->hello;
+	bool was_heard = from->heard;
+
+	if (h->round.view != r->round.view || h->round.n != r->round.n || from->state == PEER_OUT)
+		return;
+	from->heard = true;
+	from->protocol = m->protocol;
+	from->format = h->format;
+	from->session = m->session;
+	from->position = h->position;
+	from->seen = h->seen;
+	if (m->protocol != MESSAGE_PROTOCOL || h->format != r->o.app.format) {
+		if (!from->foreign)
+			say_foreign(r, from);
+		from->foreign = true;
+	}
+	/* Quorum has changed within the ring: everything is decided anew from here on. */
+	if ((from->state == PEER_ACTIVE && !h->quorate) ||
+	    (was_heard && from->state != PEER_ACTIVE && from->quorate != h->quorate)) {
+		from->quorate = h->quorate;
+		if (from->state == PEER_ACTIVE)
+			suspend(r);
+		new_round(r);
+		return;
+	}
+	from->quorate = h->quorate;
+	hear(r, from, h);
+	decide(r);
+}
+
+static void take_evict(struct replica *r, struct peer *from, const struct message *m)
+{
+	struct peer *who = replica_find(r, m->evict.who);
+	bool active;
+
+	if (m->evict.round.view != r->round.view || m->evict.round.n != r->round.n || !who ||
+	    who->state == PEER_OUT)
+		return;
+	log_warn("cluster: node %u (process %u) has been silent for too long: it is out", who->addr.node,
+		 who->addr.pid);
+	active = who->state == PEER_ACTIVE;
+	who->state = PEER_OUT;
+	if (replica_same(who->addr, r->self)) {
+		if (r->tracking || r->phase == CLUSTER_SUSPENDED)
+			replica_lost(r, "the others have put it out, since it was silent");
+		else
+			r->rejoining = true;
+		return;
+	}
+	if (r->giving && replica_same(who->addr, r->giver))
+		join_stop(r);
+	if (active && !replica_count(r, PEER_ACTIVE)) {
+		suspend(r);
+		new_round(r);
+	} else if (active) {
+		shrink(r);
+	}
+	decide(r);
+}
+
+static void take_status(struct replica *r, struct peer *from, const struct message *m)
+{
+	if (m->status.acked > from->acked)
+		from->acked = m->status.acked;
+	if (replica_same(from->addr, r->self) && r->phase == CLUSTER_SERVING)
+		r->current_until = m->status.sent_ns + hang_ns(r) / 4 * 3;
+}
+
+static void take_ack(struct replica *r, struct peer *from, uint64_t acked)
+{
+	if (acked > from->acked)
+		from->acked = acked;
+	if (!replica_same(from->addr, r->self))
+		return;
+	r->ack_flight = false;
+	if (r->tracking && r->position.index > acked)
+		r->ack_due = true;
+}
+
+void replica_message(struct replica *r, struct node_address sender, const uint8_t *p, size_t len)
+{
+	struct peer *from = replica_find(r, sender);
+	struct message m;
+	int err;
+
+	if (!from || r->phase == CLUSTER_LOST)
+		return;
+	from->heard_ns = now(r);
+	if (replica_same(sender, r->self))
+		r->heard_self_ns = from->heard_ns;
+	if (from->state == PEER_OUT)
+		return;
+	err = message_read(p, len, &m);
+	if (err == -EINVAL && !r->said_malformed) {
+		log_error("cluster: node %u sent a malformed message of %zu bytes; such are ignored", sender.node,
+			  len);
+		r->said_malformed = true;
+	}
+	if (err || (from->foreign && m.type != MESSAGE_HELLO))
+		return;
+	switch (m.type) {
+	case MESSAGE_HELLO:
+		take_hello(r, from, &m);
+		break;
+	case MESSAGE_BATCH_OF_COMMANDS:
+	case MESSAGE_APP:
+		take_ordered(r, from, &m, p, len);
+		break;
+	case MESSAGE_ACK:
+		take_ack(r, from, m.acked);
+		break;
+	case MESSAGE_STATUS:
+		take_status(r, from, &m);
+		break;
+	case MESSAGE_MARK:
+		join_mark(r, from, &m);
+		break;
+	case MESSAGE_SNAPSHOT:
+		join_snapshot(r, from, &m);
+		break;
+	case MESSAGE_SNAPSHOT_FAILED:
+		join_failed(r, from, m.failed);
+		break;
+	case MESSAGE_READY:
+		join_ready(r, from, &m.ready);
+		break;
+	case MESSAGE_EVICT:
+		take_evict(r, from, &m);
+		break;
+	}
+}
+
+/* ---- sending ---- */
+
+static void send_ack(struct replica *r)
+{
+	struct message m = { .type = MESSAGE_ACK, .acked = r->position.index };
+
+	if (!r->tracking) {
+		r->ack_due = false;
+		return;
+	}
+	if (r->ack_flight || replica_send(r, &m) != 0)
+		return;
+	r->ack_due = false;
+	r->ack_flight = true;
+}
+
+static void send_status(struct replica *r)
+{
+	struct message m = {
+		.type = MESSAGE_STATUS,
+		.status = { r->tracking ? r->position.index : 0, now(r) },
+	};
+
+	r->status_due = replica_send(r, &m) != 0;
+	if (!r->status_due)
+		r->status_ns = m.status.sent_ns;
+}
+
+void replica_flush(struct replica *r)
+{
+	tell_submitters(r);
+	r->blocked = false;
+	if (!r->connected || r->phase == CLUSTER_LOST)
+		return;
+	if (r->rejoining) {
+		r->rejoining = false;
+		r->o.io.rejoin(r->o.io.ctx);
+		return;
+	}
+	if (r->ack_due)
+		send_ack(r);
+	if (r->hello_due)
+		send_hello(r);
+	join_pump(r);
+	if (r->status_due)
+		send_status(r);
+	outbox_pump(&r->outbox);
+}
+
+bool replica_blocked(struct replica *r)
+{
+	return r->blocked || outbox_blocked(&r->outbox);
+}
+
+/* ---- time ---- */
+
+static void evict(struct replica *r, const struct peer *p)
+{
+	struct message m = { .type = MESSAGE_EVICT, .evict = { r->round, p->addr } };
+
+	replica_send(r, &m);
+}
+
+/*
+ * Silence counts only if this process was awake all the time and the order flows: its own messages
+ * come back. One member, the lowest that is not silent itself, does it.
+ */
+static void find_silent(struct replica *r, uint64_t t)
+{
+	uint64_t since = t - hang_ns(r);
+	bool first = true;
+
+	if (r->alive_ns > since || r->heard_self_ns + hang_ns(r) / 4 < t)
+		return;
+	for (unsigned i = 0; i < r->npeers; i++) {
+		const struct peer *p = &r->peers[i];
+
+		if (p->state == PEER_OUT)
+			continue;
+		if (p->heard_ns >= since) {
+			if (first && !replica_same(p->addr, r->self))
+				return;
+			first = false;
+		}
+	}
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (r->peers[i].state != PEER_OUT && r->peers[i].heard_ns < since)
+			evict(r, &r->peers[i]);
+}
+
+void replica_tick(struct replica *r)
+{
+	uint64_t t = now(r);
+
+	if (t > r->tick_ns + hang_ns(r) / 4)
+		r->alive_ns = t;
+	r->tick_ns = t;
+	if (!r->connected || r->phase == CLUSTER_LOST)
+		return;
+	if (t >= r->status_ns + hang_ns(r) / 10)
+		r->status_due = true;
+	if (!r->said_quorate && r->quorate && !is_patient(r) && !replica_count(r, PEER_ACTIVE))
+		r->hello_due = true;
+	find_silent(r, t);
+	join_consider(r);
+	replica_flush(r);
+}
+
+/* ---- life cycle, looking in ---- */
+
+struct replica *replica_new(const struct replica_options *options)
+{
+	struct replica *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->o = *options;
+	r->seen = options->seen;
+	list_init(&r->applied);
+	list_init(&r->waiting);
+	list_init(&r->kept);
+	if (outbox_init(&r->outbox, r->o.io.send, r->o.io.ctx, r->o.safe) != 0) {
+		free(r);
+		return NULL;
+	}
+	return r;
+}
+
+void replica_free(struct replica *r)
+{
+	close_outbox(r);
+	refuse_all(r, &r->applied);
+	refuse_all(r, &r->waiting);
+	join_stop(r);
+	outbox_destroy(&r->outbox);
+	free(r);
+}
+
+enum cluster_phase replica_phase(const struct replica *r)
+{
+	return r->phase;
+}
+
+struct position replica_position(const struct replica *r)
+{
+	return r->position;
+}
+
+uint64_t replica_current_until(const struct replica *r)
+{
+	return r->current_until;
+}
+
+static enum cluster_phase phase_of(enum peer_state state)
+{
+	return state == PEER_ACTIVE	 ? CLUSTER_SERVING
+	       : state == PEER_SUSPENDED ? CLUSTER_SUSPENDED
+	       : state == PEER_VOID	 ? CLUSTER_LOST
+					 : CLUSTER_JOINING;
+}
+
+void replica_status(const struct replica *r, struct cluster_status *s)
+{
+	uint64_t t = now(r);
+
+	s->phase = r->phase;
+	s->quorate = r->quorate;
+	s->safe = r->o.safe;
+	s->self = r->self.node;
+	s->epoch = r->position.generation.epoch;
+	s->applied = r->position.index;
+	s->n = r->npeers;
+	for (unsigned i = 0; i < r->npeers; i++) {
+		const struct peer *p = &r->peers[i];
+		bool self = replica_same(p->addr, r->self);
+
+		s->nodes[i] = (struct cluster_node_status){
+			.node = p->addr.node,
+			.phase = self ? r->phase : phase_of(p->state),
+			.present = p->state != PEER_OUT,
+			.applied = self && r->tracking ? r->position.index : p->acked,
+			.heard_ns = t - p->heard_ns,
+		};
+	}
+}
