@@ -58,8 +58,9 @@ struct config {
 	unsigned max_connections; /* 0: rpc's default */
 	uint32_t minor_versions;  /* bit N: NFSv4.N is served; at least one is set */
 	/* What clients may hold, in total and each; 0: the state machine's default. */
-	uint32_t max_clients, max_opens, max_locks;
-	uint32_t max_opens_per_client, max_locks_per_client, max_sessions_per_client;
+	uint32_t max_clients, max_opens, max_locks, max_owners, max_sessions;
+	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
+	uint32_t max_sessions_per_client;
 	uint32_t max_slots_per_session;
 	uint32_t max_io;	  /* greatest READ and WRITE, bytes; a multiple of 4096 */
 	bool rpcbind;		  /* register with rpcbind, if one runs */

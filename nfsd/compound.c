@@ -316,6 +316,39 @@ bool compound_make_room(struct compound *c, const struct state_result *result)
 	return compound_expire_conflict(c, silent);
 }
 
+struct submission *compound_submission(struct compound *c, enum state_command_type type)
+{
+	struct submission *s = arena_zalloc(&c->call->arena, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->cmd = compound_command(c, type);
+	s->result = arena_zalloc(&c->call->arena, sizeof(*s->result));
+	if (!s->cmd || !s->result)
+		return NULL;
+	c->op_state = s;
+	return s;
+}
+
+static bool moved_out_of_the_way(struct compound *c, const struct state_result *result)
+{
+	return (result->status == NFS4ERR_CLID_INUSE &&
+		compound_expire_conflict(c, result->conflict_client)) ||
+	       compound_make_room(c, result);
+}
+
+enum nfsstat4 compound_submit_firmly(struct compound *c)
+{
+	struct submission *s = c->op_state;
+
+	while (c->phase == 0 || moved_out_of_the_way(c, s->result)) {
+		c->phase = 1;
+		if (compound_submit(c, s->cmd, s->result) == NFS4_PARKED)
+			return NFS4_PARKED;
+	}
+	return NFS4_OK;
+}
+
 enum nfsstat4 compound_promise(struct compound *c, uint64_t clientid)
 {
 	return recorder_promise(c->server->recorder, clientid);

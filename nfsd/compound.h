@@ -143,6 +143,18 @@ bool compound_expire_conflict(struct compound *c, uint64_t conflict_client);
  */
 bool compound_make_room(struct compound *c, const struct state_result *result);
 /*
+ * For commands that make clients or sessions: submits, and again as long as who is in the way
+ * (CLID_INUSE, a limit of all clients together) can be expired. 0 when the result is there for good,
+ * or NFS4_PARKED: called again, with c->phase 1, it goes on.
+ */
+struct submission {
+	struct state_command *cmd;
+	struct state_result *result;
+};
+/* It becomes c->op_state. NULL: out of memory. */
+struct submission *compound_submission(struct compound *c, enum state_command_type type);
+enum nfsstat4 compound_submit_firmly(struct compound *c);
+/*
  * Before the reply that tells of something granted to `clientid`: that it may reclaim it after a
  * crash, and that whoever had it before may not, is on stable storage. 0 or DELAY. May block.
  */

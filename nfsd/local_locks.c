@@ -581,12 +581,40 @@ static bool begin_op(struct locker *l, struct local_op *op, bool takes) REQUIRES
 	return busy;
 }
 
-static int take(struct compound *c, struct local_op *op, struct file_lock *holder)
-    REQUIRES(&op->locker->lock)
+/*
+ * What the state will refuse anyway should not be locked on the file, not even for a moment, and the
+ * file must not be opened for it. Asked before it is.
+ */
+static bool has_chances(struct compound *c, const struct state_command *cmd)
+{
+	unsigned access = is_exclusive(cmd->lock.type) ? ACCESS_WRITE : ACCESS_READ;
+	struct state *s = c->server->state;
+	struct file *file;
+	uint64_t conflict;
+	enum nfsstat4 status;
+
+	if (stateid_is_anonymous(&cmd->lock.stateid) || stateid_is_read_bypass(&cmd->lock.stateid))
+		return false;
+	if (!cmd->lock.reclaim && state_in_grace(s))
+		return false;
+	status = state_use_stateid(s, c->minor, c->clientid, &cmd->lock.stateid, cmd->lock.file,
+				   access, &file, &conflict);
+	if (status == NFS4_OK)
+		file_unref(file);
+	return status == NFS4_OK;
+}
+
+/* 0 or -errno; -ECANCELED: the state will refuse. */
+static int take(struct compound *c, struct local_op *op, const struct state_command *cmd,
+		struct file_lock *holder) REQUIRES(&op->locker->lock)
 {
 	struct locker *l = op->locker;
-	int err = open_file(l, c->current.object, c->current.cred, op->exclusive);
+	bool upgrade = l->file && op->exclusive && !(l->file->access & ACCESS_WRITE);
+	int err;
 
+	if (upgrade && !has_chances(c, cmd))
+		return -ECANCELED;
+	err = open_file(l, c->current.object, c->current.cred, op->exclusive);
 	if (err)
 		return err;
 	if (!hold(l, false))
@@ -619,42 +647,19 @@ static void lock_file(struct compound *c, struct local_op *op, struct state_comm
 		cmd->lock.refuse = NFS4ERR_DELAY;
 		goto out;
 	}
-	err = take(c, op, &holder);
+	err = take(c, op, cmd, &holder);
 	if (err == -EAGAIN) {
 		op->maybe_ours = holder.pid == 0;
 		refuse_because_of(c, cmd, &holder);
 	} else if (has_no_locks(err)) {
 		complain(ll);
-	} else if (err) {
+	} else if (err && err != -ECANCELED) {
 		cmd->lock.refuse = error_status(c->minor, err);
 		cmd->lock.refuse_over_limit = err == -EMFILE || err == -ENFILE || err == -ENOLCK;
 	}
 out:
 	cmd->lock.local = op->taken;
 	mutex_unlock(&l->lock);
-}
-
-/*
- * What the state will refuse anyway must not be locked on the file, not even for a moment, nor the
- * file be opened for it.
- */
-static bool has_chances(struct compound *c, const struct state_command *cmd)
-{
-	unsigned access = is_exclusive(cmd->lock.type) ? ACCESS_WRITE : ACCESS_READ;
-	struct state *s = c->server->state;
-	struct file *file;
-	uint64_t conflict;
-	enum nfsstat4 status;
-
-	if (stateid_is_anonymous(&cmd->lock.stateid) || stateid_is_read_bypass(&cmd->lock.stateid))
-		return false;
-	if (!cmd->lock.reclaim && state_in_grace(s))
-		return false;
-	status = state_use_stateid(s, c->minor, c->clientid, &cmd->lock.stateid, cmd->lock.file,
-				   access, &file, &conflict);
-	if (status == NFS4_OK)
-		file_unref(file);
-	return status == NFS4_OK;
 }
 
 static struct locker *locker_of_stateid(struct nfs_server *s, const struct stateid *id)
@@ -664,17 +669,12 @@ static struct locker *locker_of_stateid(struct nfs_server *s, const struct state
 	return a ? container_of(a, struct locker, base) : NULL;
 }
 
-/* Out of memory there is none, either. */
-static struct locker *find_locker(struct compound *c, struct local_op *op,
-				  const struct state_command *cmd)
+/* NULL: out of memory. */
+static struct locker *make_locker(struct compound *c, const struct state_command *cmd)
 {
 	struct nfs_server *s = c->server;
-	struct locker *l = cmd->lock.new_owner ? NULL : locker_of_stateid(s, &cmd->lock.stateid);
 	struct state_locker *who;
 
-	op->attached = l != NULL;
-	if (l)
-		return l;
 	if (cmd->lock.new_owner)
 		return locker_get(s, state_stateid_client(s->state, &cmd->lock.stateid),
 				  cmd->lock.owner, cmd->lock.file);
@@ -686,26 +686,39 @@ static struct locker *find_locker(struct compound *c, struct local_op *op,
 			  cmd->lock.file);
 }
 
+/* False: there is nothing to be done on the file, the state will refuse. */
+static bool find_locker(struct compound *c, struct local_op *op, struct state_command *cmd)
+{
+	struct locker *l = NULL;
+
+	if (!cmd->lock.new_owner)
+		l = locker_of_stateid(c->server, &cmd->lock.stateid);
+	op->attached = l != NULL;
+	if (!l && !has_chances(c, cmd))
+		return false;
+	if (!l)
+		l = make_locker(c, cmd);
+	if (!l) {
+		cmd->lock.refuse = NFS4ERR_DELAY;
+		return false;
+	}
+	op->first = cmd->lock.range.offset;
+	op->last = last_of(cmd->lock.range);
+	op->exclusive = is_exclusive(cmd->lock.type);
+	list_init(&op->in_locker);
+	op->locker = l;
+	c->local_op = op;
+	return true;
+}
+
 void local_lock_try(struct compound *c, struct local_op *op, struct state_command *cmd)
 {
 	cmd->lock.local = false;
 	cmd->lock.refuse = NFS4_OK;
 	cmd->lock.refuse_over_limit = false;
 	op->maybe_ours = false;
-	if (!is_wanted(c) || (!op->locker && !has_chances(c, cmd)))
-		return;
-	if (!op->locker) {
-		op->first = cmd->lock.range.offset;
-		op->last = last_of(cmd->lock.range);
-		op->exclusive = is_exclusive(cmd->lock.type);
-		list_init(&op->in_locker);
-		op->locker = find_locker(c, op, cmd);
-		c->local_op = op;
-	}
-	if (op->locker)
+	if (is_wanted(c) && (op->locker || find_locker(c, op, cmd)))
 		lock_file(c, op, cmd);
-	else
-		cmd->lock.refuse = NFS4ERR_DELAY; /* no memory */
 }
 
 static bool refused_locally(const struct state_command *cmd, const struct state_result *result)

@@ -187,6 +187,9 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.max_clients = c->max_clients;
 	o.max_opens = c->max_opens;
 	o.max_locks = c->max_locks;
+	o.max_owners = c->max_owners;
+	o.max_sessions = c->max_sessions;
+	o.max_owners_per_client = c->max_owners_per_client;
 	o.max_opens_per_client = c->max_opens_per_client;
 	o.max_locks_per_client = c->max_locks_per_client;
 	o.max_sessions_per_client = c->max_sessions_per_client;

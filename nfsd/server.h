@@ -28,8 +28,9 @@ struct nfs_server_options {
 	bool earlier;
 	unsigned grace_seconds; /* 0: the lease */
 	/* What clients may hold, in total and each; 0: the default. */
-	uint32_t max_clients, max_opens, max_locks;
-	uint32_t max_opens_per_client, max_locks_per_client, max_sessions_per_client;
+	uint32_t max_clients, max_opens, max_locks, max_owners, max_sessions;
+	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
+	uint32_t max_sessions_per_client;
 	uint32_t max_slots_per_session;
 	/* With state_dir: the last instance that served on it (epoch.h); its state may be there. */
 	uint64_t served;

@@ -70,22 +70,14 @@ static enum nfsstat4 create_session_finish(struct compound *c, struct create_ses
 	return NFS4_OK;
 }
 
-static enum nfsstat4 create_session_run(struct compound *c, void *args)
+static enum nfsstat4 create_session_begin(struct compound *c, const struct create_session_args *a)
 {
-	struct create_session_args *a = args;
+	struct submission *s = compound_submission(c, CMD_CREATE_SESSION);
 	struct state_command *cmd;
-	struct state_result *result;
 
-	if (c->phase == 1)
-		return create_session_finish(c, a, c->op_state);
-	if (a->flags & ~KNOWN_FLAGS)
-		return NFS4ERR_INVAL;
-	if (!callback_sec_usable(&a->sec))
-		return NFS4ERR_NOENT;
-	cmd = compound_command(c, CMD_CREATE_SESSION);
-	result = arena_zalloc(&c->call->arena, sizeof(*result));
-	if (!cmd || !result)
+	if (!s)
 		return NFS4ERR_DELAY;
+	cmd = s->cmd;
 	cmd->clientid = a->clientid;
 	cmd->create_session.sequence = a->sequence;
 	cmd->create_session.flags = a->flags;
@@ -96,11 +88,25 @@ static enum nfsstat4 create_session_run(struct compound *c, void *args)
 	cmd->create_session.cb_gid = a->sec.gid;
 	cmd->create_session.cb_flavor = a->sec.flavor;
 	random_bytes(cmd->create_session.random, sizeof(cmd->create_session.random));
-	c->op_state = result;
-	c->phase = 1;
-	if (compound_submit(c, cmd, result) == NFS4_PARKED)
-		return NFS4_PARKED;
-	return create_session_finish(c, a, result);
+	return NFS4_OK;
+}
+
+static enum nfsstat4 create_session_run(struct compound *c, void *args)
+{
+	struct create_session_args *a = args;
+	enum nfsstat4 status = NFS4_OK;
+
+	if (a->flags & ~KNOWN_FLAGS)
+		return NFS4ERR_INVAL;
+	if (!callback_sec_usable(&a->sec))
+		return NFS4ERR_NOENT;
+	if (c->phase == 0)
+		status = create_session_begin(c, a);
+	if (status == NFS4_OK)
+		status = compound_submit_firmly(c);
+	if (status != NFS4_OK)
+		return status;
+	return create_session_finish(c, a, ((struct submission *)c->op_state)->result);
 }
 
 const struct op_row op_create_session = {

@@ -128,14 +128,10 @@ static enum nfsstat4 exchange_id_finish(struct compound *c, struct state_result 
 	return NFS4_OK;
 }
 
-static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
+static enum nfsstat4 exchange_id_begin(struct compound *c, const struct exchange_id_args *a)
 {
-	struct exchange_id_args *a = args;
-	struct state_command *cmd;
-	struct state_result *result;
+	struct submission *s;
 
-	if (c->phase == 1)
-		return exchange_id_finish(c, c->op_state);
 	if (a->flags & ~(CLIENT_FLAGS | (c->minor >= 2 ? EXCHGID4_FLAG_SUPP_FENCE_OPS : 0)))
 		return NFS4ERR_INVAL;
 	/* Protection of the state needs RPCSEC_GSS with integrity; SSV is not offered at all. */
@@ -143,24 +139,26 @@ static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
 		return NFS4ERR_INVAL;
 	if (a->state_protect == SP4_SSV)
 		return NFS4ERR_ENCR_ALG_UNSUPP;
-	cmd = compound_command(c, CMD_EXCHANGE_ID);
-	result = arena_zalloc(&c->call->arena, sizeof(*result));
-	if (!cmd || !result)
+	s = compound_submission(c, CMD_EXCHANGE_ID);
+	if (!s)
 		return NFS4ERR_DELAY;
-	cmd->exchange_id.owner = a->owner;
-	cmd->exchange_id.verifier = a->verifier;
-	cmd->exchange_id.flags = a->flags;
-	cmd->exchange_id.state_protect = a->state_protect;
-	cmd->exchange_id.impl_name = a->impl_name;
-	c->op_state = result;
-	c->phase = 1;
-	do {
-		if (compound_submit(c, cmd, result) == NFS4_PARKED)
-			return NFS4_PARKED;
-	} while ((result->status == NFS4ERR_CLID_INUSE &&
-		  compound_expire_conflict(c, result->conflict_client)) ||
-		 compound_make_room(c, result));
-	return exchange_id_finish(c, result);
+	s->cmd->exchange_id.owner = a->owner;
+	s->cmd->exchange_id.verifier = a->verifier;
+	s->cmd->exchange_id.flags = a->flags;
+	s->cmd->exchange_id.state_protect = a->state_protect;
+	s->cmd->exchange_id.impl_name = a->impl_name;
+	return NFS4_OK;
+}
+
+static enum nfsstat4 exchange_id_run(struct compound *c, void *args)
+{
+	enum nfsstat4 status = c->phase == 0 ? exchange_id_begin(c, args) : NFS4_OK;
+
+	if (status == NFS4_OK)
+		status = compound_submit_firmly(c);
+	if (status != NFS4_OK)
+		return status;
+	return exchange_id_finish(c, ((struct submission *)c->op_state)->result);
 }
 
 const struct op_row op_exchange_id = {

@@ -52,28 +52,20 @@ static enum nfsstat4 setclientid_finish(struct compound *c, struct state_result 
 static enum nfsstat4 setclientid_run(struct compound *c, void *args)
 {
 	struct setclientid_args *a = args;
-	struct state_command *cmd;
-	struct state_result *result;
+	struct submission *s = c->op_state;
+	enum nfsstat4 status;
 
-	if (c->phase == 1)
-		return setclientid_finish(c, c->op_state);
-	cmd = compound_command(c, CMD_SETCLIENTID);
-	result = arena_zalloc(&c->call->arena, sizeof(*result));
-	if (!cmd || !result)
-		return NFS4ERR_RESOURCE;
-	cmd->setclientid.owner = a->owner;
-	cmd->setclientid.verifier = a->verifier;
-	cmd->setclientid.callback = a->callback;
-	random_bytes(cmd->setclientid.confirm.data, NFS4_VERIFIER_SIZE);
-	c->op_state = result;
-	c->phase = 1;
-	do {
-		if (compound_submit(c, cmd, result) == NFS4_PARKED)
-			return NFS4_PARKED;
-	} while ((result->status == NFS4ERR_CLID_INUSE &&
-		  compound_expire_conflict(c, result->conflict_client)) ||
-		 compound_make_room(c, result));
-	return setclientid_finish(c, result);
+	if (c->phase == 0) {
+		s = compound_submission(c, CMD_SETCLIENTID);
+		if (!s)
+			return NFS4ERR_RESOURCE;
+		s->cmd->setclientid.owner = a->owner;
+		s->cmd->setclientid.verifier = a->verifier;
+		s->cmd->setclientid.callback = a->callback;
+		random_bytes(s->cmd->setclientid.confirm.data, NFS4_VERIFIER_SIZE);
+	}
+	status = compound_submit_firmly(c);
+	return status == NFS4_OK ? setclientid_finish(c, s->result) : status;
 }
 
 const struct op_row op_setclientid = {

@@ -88,7 +88,8 @@ static enum nfsstat4 lock_by_open(struct work *w, struct locking *l) REQUIRES(&w
 	l->open = held_open(h);
 	if (l->open->unconfirmed)
 		return NFS4ERR_BAD_STATEID;
-	status = owner_obtain(w->s, w->c, OWNER_LOCK, w->cmd->lock.owner, &l->owner);
+	status = owner_obtain(w->s, w->c, OWNER_LOCK, w->cmd->lock.owner, w->result,
+			      &l->owner);
 	if (status)
 		return status;
 	l->st = lock_state_find(w->c, l->owner, l->open);
@@ -218,7 +219,9 @@ static enum nfsstat4 lock_ranges(struct work *w, struct locking *l, struct state
 	if (w->cmd->lock.refuse != NFS4_OK)
 		return refused(w);
 	needed = ranges_needed(f, l->owner, l->span, true);
-	if (!locks_left(w, needed))
+	/* What is replaced makes room. */
+	if (!locks_left(w, needed) &&
+	    !locks_left(w, needed - ranges_within(f, l->owner, l->span, needed)))
 		return over_limit(w->cmd->minor);
 	spare = ranges_alloc(needed);
 	if (!spare)

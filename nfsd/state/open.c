@@ -221,7 +221,7 @@ enum nfsstat4 cmd_open(struct work *w)
 		status = deleg_check_claim(w);
 	if (status)
 		return status;
-	status = owner_obtain(w->s, w->c, OWNER_OPEN, w->cmd->open.owner, &o);
+	status = owner_obtain(w->s, w->c, OWNER_OPEN, w->cmd->open.owner, w->result, &o);
 	if (status)
 		return status;
 	/* A reclaim needs no confirmation (RFC 7530 section 9.1.11). */

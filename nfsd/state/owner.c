@@ -79,14 +79,26 @@ static _Atomic uint64_t *owner_count(struct state *s, const struct owner *o)
 	return o->kind == OWNER_OPEN ? &s->nopen_owners : &s->nlock_owners;
 }
 
+static bool owners_left(const struct state *s)
+{
+	return s->nopen_owners + s->nlock_owners < s->config.limits.max_owners;
+}
+
 enum nfsstat4 owner_obtain(struct state *s, struct client *c, enum owner_kind kind,
-			   struct bytes bytes, struct owner **out)
+			   struct bytes bytes, struct state_result *result, struct owner **out)
 {
 	struct owner *o = owner_find(c, kind, bytes);
 	uint32_t minor = c->v40 ? 0 : 1;
 
 	if (!o || !o->known) {
 		/* Idle owners give way, as they would sooner or later. */
+		result->over_limit = !owners_left(s);
+		if (result->over_limit && c->nidle) {
+			owner_unlink(s, c, list_first(&c->idle, struct owner, in_client));
+			result->over_limit = !owners_left(s);
+		}
+		if (result->over_limit)
+			return over_limit(minor);
 		if (c->nowners - c->nidle >= s->config.limits.max_owners_per_client)
 			return over_limit(minor);
 		if (!o)
@@ -261,7 +273,8 @@ enum nfsstat4 cmd_owner_advance(struct work *w)
 	}
 	if (!o) {
 		/* The first OPEN of an owner has failed: even that must not run twice. */
-		status = owner_obtain(w->s, w->c, kind, w->cmd->owner_advance.owner, &o);
+		status = owner_obtain(w->s, w->c, kind, w->cmd->owner_advance.owner, w->result,
+				      &o);
 		if (status) {
 			free(reply);
 			return status;

@@ -368,6 +368,22 @@ bool ranges_next(struct state_file *f, const struct owner *me, uint64_t from, st
 	return true;
 }
 
+unsigned ranges_within(struct state_file *f, const struct owner *me, struct span span,
+		       unsigned most)
+{
+	uint64_t from = span.first;
+	struct range *r;
+	unsigned n = 0;
+
+	while (n < most && (r = own_from(f, me, from)) != NULL && r->span.last <= span.last) {
+		n += r->span.first >= span.first;
+		if (r->span.last == span.last)
+			break;
+		from = r->span.last + 1;
+	}
+	return n;
+}
+
 bool ranges_any(struct state_file *f, const struct owner *me)
 {
 	return own_from(f, me, 0) != NULL;

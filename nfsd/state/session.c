@@ -293,7 +293,8 @@ static enum nfsstat4 create_answer(struct client *c, enum nfsstat4 status,
 }
 
 static enum nfsstat4 make_session(struct state *s, struct client *c,
-				  const struct state_command *cmd) REQUIRES(&s->names_lock)
+				  const struct state_command *cmd, struct state_result *result)
+    REQUIRES(&s->names_lock)
 {
 	struct session *session;
 	enum nfsstat4 status = check_channels(cmd);
@@ -306,6 +307,9 @@ static enum nfsstat4 make_session(struct state *s, struct client *c,
 	mutex_unlock(&c->lock);
 	if (!room)
 		return NFS4ERR_NOSPC;
+	result->over_limit = s->nsessions >= s->config.limits.max_sessions;
+	if (result->over_limit)
+		return NFS4ERR_DELAY;
 	status = session_new(s, c, cmd, &session);
 	if (status)
 		return status;
@@ -343,9 +347,9 @@ static enum nfsstat4 create_session(struct state *s, struct client *c,
 	    !bytes_equal(cmd->principal, confirmed->principal, confirmed->principal_len) &&
 	    confirmed->nopens != 0)
 		return NFS4ERR_CLID_INUSE;
-	status = make_session(s, c, cmd);
+	status = make_session(s, c, cmd, result);
 	if (status == NFS4ERR_DELAY)
-		return status; /* out of memory: nothing has happened, not even this request */
+		return status; /* no room: nothing has happened, not even this request */
 	c->create.sequence = sequence;
 	c->create.principal = principal_hash(cmd->principal);
 	c->create.status = status;

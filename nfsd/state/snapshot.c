@@ -338,6 +338,7 @@ static struct owner *get_owner(struct snapshot_in *in, struct state *s, struct c
 	struct owner *owner = NULL;
 	const uint8_t *bytes = snapshot_get_bytes(in, NFS4_OPAQUE_LIMIT, &len);
 	struct bytes name = { bytes, len };
+	struct state_result ignored;
 
 	if (kind > OWNER_LOCK)
 		snapshot_bad(in);
@@ -347,7 +348,7 @@ static struct owner *get_owner(struct snapshot_in *in, struct state *s, struct c
 		snapshot_bad(in);
 		return NULL;
 	}
-	if (owner_obtain(s, c, kind, name, &owner) != NFS4_OK) {
+	if (owner_obtain(s, c, kind, name, &ignored, &owner) != NFS4_OK) {
 		in->err = -ENOMEM;
 		return NULL;
 	}
@@ -949,6 +950,7 @@ int state_load(struct state *s, int fd, uint64_t instance)
 	get_header(&in, instance);
 	/* What clients have stays theirs, also if they could not have so much any more. */
 	s->config.limits.max_owners_per_client = UINT32_MAX;
+	s->config.limits.max_owners = UINT32_MAX;
 	if (in.err == 0)
 		get_all(&in, s);
 	s->config.limits = limits;

@@ -23,6 +23,8 @@ void state_config_default(struct state_config *c)
 			.max_locks = 8000000,
 			.max_delegs = 100000,
 			.max_opens = 4000000,
+			.max_owners = 8000000,
+			.max_sessions = 200000,
 			.max_reply_cache = 256u << 20,
 			.fore = {
 				/* 1 MiB of data and what surrounds it */

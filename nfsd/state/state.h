@@ -58,9 +58,11 @@ struct state_limits {
 	uint32_t max_clients, max_sessions_per_client, max_slots_per_session;
 	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
 	uint32_t max_delegs_per_client;
-	uint32_t max_locks;		/* all clients together; likewise the next three */
+	uint32_t max_locks;		/* all clients together; likewise the next ones */
 	uint32_t max_delegs;
 	uint32_t max_opens;
+	uint32_t max_owners;
+	uint32_t max_sessions;
 	size_t max_reply_cache;		/* bytes of cached replies, all sessions */
 	struct channel_attrs fore;	/* what CREATE_SESSION grants at most */
 };

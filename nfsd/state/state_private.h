@@ -329,7 +329,8 @@ struct owner *owner_find_known(struct client *c, enum owner_kind kind, struct by
  * when the command ends without a stateid for it.
  */
 enum nfsstat4 owner_obtain(struct state *s, struct client *c, enum owner_kind kind,
-			   struct bytes bytes, struct owner **out) REQUIRES(&c->lock);
+			   struct bytes bytes, struct state_result *result, struct owner **out)
+    REQUIRES(&c->lock);
 /* Out of the table; the reference that the table had is dropped. It has no stateids. */
 void owner_unlink(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
 void owner_unref(struct owner *o);
@@ -528,6 +529,9 @@ int ranges_clear(struct state_file *f, const struct owner *me, struct span span,
 /* The owner's first range that ends at or behind `from`; false: none. */
 bool ranges_next(struct state_file *f, const struct owner *me, uint64_t from, struct span *span,
 		 bool *exclusive, const struct lock_state **st) REQUIRES(&f->lock);
+/* How many ranges of the owner lie within the span; counts no further than `most`. */
+unsigned ranges_within(struct state_file *f, const struct owner *me, struct span span,
+		       unsigned most) REQUIRES(&f->lock);
 /* Has the owner any? */
 bool ranges_any(struct state_file *f, const struct owner *me) REQUIRES(&f->lock);
 /* All of one lock stateid. */

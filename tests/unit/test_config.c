@@ -129,6 +129,9 @@ static void test_everything(void **state)
 				     "max-clients = 11\n"
 				     "max-opens = 12\n"
 				     "max-locks = 13\n"
+				     "max-owners = 18\n"
+				     "max-sessions = 19\n"
+				     "max-owners-per-client = 20\n"
 				     "max-opens-per-client = 14\n"
 				     "max-locks-per-client = 15\n"
 				     "max-sessions-per-client = 16\n"
@@ -161,6 +164,9 @@ static void test_everything(void **state)
 	assert_int_equal(c->max_clients, 11);
 	assert_int_equal(c->max_opens, 12);
 	assert_int_equal(c->max_locks, 13);
+	assert_int_equal(c->max_owners, 18);
+	assert_int_equal(c->max_sessions, 19);
+	assert_int_equal(c->max_owners_per_client, 20);
 	assert_int_equal(c->max_opens_per_client, 14);
 	assert_int_equal(c->max_locks_per_client, 15);
 	assert_int_equal(c->max_sessions_per_client, 16);

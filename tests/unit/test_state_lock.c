@@ -419,6 +419,10 @@ static void test_limits(void **state)
 	assert_ok(lock_p(&x, WRITE_LT, 4, 1));
 	assert_ok(lock_p(&x, WRITE_LT, 8, 3));
 	assert_status(lock_p(&x, WRITE_LT, 20, 1), NFS4ERR_DELAY);
+	/* What replaces others needs no room. */
+	assert_ok(lock_p(&x, READ_LT, 0, 1));
+	assert_status(lock_p(&x, READ_LT, 9, 1), NFS4ERR_DELAY);
+	assert_ok(lock_p(&x, WRITE_LT, 0, 1));
 	assert_ok(lock_q(&x, WRITE_LT, 40, 1));
 	assert_status(lock_q(&x, WRITE_LT, 42, 1), NFS4ERR_DELAY);
 	assert_map(&x, "W...W...WWW..");

@@ -576,6 +576,36 @@ static void test_limits(void **state)
 	fixture_end(&f);
 }
 
+static void few_owners(struct state_config *c)
+{
+	c->limits.max_owners = 2;
+}
+
+static void test_owners_together(void **state)
+{
+	struct fixture f;
+	uint64_t a, b;
+	struct stateid id;
+
+	fixture_init(&f, few_owners);
+	a = client_v41(&f, "a", NULL);
+	b = client_v40(&f, "b");
+	open_v41(&f, a, "o", "1", R, NONE);
+	id = open_v40(&f, b, "p", "1", R, NONE);
+	assert_status(do_open(&f, 0, b, "q", "1", R, NONE), NFS4ERR_RESOURCE);
+	assert_true(f.r.over_limit);
+	assert_status(do_open(&f, 1, a, "q", "1", R, NONE), NFS4ERR_DELAY);
+	assert_true(f.r.over_limit);
+	assert_ok(do_open(&f, 1, a, "o", "2", R, NONE));
+	/* Its own idle ones make room for a client. */
+	assert_ok(on_open(&f, CMD_CLOSE, 0, b, id, "1", 0, 0));
+	assert_int_equal(counts(&f).open_owners, 2);
+	assert_status(do_open(&f, 1, a, "q", "1", R, NONE), NFS4ERR_DELAY);
+	open_v40(&f, b, "q", "1", R, NONE);
+	assert_int_equal(counts(&f).open_owners, 2);
+	fixture_end(&f);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -600,6 +630,7 @@ int main(void)
 		TEST(test_idle_owners),
 		TEST(test_expiry_while_held),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_owners_together),
 	};
 
 	return cmocka_run_group_tests_name("state_open", tests, NULL, NULL);
