@@ -92,6 +92,7 @@ struct attr_set {
 	 */
 	bool has_umask;
 	uint32_t umask;
+	bool lazy; /* setattr only: need not be on stable storage, whatever the export says */
 };
 
 /* A file system's figures, for the per-file-system attributes. */

@@ -79,14 +79,21 @@ struct attr_source {
 };
 
 /*
- * Before attributes are read for a client: DELAY if the holder of a write delegation may know
- * better and must return it first.
+ * Before attributes are read for a client (phase 0): asks the holder of a write delegation, who may
+ * know better. 0, or NFS4_PARKED with phase 1.
  */
-enum nfsstat4 attr_break_delegation(struct compound *c, struct object *obj,
-				    const struct attr_bitmap *wanted);
+enum nfsstat4 attr_ask_holder(struct compound *c, struct object *obj,
+			      const struct attr_bitmap *wanted);
 /* Reads the object's attributes. */
 enum nfsstat4 attr_source_init(struct attr_source *src, struct compound *c, struct export *export,
 			       struct object *object, const struct export_options *options);
+/*
+ * After it: what the holder said, if one was asked. DELAY if it must return the delegation first,
+ * because it has not answered.
+ */
+enum nfsstat4 attr_take_answer(struct attr_source *src);
+/* The client has been told them: the holder of a write delegation will speak of what it knows. */
+void attr_note_told(struct attr_source *src, const struct attr_bitmap *wanted);
 /* The attributes of `wanted` that this server supports for the minor version, as a fattr4. */
 enum nfsstat4 attr_encode(struct attr_source *src, const struct attr_bitmap *wanted,
 			  struct xdr_out *x);

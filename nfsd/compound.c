@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
+#include "nfsd/deleg_ask.h"
 #include "nfsd/drc.h"
 #include "nfsd/local_locks.h"
 #include "nfsd/ops.h"
@@ -193,21 +194,31 @@ enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key)
 	return compound_object_key(c, c->current.object, key);
 }
 
+void file_key_make(const struct backend *be, const struct backend_handle *handle,
+		   struct file_key *out)
+{
+	size_t name_len = strnlen(be->name, sizeof(out->bytes) - BACKEND_HANDLE_MAX);
+
+	memcpy(out->bytes, be->name, name_len);
+	memcpy(out->bytes + name_len, handle->bytes, handle->len);
+	out->len = (uint32_t)(name_len + handle->len);
+}
+
 enum nfsstat4 compound_object_key(struct compound *c, struct object *obj, struct bytes *key)
 {
 	struct backend_handle handle;
-	size_t name_len = strlen(obj->backend->name);
+	struct file_key made;
 	uint8_t *p;
 	int err = obj->backend->to_handle(obj, &handle);
 
 	if (err)
 		return status_from_errno(err);
-	p = arena_alloc(&c->call->arena, name_len + handle.len);
+	file_key_make(obj->backend, &handle, &made);
+	p = arena_alloc(&c->call->arena, made.len);
 	if (!p)
 		return NFS4ERR_DELAY;
-	memcpy(p, obj->backend->name, name_len);
-	memcpy(p + name_len, handle.bytes, handle.len);
-	*key = (struct bytes){ p, (uint32_t)(name_len + handle.len) };
+	memcpy(p, made.bytes, made.len);
+	*key = (struct bytes){ p, made.len };
 	return NFS4_OK;
 }
 
@@ -527,6 +538,7 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 	size_t limit;
 
 	deleg_guards_end(c);
+	deleg_ask_end(c);
 	if (x->failed && (status == NFS4_OK || c->error_body)) {
 		status = too_big(c);
 		c->error_body = false;
@@ -566,6 +578,7 @@ static void compound_done(struct rpc_call *call)
 
 	if (!c->exports)
 		return;
+	deleg_ask_end(c);
 	if (c->local_op)
 		local_op_abandon(c->local_op);
 	if (c->has_session)

@@ -17,6 +17,7 @@
 #include "rpc/rpc.h"
 
 struct op_row;
+struct asking;
 struct drc_entry;
 struct debts;
 struct local_op;
@@ -58,6 +59,7 @@ struct compound {
 	bool error_body;	  /* set by an operation whose failure has a body */
 	uint8_t nguards;	  /* deleg_guard(): until the operation ends */
 	uint16_t guards[2];
+	struct asking *asking;	  /* deleg_ask(): likewise */
 	struct local_op *local_op; /* local_locks.h: NULL, or in the arena */
 
 	struct place current, saved;
@@ -110,6 +112,13 @@ void place_copy(struct place *to, const struct place *from);
  */
 enum nfsstat4 compound_file_key(struct compound *c, struct bytes *key);
 enum nfsstat4 compound_object_key(struct compound *c, struct object *obj, struct bytes *key);
+/* The same from a handle, in the caller's memory. */
+struct file_key {
+	uint32_t len;
+	uint8_t bytes[16 + BACKEND_HANDLE_MAX];
+};
+void file_key_make(const struct backend *be, const struct backend_handle *handle,
+		   struct file_key *out);
 
 /* 0, or what an operation must answer if it needs a directory: NOTDIR. */
 enum nfsstat4 place_want_directory(const struct place *p);

@@ -24,21 +24,12 @@
 #include "base/log.h"
 #include "nfsd/attrs.h"
 #include "nfsd/callback/callback.h"
+#include "nfsd/deleg_ask.h"
+#include "nfsd/deleg_private.h"
 #include "nfsd/ops.h"
 
-#define PLACES	     4096
 #define BACK_OFF_MS  30000
 #define REVOKE_BATCH 64
-#define COMPLAINTS   64
-
-struct delegations {
-	_Atomic uint64_t recalled[PLACES]; /* RECALLED_TIME: when; the rest: whose hash */
-	_Atomic uint32_t guards[PLACES];
-	atomic_flag complained[COMPLAINTS];
-
-	struct mutex lock;
-	struct list failed; /* under lock: struct recall */
-};
 
 struct recall {
 	struct callback_call call;
@@ -56,6 +47,8 @@ struct delegations *delegations_new(void)
 		return NULL;
 	mutex_init(&d->lock);
 	list_init(&d->failed);
+	mutex_init(&d->ask_lock);
+	list_init(&d->queries);
 	return d;
 }
 
@@ -67,13 +60,14 @@ void delegations_free(struct delegations *d)
 		return;
 	list_for_each_safe (r, next, &d->failed, link)
 		free(r);
+	mutex_destroy(&d->ask_lock);
 	mutex_destroy(&d->lock);
 	free(d);
 }
 
 static unsigned place_of(struct bytes key)
 {
-	return (unsigned)(hash_bytes(key.p, key.len) % PLACES);
+	return (unsigned)(hash_bytes(key.p, key.len) % DELEG_PLACES);
 }
 
 /* What stands in `recalled` for this file now: milliseconds below, the hash above. */
@@ -256,7 +250,7 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 
 bool deleg_first_complaint(struct delegations *d, uint64_t export_id)
 {
-	return !atomic_flag_test_and_set(&d->complained[export_id % COMPLAINTS]);
+	return !atomic_flag_test_and_set(&d->complained[export_id % DELEG_COMPLAINTS]);
 }
 
 /* ------------------------------------------------------------------------ guards ---- */
@@ -346,13 +340,52 @@ enum nfsstat4 deleg_break_name(struct compound *c, const struct place *dir, cons
 	return status;
 }
 
-/* What changes as the holder of a write delegation writes. */
-enum nfsstat4 attr_break_delegation(struct compound *c, struct object *obj,
-				    const struct attr_bitmap *wanted)
+/* ---- attributes ---- */
+
+enum nfsstat4 attr_ask_holder(struct compound *c, struct object *obj,
+			      const struct attr_bitmap *wanted)
 {
-	if (!attr_test(wanted, FATTR4_CHANGE) && !attr_test(wanted, FATTR4_SIZE) &&
-	    !attr_test(wanted, FATTR4_SPACE_USED) && !attr_test(wanted, FATTR4_TIME_MODIFY) &&
-	    !attr_test(wanted, FATTR4_TIME_METADATA))
+	enum nfsstat4 status;
+	struct bytes key;
+
+	if (obj->type != FILE_REGULAR || !deleg_knows_better(wanted) ||
+	    !state_has_write_delegs(c->server->state))
 		return NFS4_OK;
-	return deleg_break(c, obj, c->clientid, false);
+	status = compound_object_key(c, obj, &key);
+	if (status == NFS4_OK && deleg_ask(c, key)) {
+		c->phase = 1;
+		status = deleg_ask_wait(c);
+	}
+	return status;
+}
+
+enum nfsstat4 attr_take_answer(struct attr_source *src)
+{
+	const struct deleg_answer *answer;
+	enum nfsstat4 status;
+	struct bytes key;
+
+	if (!src->c->asking || src->object->type != FILE_REGULAR)
+		return NFS4_OK;
+	status = compound_object_key(src->c, src->object, &key);
+	if (status != NFS4_OK)
+		return status;
+	answer = deleg_answer(src->c, key);
+	if (!answer)
+		return NFS4_OK;
+	if (answer->answered)
+		return deleg_answer_apply(src->c, src->object, answer, &src->attr);
+	/* It must come back, if it has not meanwhile: then the attributes are good. */
+	return deleg_break(src->c, src->object, src->c->clientid, false);
+}
+
+void attr_note_told(struct attr_source *src, const struct attr_bitmap *wanted)
+{
+	struct compound *c = src->c;
+	struct bytes key;
+
+	if (c->clientid && attr_test(wanted, FATTR4_CHANGE) && src->object->type == FILE_REGULAR &&
+	    state_has_write_delegs(c->server->state) &&
+	    compound_object_key(c, src->object, &key) == NFS4_OK)
+		state_note_change(c->server->state, key, c->clientid, src->attr.change);
 }

@@ -11,24 +11,14 @@
 #include "base/log.h"
 #include "nfsd/deleg.h"
 
-#define KEY_MAX (16 + BACKEND_HANDLE_MAX)
-
-struct key {
-	uint32_t len;
-	uint8_t bytes[KEY_MAX];
-};
-
 /* As compound_object_key(), without a compound. */
-static bool key_of(struct object *obj, struct key *key)
+static bool key_of(struct object *obj, struct file_key *key)
 {
-	size_t name_len = strlen(obj->backend->name);
 	struct backend_handle handle;
 
-	if (obj->backend->to_handle(obj, &handle) != 0 || name_len + handle.len > KEY_MAX)
+	if (obj->backend->to_handle(obj, &handle) != 0)
 		return false;
-	memcpy(key->bytes, obj->backend->name, name_len);
-	memcpy(key->bytes + name_len, handle.bytes, handle.len);
-	key->len = (uint32_t)(name_len + handle.len);
+	file_key_make(obj->backend, &handle, key);
 	return true;
 }
 
@@ -47,7 +37,7 @@ static enum local_verdict local_use(void *arg, struct object *obj, enum local_us
 	struct nfs_server *s = arg;
 	uint64_t holder, expired = 0;
 	struct bytes file;
-	struct key key;
+	struct file_key key;
 	bool due;
 
 	if (!key_of(obj, &key))
@@ -187,7 +177,7 @@ static void restore_one(void *arg, const struct state_deleg *d)
 	struct object *obj = NULL;
 	struct export *exp = NULL;
 	struct bytes handle;
-	struct key key;
+	struct file_key key;
 	uint64_t id;
 
 	if (fh_decode(&s->options.handle_key, d->fh, d->fh_len, &id, &handle) == NFS4_OK)

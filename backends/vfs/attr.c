@@ -267,7 +267,7 @@ int vfs_setattr(struct object *base, struct file *file, const struct cred *cred,
 		err = vfs_apply(vfs_object_export(obj), obj->fd, f ? f->fd : -1, set, done);
 	if (f)
 		vfs_file_done(f);
-	settled = *done ? vfs_settle(obj) : 0;
+	settled = *done && !set->lazy ? vfs_settle(obj) : 0;
 	return err ? err : settled;
 }
 

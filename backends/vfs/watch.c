@@ -77,6 +77,8 @@ struct watch {
 };
 
 static struct mutex lock = MUTEX_INITIALIZER;
+/* Before lock: held by the thread while it has descriptors of events that it will close. */
+static struct mutex events_lock = MUTEX_INITIALIZER;
 static struct list by_inode[BUCKETS] GUARDED_BY(lock);
 static struct list by_fid[BUCKETS] GUARDED_BY(lock);
 static struct list dirty GUARDED_BY(lock) = LIST_INITIALIZER(dirty);
@@ -247,6 +249,13 @@ static int lease_test(int fd, int kind)
 	return 0;
 }
 
+/* The event of an open of our own may still have the thread's descriptor when the open goes on. */
+static void await_events(void)
+{
+	mutex_lock(&events_lock);
+	mutex_unlock(&events_lock);
+}
+
 /*
  * A read lease is for descriptors that cannot write. One that can must be the only one: others of
  * our own are parked.
@@ -260,9 +269,13 @@ static int test_open(struct vfs_file *f, bool exclusive)
 		err = vfs_assume_privileged();
 	if (err)
 		return err;
-	do {
+	err = lease_test(f->fd, kind);
+	if (err == -EAGAIN) {
+		await_events();
 		err = lease_test(f->fd, kind);
-	} while (err == -EAGAIN && vfs_files_park_others(f));
+	}
+	while (err == -EAGAIN && vfs_files_park_others(f))
+		err = lease_test(f->fd, kind);
 	vfs_file_done(f);
 	return err;
 }
@@ -423,11 +436,14 @@ static void change_event(const struct fanotify_event_metadata *m)
 static void read_events(int group, void (*take)(const struct fanotify_event_metadata *m))
 {
 	_Alignas(struct fanotify_event_metadata) char buf[READ_SIZE];
-	ssize_t n = read(group, buf, sizeof(buf));
 	const struct fanotify_event_metadata *m = (const void *)buf;
+	ssize_t n;
 
+	mutex_lock(&events_lock);
+	n = read(group, buf, sizeof(buf));
 	for (; n > 0 && FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n))
 		take(m);
+	mutex_unlock(&events_lock);
 }
 
 /* ---- the thread: what is to be looked at ---- */

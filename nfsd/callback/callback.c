@@ -452,6 +452,19 @@ static void wake_channels(struct callbacks *cb, struct cb_client *client) REQUIR
 	}
 }
 
+/* Most have the usual time, and go to the end. */
+static void insert_by_deadline(struct callbacks *cb, struct callback_call *call)
+    REQUIRES(&cb->lock)
+{
+	struct list *behind = cb->calls.prev;
+
+	while (behind != &cb->calls &&
+	       list_entry(behind, struct callback_call, by_deadline)->deadline_ns >
+		   call->deadline_ns)
+		behind = behind->prev;
+	list_insert_between(behind, &call->by_deadline, behind->next);
+}
+
 void callback_send(struct nfs_server *server, struct callback_call *call)
 {
 	struct callbacks *cb = server->callbacks;
@@ -459,7 +472,9 @@ void callback_send(struct nfs_server *server, struct callback_call *call)
 
 	call->sent = false;
 	call->body = NULL;
-	call->deadline_ns = clock_mono_ns() + cb->timeout_ns;
+	call->deadline_ns =
+	    clock_mono_ns() + (call->timeout_ns && call->timeout_ns < cb->timeout_ns ? call->timeout_ns
+										     : cb->timeout_ns);
 	xdr_in_init(&call->result, NULL, 0);
 	list_init(&call->link);
 	list_init(&call->by_deadline);
@@ -468,7 +483,7 @@ void callback_send(struct nfs_server *server, struct callback_call *call)
 	if (!client && cb->rpc && !cb->stopping)
 		client = address_restore(cb, call->clientid);
 	if (client) {
-		list_push_back(&cb->calls, &call->by_deadline);
+		insert_by_deadline(cb, call);
 		list_push_back(&client->waiting, &call->link);
 		client_pump(cb, client);
 		if (!call->sent)

@@ -57,6 +57,7 @@ struct callback_call {
 	uint32_t op;	   /* enum nfs_cb_opnum4 */
 	struct bytes args; /* the operation's encoded arguments, without its number; until done() */
 	struct callback_referral referral;
+	uint64_t timeout_ns; /* for an answer; 0: as long as is usual */
 	/*
 	 * Called exactly once, by the callbacks' own thread (so never from within callback_send())
 	 * and with no lock held. It must not block for long; it may submit commands, send further

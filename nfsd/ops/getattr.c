@@ -23,11 +23,14 @@ static enum nfsstat4 getattr_run(struct compound *c, void *args)
 
 	if (attr_intersects(&a->wanted, attr_set_only(c->minor)))
 		return NFS4ERR_INVAL;
-	status = attr_break_delegation(c, p->object, &a->wanted);
+	status = c->phase == 0 ? attr_ask_holder(c, p->object, &a->wanted) : NFS4_OK;
 	if (!status)
 		status = attr_source_init(&src, c, p->export, p->object, p->options);
+	if (!status)
+		status = attr_take_answer(&src);
 	if (status)
 		return status;
+	attr_note_told(&src, &a->wanted);
 	return attr_encode(&src, &a->wanted, reply_of(c));
 }
 

@@ -372,6 +372,7 @@ static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 {
 	struct state_command *cmd = o->cmd;
 	const struct nfs_fh *fh;
+	struct attr attr;
 	enum nfsstat4 status;
 
 	cmd->open.deleg_stateid = a->delegate_stateid;
@@ -384,6 +385,10 @@ static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 		watch_wished(c, a, o);
 	if (cmd->open.delegate == OPEN_DELEGATE_NONE)
 		return NFS4_OK;
+	/* The client reads it in the same compound; if it cannot be read, every answer is news. */
+	if (cmd->open.delegate == OPEN_DELEGATE_WRITE &&
+	    c->current.object->backend->getattr(c->current.object, &attr) == 0)
+		cmd->open.change = attr.change;
 	status = compound_fh(c, &fh);
 	if (status != NFS4_OK)
 		return status;

@@ -16,10 +16,15 @@
  * An entry that another export covers shows that export's root, with the fileid of the covered
  * directory as mounted_on_fileid. In the pseudo file system what the client may not see is
  * left out.
+ *
+ * Files that another client has a write delegation of: their holders are asked while the entries are
+ * put together for the first time, and with the answers this is done once more. Who does not answer
+ * is not waited for; the entry then shows what the server knows.
  */
 #include <errno.h>
 
 #include "nfsd/attrs.h"
+#include "nfsd/deleg_ask.h"
 #include "nfsd/ops_list.h"
 
 #define LAST_RESERVED_COOKIE 2
@@ -29,6 +34,9 @@
 
 /* More than any entry takes. */
 #define ENTRY_ROOM 16384
+
+/* Holders of write delegations asked by one READDIR. */
+#define ASKED_MOST 64
 
 struct readdir_op_args {
 	uint64_t cookie;
@@ -49,6 +57,8 @@ struct listing {
 	bool want_attr;	   /* entries come with their attributes */
 	bool junctions;	   /* entries may be covered by other exports, and it matters */
 	bool need_object;  /* attributes of file systems are asked for */
+	bool ask;	   /* holders of write delegations may know better */
+	unsigned asked;	   /* in phase 0: how many were */
 	unsigned entries;
 	bool full;		     /* an entry did not fit */
 	enum nfsstat4 status;	     /* why the operation fails, whatever came before */
@@ -133,6 +143,30 @@ static enum nfsstat4 find_fs_info(struct listing *l, const struct dir_entry *ent
 	return status_from_errno(err);
 }
 
+/* What the holder of a write delegation knows about l->src.attr. */
+static enum nfsstat4 ask_holder(struct listing *l, const struct dir_entry *entry)
+{
+	struct backend_export *exp = l->src.export->backend;
+	const struct deleg_answer *answer;
+	struct file_key key;
+	struct object *obj;
+	enum nfsstat4 status;
+
+	file_key_make(exp->backend, &entry->handle, &key);
+	if (l->c->phase == 0) {
+		if (l->asked < ASKED_MOST && deleg_ask(l->c, (struct bytes){ key.bytes, key.len }))
+			l->asked++;
+		return NFS4_OK;
+	}
+	answer = deleg_answer(l->c, (struct bytes){ key.bytes, key.len });
+	if (!answer || !answer->answered ||
+	    exp->backend->from_handle(exp, entry->handle.bytes, entry->handle.len, &obj) != 0)
+		return NFS4_OK;
+	status = deleg_answer_apply(l->c, obj, answer, &l->src.attr);
+	object_unref(obj);
+	return status;
+}
+
 static enum nfsstat4 put_plain(struct listing *l, const struct dir_entry *entry)
 {
 	struct attr_source *src = &l->src;
@@ -144,7 +178,9 @@ static enum nfsstat4 put_plain(struct listing *l, const struct dir_entry *entry)
 		src->attr = entry->attr;
 	src->have_mounted_on = true;
 	src->mounted_on_fileid = entry->fileid;
-	if (l->need_object)
+	if (l->ask && entry->attr.type == FILE_REGULAR)
+		status = ask_holder(l, entry);
+	if (!status && l->need_object)
 		status = find_fs_info(l, entry, &object);
 	if (attr_test(&l->wanted, FATTR4_FILEHANDLE)) {
 		fh_encode(&l->c->server->options.handle_key, src->export->id, &entry->handle, &fh);
@@ -292,6 +328,7 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 		.dircount = a->dircount ? a->dircount : UINT64_MAX,
 		.want_attr = !attr_subset(&wanted, attr_of_dir_entry()),
 		.need_object = attr_intersects(&wanted, attr_of_file_system()),
+		.ask = deleg_knows_better(&wanted) && state_has_write_delegs(c->server->state),
 		.src = { .c = c, .export = dir->export, .options = dir->options },
 	};
 	/*
@@ -307,7 +344,7 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 		.cookie = a->cookie,
 		.want_attr = l->want_attr,
 		.want_handle =
-		    l->junctions || l->need_object || attr_test(&wanted, FATTR4_FILEHANDLE),
+		    l->junctions || l->need_object || l->ask || attr_test(&wanted, FATTR4_FILEHANDLE),
 		.emit = emit,
 		.arg = l,
 	};
@@ -327,6 +364,7 @@ static enum nfsstat4 readdir_run(struct compound *c, void *args)
 	struct object *dir = c->current.object;
 	struct xdr_out *x = reply_of(c);
 	size_t room = x->limit > xdr_out_total(x) ? x->limit - xdr_out_total(x) : 0;
+	struct xdr_mark mark = xdr_out_mark(x);
 	struct listing *l;
 	struct readdir_args rd;
 	enum nfsstat4 status = check_args(c, a);
@@ -348,6 +386,11 @@ static enum nfsstat4 readdir_run(struct compound *c, void *args)
 		return err ? status_from_errno(err) : l->status;
 	if (l->full && l->entries == 0)
 		return nothing_fits(c, a, room);
+	if (l->asked) {
+		xdr_out_rewind(x, mark);
+		c->phase = 1;
+		return deleg_ask_wait(c) == NFS4_PARKED ? NFS4_PARKED : readdir_run(c, args);
+	}
 	xdr_put_u32(x, false); /* no further entry */
 	xdr_put_bool(x, rd.eof && !l->full);
 	return NFS4_OK;

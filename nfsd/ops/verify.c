@@ -17,10 +17,14 @@ static enum nfsstat4 compare(struct compound *c, const struct verify_args *a, bo
 {
 	const struct place *p = &c->current;
 	struct attr_source src;
-	enum nfsstat4 status = attr_break_delegation(c, p->object, &a->attrs.mask);
+	enum nfsstat4 status = NFS4_OK;
 
+	if (c->phase == 0)
+		status = attr_ask_holder(c, p->object, &a->attrs.mask);
 	if (!status)
 		status = attr_source_init(&src, c, p->export, p->object, p->options);
+	if (!status)
+		status = attr_take_answer(&src);
 	return status ? status : attr_compare(&src, &a->attrs, same);
 }
 

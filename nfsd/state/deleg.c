@@ -57,6 +57,16 @@ static struct deleg *deleg_find(struct client *c, const struct state_file *f) RE
 	return NULL;
 }
 
+/* One more (1) or less (-1) that is not revoked. */
+static void count_deleg(struct state *s, struct client *c, const struct deleg *d, int change)
+    REQUIRES(&c->lock)
+{
+	c->ndelegs += (uint32_t)change;
+	s->ndelegs += (uint64_t)(int64_t)change;
+	if (d->type == OPEN_DELEGATE_WRITE)
+		s->nwrite_delegs += (uint64_t)(int64_t)change;
+}
+
 /* ---------------------------------------------------------------------- recall ---- */
 
 /* An effect on its way: the delegation may have gone when it is emitted. */
@@ -191,6 +201,7 @@ struct deleg *deleg_prepare(struct work *w, struct state_file *f)
 	d->h.kind = HELD_DELEG;
 	d->type = (uint8_t)cmd->open.delegate;
 	d->granted_by = cmd->open.request;
+	d->change = cmd->open.change;
 	d->fh_len = (uint8_t)cmd->open.fh.len;
 	memcpy(d->fh, cmd->open.fh.p, cmd->open.fh.len);
 	list_init(&d->in_recalled);
@@ -234,8 +245,7 @@ void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const st
 	held_publish(w->s, w->c, &d->h);
 	table_insert(&w->c->pairs, &d->h.by_pair, deleg_hash(f));
 	list_push_back(&w->c->delegs, &d->h.in_owner);
-	w->c->ndelegs++;
-	w->s->ndelegs++;
+	count_deleg(w->s, w->c, d, 1);
 	if (w->cmd->open.cred)
 		d->cred = cred_ref(w->cmd->open.cred);
 	w->result->open.delegation = d->type;
@@ -274,8 +284,7 @@ struct deleg *deleg_restore(struct state *s, struct client *c, struct bytes file
 	mutex_lock(&d->h.file->lock);
 	list_push_back(&d->h.file->delegs, &d->in_file);
 	mutex_unlock(&d->h.file->lock);
-	c->ndelegs++;
-	s->ndelegs++;
+	count_deleg(s, c, d, 1);
 	return d;
 }
 
@@ -314,8 +323,7 @@ static void deleg_withdraw(struct state *s, struct client *c, struct deleg *d)
 	mutex_lock(&s->recall_lock);
 	list_remove(&d->in_recalled);
 	mutex_unlock(&s->recall_lock);
-	c->ndelegs--;
-	s->ndelegs--;
+	count_deleg(s, c, d, -1);
 }
 
 void deleg_unlink(struct state *s, struct client *c, struct deleg *d, struct after *after)
@@ -449,6 +457,60 @@ bool state_may_delegate(struct state *s, uint64_t clientid, struct bytes key)
 	return may;
 }
 
+/* Without `recalled`. */
+static void deleg_describe(const struct deleg *d, struct state_deleg *out)
+{
+	out->clientid = d->h.client->id;
+	out->type = d->type;
+	out->recalled = false;
+	out->change = d->change;
+	out->fh_len = d->fh_len;
+	memcpy(out->fh, d->fh, d->fh_len);
+}
+
+bool state_has_write_delegs(struct state *s)
+{
+	return s->nwrite_delegs != 0;
+}
+
+bool state_write_deleg(struct state *s, struct bytes key, uint64_t clientid,
+		       struct state_deleg *out)
+{
+	struct state_file *f = s->nwrite_delegs ? state_file_get(s, key, false) : NULL;
+	struct deleg *d;
+	bool found = false;
+
+	if (!f)
+		return false;
+	mutex_lock(&f->lock);
+	list_for_each (d, &f->delegs, in_file) {
+		if (!in_the_way(d, clientid, false))
+			continue;
+		deleg_describe(d, out);
+		out->recalled = d->recalled;
+		found = true;
+	}
+	mutex_unlock(&f->lock);
+	state_file_put(s, f);
+	return found;
+}
+
+void state_note_change(struct state *s, struct bytes key, uint64_t clientid, uint64_t change)
+{
+	struct state_file *f = s->nwrite_delegs ? state_file_get(s, key, false) : NULL;
+	struct deleg *d;
+
+	if (!f)
+		return;
+	mutex_lock(&f->lock);
+	list_for_each (d, &f->delegs, in_file) {
+		if (d->h.client->id == clientid)
+			d->change = change;
+	}
+	mutex_unlock(&f->lock);
+	state_file_put(s, f);
+}
+
 int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_deleg *d), void *arg)
 {
 	struct state_deleg *all;
@@ -467,10 +529,7 @@ int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_d
 
 			if (!all || d->revoked || n == room)
 				continue;
-			all[n].clientid = c->id;
-			all[n].type = d->type;
-			all[n].fh_len = d->fh_len;
-			memcpy(all[n++].fh, d->fh, d->fh_len);
+			deleg_describe(d, &all[n++]);
 		}
 		mutex_unlock(&c->lock);
 	}

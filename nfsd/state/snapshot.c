@@ -29,7 +29,7 @@
 #include "nfsd/state/state_private.h"
 
 #define MAGIC	0x61746f6c6c737401u
-#define VERSION 2
+#define VERSION 3
 
 #define PRINCIPAL_MAX 65536
 #define REPLY_MAX     (16u << 20)
@@ -623,6 +623,7 @@ static void put_delegs(struct snapshot_out *o, struct client *c) REQUIRES(&c->lo
 		snapshot_put_u32(o, d->type);
 		snapshot_put_u32(o, d->revoked);
 		snapshot_put_bytes(o, d->fh, d->fh_len);
+		snapshot_put_u64(o, d->change);
 		put_cred(o, d->cred);
 	}
 	snapshot_put_u32(o, 0);
@@ -645,6 +646,7 @@ static void get_deleg(struct snapshot_in *in, struct state *s, struct client *c)
 	bytes = snapshot_get_bytes(in, sizeof(what.fh), &fh_len);
 	memcpy(what.fh, bytes, fh_len);
 	what.fh_len = (uint8_t)fh_len;
+	what.change = snapshot_get_u64(in);
 	what.type = (uint8_t)type;
 	if (type != OPEN_DELEGATE_READ && type != OPEN_DELEGATE_WRITE)
 		snapshot_bad(in);

@@ -197,6 +197,7 @@ struct state_command {
 			 */
 			uint32_t delegate;
 			struct bytes fh;
+			uint64_t change; /* the file's change attribute: for a write delegation */
 			struct request_ref request;
 			struct stateid deleg_stateid; /* CLAIM_DELEGATE_CUR, CLAIM_DELEG_CUR_FH */
 		} open;
@@ -564,8 +565,22 @@ bool state_may_delegate(struct state *s, uint64_t clientid, struct bytes file);
 struct state_deleg {
 	uint64_t clientid;
 	uint32_t type;
+	bool recalled;
+	bool times; /* the client keeps the file's times, too */
+	uint64_t change;		 /* write: the change attribute that the client knows */
 	uint8_t fh_len, fh[NFS4_FHSIZE]; /* as the client knows it */
 };
+
+/* Is there any write delegation? Cheap. */
+bool state_has_write_delegs(struct state *s);
+/* The write delegation of the file that another client than `clientid` holds. False: none. */
+bool state_write_deleg(struct state *s, struct bytes file, uint64_t clientid,
+		       struct state_deleg *out);
+/*
+ * `clientid` has been told the file's change attribute: if it has a write delegation of it, it will
+ * know it by that. This node's own.
+ */
+void state_note_change(struct state *s, struct bytes file, uint64_t clientid, uint64_t change);
 
 /* All that are held, as they are at the beginning; `fn` may submit commands. 0 or -ENOMEM. */
 int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_deleg *d), void *arg);

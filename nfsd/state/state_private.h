@@ -91,6 +91,7 @@ struct state {
 	struct stripe by_conn[STRIPES];
 
 	_Atomic uint64_t nsessions, nopen_owners, nlock_owners, nopens, nlocks, ndelegs, nfiles;
+	_Atomic uint64_t nwrite_delegs; /* of ndelegs */
 	_Atomic uint64_t cached_bytes;
 };
 
@@ -409,6 +410,7 @@ struct deleg {
 	const struct cred *cred; /* who opened it, a reference or NULL; under the client's lock */
 	struct list in_file; /* under state_file.lock, as the next; not if revoked */
 	bool recalled;
+	uint64_t change; /* the file's, as the client has been told last; write only */
 	struct list in_recalled; /* under state.recall_lock, as the next */
 	uint64_t recalled_ns;	 /* this node's */
 };

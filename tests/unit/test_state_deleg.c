@@ -473,6 +473,41 @@ static void test_client_gone(void **state)
 	assert_int_equal(overdue(f, &(struct state_overdue){ 0 }), 0);
 }
 
+/* Whom to ask about a file's attributes, and by what change attribute the holder knows it. */
+static void test_write_deleg(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = client_v41(f, "a", NULL), b = client_v41(f, "b", NULL);
+	struct state_command cmd = open_cmd(1, a, "o", "w", RW, OPEN_DELEGATE_WRITE);
+	struct state_deleg d;
+	struct stateid id;
+
+	assert_false(state_has_write_delegs(f->s));
+	granted(f, a, "r", R, OPEN_DELEGATE_READ);
+	assert_false(state_has_write_delegs(f->s));
+	assert_false(state_write_deleg(f->s, text("r"), b, &d));
+	cmd.open.change = 7;
+	assert_ok(run(f, &cmd));
+	id = f->r.open.deleg_stateid;
+	assert_true(state_has_write_delegs(f->s));
+	assert_false(state_write_deleg(f->s, text("w"), a, &d));
+	assert_true(state_write_deleg(f->s, text("w"), b, &d));
+	assert_true(d.clientid == a && d.type == OPEN_DELEGATE_WRITE && !d.recalled);
+	assert_int_equal(d.change, 7);
+	assert_memory_equal(d.fh, "fh", 2);
+	state_note_change(f->s, text("w"), b, 8);
+	state_note_change(f->s, text("r"), a, 8);
+	assert_true(state_write_deleg(f->s, text("w"), 0, &d));
+	assert_int_equal(d.change, 7);
+	state_note_change(f->s, text("w"), a, 9);
+	recall(f, b, "w", false);
+	assert_true(state_write_deleg(f->s, text("w"), b, &d));
+	assert_true(d.recalled && d.change == 9);
+	assert_ok(give_back(f, 1, a, id, "w"));
+	assert_false(state_has_write_delegs(f->s));
+	assert_false(state_write_deleg(f->s, text("w"), b, &d));
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -492,6 +527,7 @@ int main(void)
 		TEST(test_revocation),
 		TEST(test_revocation_v40),
 		TEST(test_client_gone),
+		TEST(test_write_deleg),
 	};
 
 	return cmocka_run_group_tests_name("state_deleg", tests, NULL, NULL);

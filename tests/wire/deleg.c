@@ -400,8 +400,7 @@ static void write_conflicts(void **state)
 {
 	static operation *const ops[] = { do_open_read, do_open_write, do_open_truncate, do_chmod,
 					  do_truncate,	do_remove,     do_rename,	 do_link,
-					  do_write,	do_read,       do_read_bypass,	 do_getattr,
-					  do_verify };
+					  do_write,	do_read,       do_read_bypass };
 
 	check_all(state, ops, sizeof(ops) / sizeof(ops[0]), RW, recalls);
 }
@@ -419,7 +418,7 @@ static void across_minor_versions(void **state)
 	struct scene s = delegated_of(1, 0, RW);
 
 	close_file(s.cl, &s.open);
-	recalls(&s, do_getattr);
+	recalls(&s, do_read);
 	s = delegated_of(0, 1, R);
 	close_file(s.cl, &s.open);
 	recalls(&s, do_remove);

@@ -1,0 +1,22 @@
+/* What the files of delegations share. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+
+#define DELEG_PLACES	 4096
+#define DELEG_COMPLAINTS 64
+
+struct delegations {
+	_Atomic uint64_t recalled[DELEG_PLACES]; /* RECALLED_TIME: when; the rest: whose hash */
+	_Atomic uint32_t guards[DELEG_PLACES];
+	atomic_flag complained[DELEG_COMPLAINTS];
+
+	struct mutex lock;
+	struct list failed; /* under lock: struct recall */
+
+	struct mutex ask_lock; /* deleg_ask.c */
+	struct list queries;   /* under ask_lock: questions on their way */
+};
