@@ -285,13 +285,24 @@ void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
 	cluster_submit(s->cluster, &cmd, &result, NULL, NULL);
 }
 
-void nfs_server_tick(struct nfs_server *s)
+/* All clients are looked at, of which there may be many: not every second if leases are long. */
+static void expire_silent(struct nfs_server *s)
 {
-	uint64_t ids[EXPIRE_BATCH];
-	unsigned n = state_expirable(s->state, ids, EXPIRE_BATCH);
+	uint64_t ids[EXPIRE_BATCH], now = clock_coarse_ns();
+	unsigned n;
 
+	if (now < s->expire_after_ns)
+		return;
+	n = state_expirable(s->state, ids, EXPIRE_BATCH);
 	for (unsigned i = 0; i < n; i++)
 		nfs_server_expire_client(s, ids[i]);
+	if (n < EXPIRE_BATCH)
+		s->expire_after_ns = now + s->options.lease_seconds * (NS_PER_SEC / 16);
+}
+
+void nfs_server_tick(struct nfs_server *s)
+{
+	expire_silent(s);
 	if (s->recorder)
 		recorder_tick(s->recorder);
 	deleg_tick(s);

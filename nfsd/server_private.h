@@ -30,6 +30,8 @@ struct nfs_server {
 	struct mutex exports_lock;
 	struct export_set *exports; /* under exports_lock: the set in force; a reference */
 
+	uint64_t expire_after_ns; /* the ticking thread's: when to look for silent clients next */
+
 	struct mutex settling_lock;
 	struct cond settled;
 	unsigned settling; /* compounds that wait for a backend's settle(); under settling_lock */

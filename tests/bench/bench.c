@@ -18,6 +18,7 @@
 
 #include "tests/bench/lab.h"
 #include "tests/bench/result.h"
+#include "tests/bench/scale.h"
 #include "tests/bench/tree.h"
 
 #define ROUNDS_MAX    99u
@@ -30,6 +31,8 @@ struct options {
 	double seconds;
 	unsigned rounds, threads;
 	bool quick, no_peer, no_atoll, no_limits;
+	bool scaling;
+	unsigned others;
 	const char *who; /* root, user, or NULL: both */
 	const char *peer;
 	pid_t peer_pid;
@@ -559,6 +562,7 @@ static void run_rows(FILE *table)
 
 static const char usage_text[] =
     "usage: atoll-bench [WORKLOAD...] [OPTIONS]\n"
+    "       atoll-bench scaling [--quick] [--others N]\n"
     "  --list                the workloads\n"
     "  --quick               few short runs at three configurations: an idea, no figures to keep\n"
     "  --seconds S           of each run; default 0.5\n"
@@ -573,6 +577,7 @@ static const char usage_text[] =
     "  --no-peer, --no-atoll, --no-limits   leave these out\n"
     "  --atoll PROGRAM       default: ../../atoll from here\n"
     "  --image DIR           where the disk image lies; default: in memory\n"
+    "  --others N            scaling: objects, opens, locks; default 1000000, with --quick 20000\n"
     "  --out DIR             where bench.txt, bench.json, bench.svg and the logs go; default: .\n";
 
 static int usage(const char *format, const char *word)
@@ -614,6 +619,10 @@ static int list(void)
 
 static int choose(const char *name)
 {
+	if (strcmp(name, "scaling") == 0) {
+		options.scaling = options.no_peer = options.no_limits = true;
+		return 0;
+	}
 	for (unsigned i = 0; workloads[i]; i++) {
 		if (strcmp(workloads[i]->name, name) != 0)
 			continue;
@@ -632,6 +641,7 @@ enum {
 	OPT_ROUNDS,
 	OPT_AT,
 	OPT_THREADS,
+	OPT_OTHERS,
 	OPT_WHO,
 	OPT_PEER,
 	OPT_PEER_PID,
@@ -651,6 +661,7 @@ static const struct option long_options[] = {
 	{ "rounds", required_argument, NULL, OPT_ROUNDS },
 	{ "at", required_argument, NULL, OPT_AT },
 	{ "threads", required_argument, NULL, OPT_THREADS },
+	{ "others", required_argument, NULL, OPT_OTHERS },
 	{ "who", required_argument, NULL, OPT_WHO },
 	{ "peer", required_argument, NULL, OPT_PEER },
 	{ "peer-pid", required_argument, NULL, OPT_PEER_PID },
@@ -680,6 +691,9 @@ static int numeric_option(int opt, const char *arg)
 		return 0;
 	case OPT_THREADS:
 		options.threads = v > CONNS_MAX ? CONNS_MAX : v < 1 ? 1 : (unsigned)v;
+		return 0;
+	case OPT_OTHERS:
+		options.others = v > 1000000 ? 1000000 : v < 1000 ? 1000 : (unsigned)v;
 		return 0;
 	default:
 		options.peer_pid = (pid_t)v;
@@ -746,6 +760,7 @@ static int parse(int argc, char **argv)
 		case OPT_SECONDS:
 		case OPT_ROUNDS:
 		case OPT_THREADS:
+		case OPT_OTHERS:
 		case OPT_PEER_PID:
 			err = numeric_option(opt, optarg);
 			break;
@@ -880,6 +895,24 @@ static int write_reports(void)
 	return json && svg ? 0 : -1;
 }
 
+static int measure_scaling(void)
+{
+	struct scale_how how = {
+		.seconds = options.seconds,
+		.rounds = options.rounds,
+		.clients = options.quick ? 1000 : 10000,
+		.others = options.others ? options.others : options.quick ? 20000 : 1000000,
+	};
+	FILE *table = output("scaling.txt");
+	int ret;
+
+	if (!table)
+		return -1;
+	ret = scale_run(&sides[OURS].server, &how, table);
+	fclose(table);
+	return ret;
+}
+
 static int measure_all(void)
 {
 	FILE *table = output("bench.txt");
@@ -914,6 +947,8 @@ int main(int argc, char **argv)
 	status = defaults(argv[0]);
 	if (status)
 		return status;
+	if (options.scaling)
+		scale_prepare();
 	if (lab_enter(!options.peer, options.image_dir))
 		return 1;
 	status = start_servers() ? 1 : 0;
@@ -922,7 +957,7 @@ int main(int argc, char **argv)
 		result.seconds = options.seconds;
 		result.rounds = options.rounds;
 		result.threads = options.threads;
-		status = measure_all() ? 1 : 0;
+		status = (options.scaling ? measure_scaling() : measure_all()) ? 1 : 0;
 	}
 	stop_servers();
 	free(result.rows);

@@ -512,7 +512,8 @@ static int connect_socket(struct conn *c, const struct sockaddr_in *to)
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0)
 		return conn_fail(c, "socket: %s", strerror(errno));
-	bind_reserved(c->fd);
+	if (!c->any_port)
+		bind_reserved(c->fd);
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));

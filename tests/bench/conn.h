@@ -71,6 +71,7 @@ struct tally {
 struct conn {
 	int fd;
 	unsigned index; /* among the connections of its team */
+	bool any_port;	/* more connections than there are reserved ports */
 	const struct cred *cred;
 	uint64_t clientid;
 	uint8_t session[NFS4_SESSIONID];

@@ -147,6 +147,8 @@ static int make_fs(const char *device)
 			 (char *)"-F",
 			 (char *)"-E",
 			 (char *)"lazy_itable_init=0,lazy_journal_init=0",
+			 (char *)"-i",
+			 (char *)"4096", /* a million files */
 			 (char *)device,
 			 NULL };
 

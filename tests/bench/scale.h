@@ -1,0 +1,24 @@
+/*
+ * What an operation costs when the server holds much: clients, objects, opens, locks; and how much
+ * memory each of them takes.
+ */
+#ifndef BENCH_SCALE_H
+#define BENCH_SCALE_H
+
+#include <stdio.h>
+
+#include "tests/bench/lab.h"
+
+struct scale_how {
+	double seconds;	  /* of a run of a probe */
+	unsigned rounds;  /* of which the median counts */
+	unsigned clients; /* as many as that, and a few less */
+	unsigned others;  /* objects, opens, locks */
+};
+
+/* Descriptors for all that; before the server is started. */
+void scale_prepare(void);
+/* Prints a table to stdout and `also`. 0 or -1. */
+int scale_run(const struct server *server, const struct scale_how *how, FILE *also);
+
+#endif
