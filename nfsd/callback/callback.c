@@ -201,6 +201,15 @@ void channel_probe(struct callbacks *cb, struct channel *ch)
 		slot_release(cb, slot);
 }
 
+void channel_call_null(struct callbacks *cb, struct channel *ch)
+{
+	if (ch->null.busy || probing(ch))
+		return;
+	ch->null.busy = true;
+	if (slot_send(cb, &ch->null) != 0)
+		slot_release(cb, &ch->null);
+}
+
 /* Those whose connection has gone. */
 static void send_again(struct callbacks *cb, struct channel *ch) REQUIRES(&cb->lock)
 {
@@ -270,6 +279,8 @@ struct channel *channel_new(struct callbacks *cb, struct cb_client *client, uint
 		ch->slots[i].index = i;
 		list_init(&ch->slots[i].in_flight);
 	}
+	ch->null.channel = ch;
+	list_init(&ch->null.in_flight);
 	list_push_back(&client->channels, &ch->in_client);
 	return ch;
 }
@@ -280,6 +291,7 @@ void channel_free(struct callbacks *cb, struct channel *ch)
 		if (ch->slots[i].busy)
 			slot_requeue(cb, &ch->slots[i]);
 	}
+	slot_release(cb, &ch->null);
 	address_close(cb, ch);
 	list_remove(&ch->in_client);
 	list_remove(&ch->in_wakeful);
@@ -391,6 +403,10 @@ static void slots_lost(struct callbacks *cb, struct list *slots, uint64_t conn_i
 	list_for_each_safe (slot, next, slots, in_flight) {
 		if (slot->conn_id != conn_id)
 			continue;
+		if (slot == &slot->channel->null) {
+			slot_release(cb, slot);
+			continue;
+		}
 		slot_unsend(cb, slot, 0);
 		channel_wake_at(cb, slot->channel, 1);
 	}

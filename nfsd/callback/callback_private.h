@@ -22,6 +22,10 @@
  * the next. Calls are therefore never kept as bytes but encoded each time they are sent; a client
  * may get one twice.
  *
+ * A session's client can be called once it has used the session, which shows that it knows it.
+ * One that does not use it for a while gets a CB_NULL, which names no session and takes no slot: its
+ * answer is as good as that of a probe.
+ *
  * All of it is under callbacks.lock. The order of locks is waiters.lock > callbacks.lock > those
  * of the state machine and of connections; done() is called with none of them. Time passes in the
  * callbacks' thread, which also calls done(); sending is done by whichever thread has cause to.
@@ -94,7 +98,10 @@ struct channel {
 	uint32_t nslots;
 	struct cb_slot slots[BACK_SLOTS_MAX];
 
-	struct sessionid session; /* not v40 */
+	/* not v40 */
+	struct sessionid session;
+	bool unused;	     /* its client has not used the session yet */
+	struct cb_slot null; /* no slot of the session's: for a CB_NULL */
 
 	/* v40 */
 	struct callback_address address;
@@ -130,6 +137,8 @@ void channel_wake_at(struct callbacks *cb, struct channel *ch, uint64_t when) RE
 void client_pump(struct callbacks *cb, struct cb_client *client) REQUIRES(&cb->lock);
 /* Sends an empty call, unless one is on its way. */
 void channel_probe(struct callbacks *cb, struct channel *ch) REQUIRES(&cb->lock);
+/* CB_NULL to a session's client, unless an empty call is on its way. */
+void channel_call_null(struct callbacks *cb, struct channel *ch) REQUIRES(&cb->lock);
 bool conn_register(struct callbacks *cb, struct rpc_conn *conn, struct channel *v40)
     REQUIRES(&cb->lock);
 struct cb_conn *conn_find(struct callbacks *cb, uint64_t conn_id) REQUIRES(&cb->lock);

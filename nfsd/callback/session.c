@@ -18,6 +18,8 @@
 
 /* A connection just bound is left alone that long: the client is to see the reply first. */
 #define BIND_GRACE_NS (20 * NS_PER_MS)
+/* A client that has not used its new session for so long is called by CB_NULL. */
+#define UNUSED_NS NS_PER_SEC
 /* The client asks to be called later. */
 #define DELAY_NS (100 * NS_PER_MS)
 #define TRIES_MOST 100
@@ -82,10 +84,11 @@ static void encode(struct callbacks *cb, struct cb_slot *slot, const struct back
 		   struct xdr_out *x)
 {
 	struct callback_call *call = slot->call;
+	bool null = slot == &slot->channel->null;
 	struct rpc_head head = {
 		.xid = slot->xid,
 		.program = info->program,
-		.procedure = CB_COMPOUND,
+		.procedure = null ? CB_NULL : CB_COMPOUND,
 		.flavor = info->flavor,
 		.uid = info->uid,
 		.gid = info->gid,
@@ -94,6 +97,8 @@ static void encode(struct callbacks *cb, struct cb_slot *slot, const struct back
 
 	rpc_record_begin(x, info->attrs.max_request);
 	put_rpc_head(x, &head);
+	if (null)
+		return;
 	put_compound_head(x, info->minor, 0, call ? 2 : 1);
 	xdr_put_u32(x, OP_CB_SEQUENCE);
 	xdr_put_fixed(x, slot->channel->session.data, NFS4_SESSIONID_SIZE);
@@ -205,12 +210,28 @@ static void take_result(struct callbacks *cb, struct cb_slot *slot, enum nfsstat
 	slot_answered(cb, slot, status, x);
 }
 
+/* It says that somebody answers; that nobody does it leaves to the probe that comes with use. */
+static void null_answered(struct callbacks *cb, struct channel *ch, bool well) REQUIRES(&cb->lock)
+{
+	struct back_channel info;
+
+	slot_release(cb, &ch->null);
+	if (!well || !session_info(cb, ch, &info) || info.path != BACK_UNTRIED)
+		return;
+	set_path(cb, ch, BACK_UP);
+	client_pump(cb, ch->client);
+}
+
 void session_reply(struct callbacks *cb, struct cb_slot *slot, struct xdr_in *x)
 {
 	struct channel *ch = slot->channel;
 	enum nfsstat4 overall, status;
 	uint32_t nops, op;
 
+	if (slot == &ch->null) {
+		null_answered(cb, ch, get_rpc_reply(x));
+		return;
+	}
 	if (!get_rpc_reply(x) || !get_compound_head(x, &overall, &nops)) {
 		refused(cb, slot, BACK_DOWN);
 		return;
@@ -240,6 +261,10 @@ void session_overdue(struct callbacks *cb, struct cb_slot *slot)
 	struct channel *ch = slot->channel;
 	enum back_path path = BACK_FAULT;
 
+	if (slot == &ch->null) {
+		null_answered(cb, ch, false);
+		return;
+	}
 	for (uint32_t i = 0; i < ch->nslots; i++) {
 		if (!ch->slots[i].busy)
 			path = BACK_DOWN;
@@ -251,8 +276,11 @@ void session_awake(struct callbacks *cb, struct channel *ch)
 {
 	struct back_channel info;
 
-	if (session_info(cb, ch, &info) && info.nconns > 0 &&
-	    (info.path == BACK_UNTRIED || info.path == BACK_DOWN))
+	if (!session_info(cb, ch, &info))
+		return;
+	if (info.nconns > 0 && info.path == BACK_UNTRIED && ch->unused)
+		channel_call_null(cb, ch);
+	else if (info.nconns > 0 && (info.path == BACK_UNTRIED || info.path == BACK_DOWN))
 		channel_probe(cb, ch);
 	client_pump(cb, ch->client);
 }
@@ -271,26 +299,41 @@ static struct channel *session_channel(struct callbacks *cb, struct cb_client *c
 	return NULL;
 }
 
-static void session_used(struct callbacks *cb, const struct sessionid *session) REQUIRES(&cb->lock)
+/* The session's channel, made now if need be; NULL: out of memory, or it can have none. */
+static struct channel *channel_of(struct callbacks *cb, const struct sessionid *session, bool *fresh)
+    REQUIRES(&cb->lock)
 {
 	struct back_channel info;
 	struct cb_client *client;
 	struct channel *ch;
 
+	*fresh = false;
 	if (cb->stopping || !state_back_channel(cb->state, session, &info) || !can_be_called(&info))
-		return;
+		return NULL;
 	client = client_obtain(cb, info.clientid, false);
 	if (!client)
-		return;
+		return NULL;
 	ch = session_channel(cb, client, session);
-	if (!ch) {
-		ch = channel_new(cb, client, info.nslots);
-		if (!ch)
-			return;
-		ch->session = *session;
-		for (uint32_t i = 0; i < ch->nslots; i++)
-			ch->slots[i].seqid = info.seqids[i];
-	}
+	if (ch)
+		return ch;
+	ch = channel_new(cb, client, info.nslots);
+	if (!ch)
+		return NULL;
+	ch->session = *session;
+	for (uint32_t i = 0; i < ch->nslots; i++)
+		ch->slots[i].seqid = info.seqids[i];
+	*fresh = true;
+	return ch;
+}
+
+static void session_used(struct callbacks *cb, const struct sessionid *session) REQUIRES(&cb->lock)
+{
+	bool fresh;
+	struct channel *ch = channel_of(cb, session, &fresh);
+
+	if (!ch)
+		return;
+	ch->unused = false;
 	channel_probe(cb, ch);
 }
 
@@ -308,10 +351,8 @@ void callback_conn_bound(struct nfs_server *server, const struct sessionid *sess
 			 struct rpc_conn *conn)
 {
 	struct callbacks *cb = server->callbacks;
-	struct back_channel info;
-	struct cb_client *client;
 	struct channel *ch = NULL;
-	bool open;
+	bool open, fresh;
 
 	mutex_lock(&cb->lock);
 	if (cb->stopping || (!conn_find(cb, rpc_conn_id(conn)) && !conn_register(cb, conn, NULL))) {
@@ -320,12 +361,13 @@ void callback_conn_bound(struct nfs_server *server, const struct sessionid *sess
 	}
 	/* If it has gone already, nobody else will say so. */
 	open = rpc_conn_is_open(conn);
-	if (open && state_back_channel(cb->state, session, &info)) {
-		client = client_find(cb, info.clientid);
-		ch = client ? session_channel(cb, client, session) : NULL;
-	}
+	if (open)
+		ch = channel_of(cb, session, &fresh);
+	if (ch && fresh)
+		ch->unused = true;
 	if (ch)
-		channel_wake_at(cb, ch, clock_mono_ns() + BIND_GRACE_NS);
+		channel_wake_at(cb, ch,
+				clock_mono_ns() + (ch->unused ? UNUSED_NS : BIND_GRACE_NS));
 	mutex_unlock(&cb->lock);
 	if (!open) {
 		state_conn_closed(cb->state, rpc_conn_id(conn));

@@ -29,8 +29,8 @@ static double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* A session with a back channel of `slots` slots whose probe has not been answered. */
-static struct client *untried(uint32_t minor, uint32_t slots)
+/* A session with a back channel of `slots` slots; its client has not used it. */
+static struct client *unused(uint32_t minor, uint32_t slots)
 {
 	const struct chan back = { 0, 4096, 4096, 0, 2, slots };
 	struct chan want = { 0, 1100000, 1100000, 8192, 64, 16 };
@@ -49,11 +49,25 @@ static struct client *untried(uint32_t minor, uint32_t slots)
 	expect(r, NFS4_OK);
 	memcpy(cl->session, r->op[0].session, sizeof(cl->session));
 	cl->fore = r->op[0].fore;
-	/* The client must have seen its session before it is called. */
-	check(!conn_readable(cl->conn, SHORT_MS));
-	q = begin(cl);
+	return cl;
+}
+
+static void use(struct client *cl)
+{
+	struct compound *q = begin(cl);
+
 	add_reclaim_complete(q, false);
 	expect(call(q), NFS4_OK);
+}
+
+/* A session whose probe has not been answered. */
+static struct client *untried(uint32_t minor, uint32_t slots)
+{
+	struct client *cl = unused(minor, slots);
+
+	/* The client must have seen its session before it is called. */
+	check(!conn_readable(cl->conn, SHORT_MS));
+	use(cl);
 	return cl;
 }
 
@@ -149,6 +163,37 @@ static void probe(void **state)
 	check_num(client_status_flags(cl), 0);
 	/* Once is enough. */
 	check(!conn_readable(cl->conn, SHORT_MS));
+}
+
+/* Whoever has a session and does not use it is asked all the same whether it can be called. */
+static void null_call(void **state)
+{
+	struct client *cl = unused(minor_of(state), 1), *mute = unused(minor_of(state), 1);
+	struct cb_call *cb = cb_recv_any(cl->conn);
+	struct fh dir;
+	struct open_file f;
+
+	check_num(cb->program, CB_PROGRAM);
+	check_num(cb->procedure, 0);
+	check(!cb->sequenced);
+	cb_answer(cb, NFS4_OK);
+	/* It takes no slot of the session's, and need not be answered. */
+	cb = cb_recv_any(mute->conn);
+	check_num(cb->procedure, 0);
+	for (int i = 0; i < 2; i++) {
+		struct client *either = i ? mute : cl;
+
+		use(either);
+		cb = cb_recv_any(either->conn);
+		check(cb->sequenced && cb->op == 0);
+		check_num(cb->seqid, 1);
+		cb_answer(cb, NFS4_OK);
+		check_num(client_status_flags(either), 0);
+		dir = test_dir(either);
+		f = open_create(either, owner_new(), &dir, i ? "g" : "f",
+				OPEN4_SHARE_ACCESS_BOTH, 0);
+		check(f.rflags & OPEN4_RESULT_MAY_NOTIFY_LOCK);
+	}
 }
 
 /* OPEN says whether notifications may come. */
@@ -731,6 +776,7 @@ int main(void)
 	static const struct wire_options options = { .lease = LEASE };
 	static const struct CMUnitTest tests[] = {
 		WIRE_SESSIONS(probe),
+		WIRE_SESSIONS(null_call),
 		WIRE_SESSIONS(may_notify),
 		WIRE_MINOR(silent_client, 1),
 		WIRE_MINOR(silent_on_only_slot, 1),
