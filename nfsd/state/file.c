@@ -92,33 +92,27 @@ void state_file_put(struct state *s, struct state_file *f)
 	free(f);
 }
 
-/* Opens of others with one of the READ and WRITE bits. */
-static bool counted(const uint32_t count[2], uint32_t bits, uint32_t own)
+/* Opens with one of the READ and WRITE bits. */
+static bool counted(const uint32_t count[2], uint32_t bits)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		if ((bits & 1u << i) && count[i] > (own >> i & 1))
-			return true;
-	}
-	return false;
+	return ((bits & 1) && count[0]) || ((bits & 2) && count[1]);
 }
 
-struct open *state_file_conflict(struct state_file *f, const struct open *self, uint32_t access,
-				 uint32_t deny)
+struct open *state_file_conflict(struct state_file *f, uint32_t access, uint32_t deny)
 {
 	struct open *open;
 
 	/* The counts decide; who it is must be looked for only if there is somebody. */
-	if (!counted(f->deny_count, access, self ? self->deny : 0) &&
-	    !counted(f->access_count, deny, self ? self->access : 0))
+	if (!counted(f->deny_count, access) && !counted(f->access_count, deny))
 		return NULL;
 	list_for_each (open, &f->opens, in_file) {
-		if (open != self && ((open->deny & access) || (open->access & deny)))
+		if ((open->deny & access) || (open->access & deny))
 			return open;
 	}
 	return NULL;
 }
 
-/* Without an open of one's own every open's denial counts. access 0: is it open at all? */
+/* access 0: is it open at all? */
 bool state_file_denied(struct state *s, struct bytes key, uint32_t access,
 		       uint64_t *conflict_client)
 {
@@ -131,7 +125,7 @@ bool state_file_denied(struct state *s, struct bytes key, uint32_t access,
 	if (access == 0)
 		open = list_first(&f->opens, struct open, in_file);
 	else
-		open = state_file_conflict(f, NULL, access, 0);
+		open = state_file_conflict(f, access, 0);
 	if (open)
 		*conflict_client = open->h.client->id;
 	mutex_unlock(&f->lock);

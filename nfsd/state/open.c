@@ -128,7 +128,7 @@ static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open
 
 	mutex_lock(&f->lock);
 	holder = deleg_recall_others(w->s, f, w->c->id, changes, w->after);
-	other = state_file_conflict(f, open, access, deny);
+	other = state_file_conflict(f, access, deny);
 	if (holder) {
 		w->result->conflict_client = holder;
 		status = NFS4ERR_DELAY;

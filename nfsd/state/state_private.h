@@ -491,11 +491,11 @@ struct state_file *state_file_ref(struct state *s, struct state_file *f);
 void state_file_put(struct state *s, struct state_file *f);
 bool state_file_is(const struct state_file *f, struct bytes key);
 /*
- * The first open that denies `access` or has what `deny` denies, other than `self`;
- * NULL: none.
+ * The first open that denies `access` or has what `deny` denies; NULL: none. An open-owner's own are
+ * no exception (RFC 7530 section 9.9, RFC 8881 section 9.7).
  */
-struct open *state_file_conflict(struct state_file *f, const struct open *self, uint32_t access,
-				 uint32_t deny) REQUIRES(&f->lock);
+struct open *state_file_conflict(struct state_file *f, uint32_t access, uint32_t deny)
+    REQUIRES(&f->lock);
 
 /* -------------------------------------------------------------- byte ranges ---- */
 

@@ -229,7 +229,7 @@ static enum nfsstat4 do_open41(struct scene *x)
 
 static enum nfsstat4 do_upgrade41(struct scene *x)
 {
-	return do_open(x->f, 1, x->v41, "open-owner", "file3", 1, 2);
+	return do_open(x->f, 1, x->v41, "open-owner", "file3", 1, 0);
 }
 
 static enum nfsstat4 do_lock41(struct scene *x)

@@ -88,12 +88,14 @@ static void test_downgrade(void **state)
 {
 	struct fixture *f = *state;
 	uint64_t a = client_v41(f, "a", NULL), b = client_v41(f, "b", NULL);
-	struct stateid id = open_v41(f, a, "o", "file", RW, NONE);
+	struct stateid id = open_v41(f, a, "o", "file", R, NONE);
 
 	/* Never opened so. */
-	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", R, NONE), NFS4ERR_INVAL);
-	id = open_v41(f, a, "o", "file", R, OPEN4_SHARE_DENY_WRITE);
-	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", R, NONE), NFS4ERR_INVAL);
+	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", W, NONE), NFS4ERR_INVAL);
+	id = open_v41(f, a, "o", "file", RW, OPEN4_SHARE_DENY_WRITE);
+	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", RW, NONE), NFS4ERR_INVAL);
+	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", R, OPEN4_SHARE_DENY_WRITE),
+		      NFS4ERR_INVAL);
 	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", W, NONE), NFS4ERR_INVAL);
 	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", 0, NONE), NFS4ERR_INVAL);
 	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", R, 7), NFS4ERR_INVAL);
@@ -102,10 +104,10 @@ static void test_downgrade(void **state)
 	assert_ok(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", RW, OPEN4_SHARE_DENY_WRITE));
 	id = f->r.stateid;
 	assert_int_equal(id.seqid, 3);
-	assert_ok(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", RW, NONE));
+	assert_ok(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", R, NONE));
 	id = f->r.stateid;
 	assert_ok(do_open(f, 1, b, "o", "file", W, NONE));
-	/* The READ with DENY_WRITE is no longer in effect. */
+	/* That with DENY_WRITE is no longer in effect. */
 	assert_status(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", RW, OPEN4_SHARE_DENY_WRITE),
 		      NFS4ERR_INVAL);
 }
@@ -117,15 +119,27 @@ static void test_downgrade_union(void **state)
 	uint64_t a = client_v41(f, "a", NULL);
 	struct stateid id;
 
-	open_v41(f, a, "o", "file", R, OPEN4_SHARE_DENY_WRITE);
-	open_v41(f, a, "o", "file", W, NONE);
-	id = open_v41(f, a, "o", "file", RW, OPEN4_SHARE_DENY_BOTH);
+	open_v41(f, a, "o", "file", R, NONE);
+	id = open_v41(f, a, "o", "file", W, OPEN4_SHARE_DENY_WRITE);
 	assert_ok(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", RW, OPEN4_SHARE_DENY_WRITE));
 	id = f->r.stateid;
 	assert_status(use(f, 1, a, id, "file", ACCESS_WRITE), NFS4_OK);
-	assert_ok(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", R, OPEN4_SHARE_DENY_WRITE));
+	assert_ok(on_open(f, CMD_OPEN_DOWNGRADE, 1, a, id, "file", R, NONE));
 	assert_status(use(f, 1, a, f->r.stateid, "file", ACCESS_WRITE), NFS4ERR_OPENMODE);
 	assert_true(f->nfreed > 0);
+}
+
+/* What an owner denies it denies itself, too (RFC 7530 section 9.9, RFC 8881 section 9.7). */
+static void test_denied_by_oneself(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = client_v41(f, "a", NULL);
+
+	open_v41(f, a, "o", "file", R, OPEN4_SHARE_DENY_WRITE);
+	assert_status(do_open(f, 1, a, "o", "file", W, NONE), NFS4ERR_SHARE_DENIED);
+	assert_status(do_open(f, 1, a, "o", "file", R, OPEN4_SHARE_DENY_READ),
+		      NFS4ERR_SHARE_DENIED);
+	assert_ok(do_open(f, 1, a, "o", "file", R, OPEN4_SHARE_DENY_WRITE));
 }
 
 static void test_conflict_effects(void **state)
@@ -616,6 +630,7 @@ int main(void)
 		TEST(test_upgrade),
 		TEST(test_downgrade),
 		TEST(test_downgrade_union),
+		TEST(test_denied_by_oneself),
 		TEST(test_conflict_effects),
 		TEST(test_close_result),
 		TEST(test_stateid_errors_v40),

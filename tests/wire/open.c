@@ -357,11 +357,11 @@ static void upgrade(void **state)
 	struct compound *q;
 
 	make_file(cl, &dir, "f", "x", 1);
-	expect_status(open_status(cl, o, &dir, "f", R, DENY_W, &f), NFS4_OK);
+	expect_status(open_status(cl, o, &dir, "f", R, 0, &f), NFS4_OK);
 	q = begin_at(cl, &f.fh);
 	add_write(q, &f.sid, 0, FILE_SYNC4, "y", 1);
 	expect(call(q), NFS4ERR_OPENMODE);
-	expect_status(open_status(cl, o, &dir, "f", W, 0, &g), NFS4_OK);
+	expect_status(open_status(cl, o, &dir, "f", W, DENY_W, &g), NFS4_OK);
 	check(memcmp(f.sid.other, g.sid.other, sizeof(f.sid.other)) == 0);
 	check_num(g.sid.seqid, f.sid.seqid + 1);
 	q = begin_at(cl, &f.fh);
@@ -374,6 +374,29 @@ static void upgrade(void **state)
 	/* One CLOSE ends it all. */
 	close_file(cl, &g);
 	expect_status(open_status(other, oo, &dir, "f", W, 0, NULL), NFS4_OK);
+}
+
+/*
+ * Shares are checked "with no exception for an existing OPEN for the same open-owner" (RFC 7530
+ * section 9.9, RFC 8881 section 9.7): what it denies it denies itself.
+ */
+static void upgrade_denied_by_oneself(void **state)
+{
+	struct client *cl = client_new(minor_of(state));
+	struct fh dir = test_dir(cl);
+	struct owner *o = owner_new();
+	struct open_file f, g;
+
+	make_file(cl, &dir, "f", "x", 1);
+	expect_status(open_status(cl, o, &dir, "f", R, DENY_W, &f), NFS4_OK);
+	expect_status(open_status(cl, o, &dir, "f", W, 0, NULL), NFS4ERR_SHARE_DENIED);
+	expect_status(open_status(cl, o, &dir, "f", R, DENY_R, NULL), NFS4ERR_SHARE_DENIED);
+	expect_status(open_status(cl, o, &dir, "f", RW, DENY_W, NULL), NFS4ERR_SHARE_DENIED);
+	/* The same again is as before, with another seqid. */
+	expect_status(open_status(cl, o, &dir, "f", R, DENY_W, &g), NFS4_OK);
+	check(memcmp(f.sid.other, g.sid.other, sizeof(f.sid.other)) == 0);
+	check_num(g.sid.seqid, f.sid.seqid + 1);
+	close_file(cl, &g);
 }
 
 /* An upgrade that conflicts with others fails, and the open is as it was. */
@@ -555,6 +578,7 @@ int main(void)
 		WIRE_ALL_MINORS(share_conflicts),
 		WIRE_ALL_MINORS(upgrade),
 		WIRE_ALL_MINORS(upgrade_denied),
+		WIRE_ALL_MINORS(upgrade_denied_by_oneself),
 		WIRE_ALL_MINORS(downgrade_rules),
 		WIRE_ALL_MINORS(downgrade_stateids),
 		WIRE_ALL_MINORS(close_rules),
