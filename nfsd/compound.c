@@ -47,6 +47,7 @@ void place_clear(struct place *p)
 	p->cred = NULL;
 	p->export = NULL;
 	p->fh.len = 0;
+	p->wrong_sec = false;
 	p->has_stateid = false;
 }
 
@@ -91,14 +92,50 @@ static uint32_t flavor_bit(enum rpc_flavor flavor)
 	return flavor == RPC_AUTH_SYS ? SEC_SYS : 0;
 }
 
+static bool puts_filehandle(uint32_t opnum)
+{
+	return opnum == OP_PUTFH || opnum == OP_PUTROOTFH || opnum == OP_PUTPUBFH ||
+	       opnum == OP_RESTOREFH;
+}
+
+bool compound_leads_on(struct compound *c)
+{
+	struct xdr_in rest = c->call->args;
+	uint32_t next = c->index + 1, opnum = OP_SAVEFH;
+
+	if (!puts_filehandle(c->opnum))
+		return false;
+	/* SAVEFH has no arguments and does not count. */
+	for (; next < c->nops && opnum == OP_SAVEFH; next++)
+		if (!xdr_get_u32(&rest, &opnum))
+			return true; /* what cannot be decoded does nothing */
+	switch (opnum) {
+	case OP_SAVEFH: /* nothing else follows */
+	case OP_LOOKUP:
+	case OP_LOOKUPP:
+	case OP_SECINFO:
+	case OP_SECINFO_NO_NAME:
+		return true;
+	case OP_OPEN:
+		return open_names_file(&rest, &c->call->arena);
+	default:
+		return puts_filehandle(opnum);
+	}
+}
+
 enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struct object *obj)
 {
 	struct place *here = &c->current;
 	const struct export_options *options;
 	const struct cred *cred;
+	bool wrong_sec;
 
 	if (here->object && here->export == exp) {
-		/* The same export again: nothing to ask. */
+		if (unlikely(here->wrong_sec) && !compound_leads_on(c)) {
+			object_unref(obj);
+			return NFS4ERR_WRONGSEC;
+		}
+		/* The same export again: nothing else to ask. */
 		object_unref(here->object);
 		here->object = obj;
 		here->fh.len = 0;
@@ -110,7 +147,8 @@ enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struc
 		object_unref(obj);
 		return NFS4ERR_ACCESS;
 	}
-	if (!(options->sec_flavors & flavor_bit(c->call->auth.flavor))) {
+	wrong_sec = !(options->sec_flavors & flavor_bit(c->call->auth.flavor));
+	if (unlikely(wrong_sec) && !compound_leads_on(c)) {
 		object_unref(obj);
 		return NFS4ERR_WRONGSEC;
 	}
@@ -124,6 +162,7 @@ enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struc
 	here->object = obj;
 	here->options = options;
 	here->cred = cred;
+	here->wrong_sec = wrong_sec;
 	return NFS4_OK;
 }
 
@@ -449,6 +488,12 @@ static enum nfsstat4 check_filehandles(const struct compound *c)
 		return NFS4ERR_NOFILEHANDLE;
 	if ((c->row->flags & ROW_NEEDS_SAVED_FH) && !c->saved.object)
 		return NFS4ERR_NOFILEHANDLE;
+	if (unlikely(c->current.wrong_sec) && (c->row->flags & ROW_NEEDS_FH) &&
+	    !(c->row->flags & ROW_LEADS_ON))
+		return NFS4ERR_WRONGSEC;
+	/* The two have no flavor in common: RFC 8881 section 2.6.3.1.2. */
+	if (unlikely(c->saved.wrong_sec) && (c->row->flags & ROW_NEEDS_SAVED_FH))
+		return NFS4ERR_XDEV;
 	return NFS4_OK;
 }
 

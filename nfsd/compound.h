@@ -35,6 +35,7 @@ struct place {
 	const struct export_options *options; /* this client's in the export */
 	const struct cred *cred; /* the caller, mapped by the options (squash); reference */
 	struct nfs_fh fh;	 /* encoded lazily: see compound_fh() */
+	bool wrong_sec;		 /* the caller's flavor will not do here: it only leads on */
 	bool has_stateid;	 /* the current (or saved) stateid, RFC 8881 section 16.2.3.1.2 */
 	struct stateid stateid;
 };
@@ -98,6 +99,11 @@ enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struc
  * there. NOENT for pseudo directories in which the client may see nothing.
  */
 enum nfsstat4 compound_enter(struct compound *c, struct object *obj);
+/*
+ * In an operation that puts a filehandle: is what follows one that answers for the flavor itself, so
+ * that this operation may not say WRONGSEC (RFC 8881 section 2.6.3.1.1)? False in any other.
+ */
+bool compound_leads_on(struct compound *c);
 /* Resolves filehandle bytes into the current filehandle. BADHANDLE, STALE, ACCESS, WRONGSEC. */
 enum nfsstat4 compound_put_fh(struct compound *c, const uint8_t *bytes, uint32_t len);
 /* The current filehandle's bytes. */

@@ -15,6 +15,7 @@ enum op_flags {
 	ROW_NO_SESSION = 1 << 2,	   /* minor > 0: may come first in place of SEQUENCE, then alone */
 	ROW_ERROR_MASK = 1 << 4,    /* a failure, too, is followed by a bitmap (SETATTR4res) */
 	ROW_MODIFIES = 1 << 3,	   /* changes something: cached for 4.0's duplicate requests */
+	ROW_LEADS_ON = 1 << 5,	   /* may be asked with a flavor that does not do for the filehandle */
 };
 
 struct op_row {
@@ -66,6 +67,9 @@ static inline void xdr_put_change_info(struct xdr_out *x, const struct dir_chang
 	xdr_put_u64(x, change->before);
 	xdr_put_u64(x, change->after);
 }
+
+/* True unless OPEN's arguments, which are at `x`, name the current filehandle itself. */
+bool open_names_file(struct xdr_in *x, struct arena *arena);
 
 /* errno (negative) of a backend as the status of NFSv4. */
 enum nfsstat4 status_from_errno(int err);

@@ -317,8 +317,13 @@ static bool locku_decode(struct xdr_in *x, struct arena *arena, void *args)
 static enum nfsstat4 locku_submit(struct compound *c, struct locku_args *a,
 				  struct lock_progress *o)
 {
-	enum nfsstat4 status = check_range(&a->range);
+	enum nfsstat4 status = NFS4_OK;
 
+	/* RFC 8881's table of errors has none for the type: the stateid will not do. */
+	if (c->minor == 0)
+		status = compound_want_regular(c);
+	if (status == NFS4_OK)
+		status = check_range(&a->range);
 	if (status != NFS4_OK)
 		return status;
 	o->cmd = compound_command(c, CMD_UNLOCK);

@@ -24,7 +24,7 @@ static enum nfsstat4 lookup_run(struct compound *c, void *args)
 const struct op_row op_lookup = {
 	.name = "LOOKUP",
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH,
+	.flags = ROW_NEEDS_FH | ROW_LEADS_ON,
 	.args_size = sizeof(struct name4),
 	.decode = lookup_decode,
 	.run = lookup_run,

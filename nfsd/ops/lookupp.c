@@ -26,6 +26,6 @@ static enum nfsstat4 lookupp_run(struct compound *c, void *args)
 const struct op_row op_lookupp = {
 	.name = "LOOKUPP",
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH,
+	.flags = ROW_NEEDS_FH | ROW_LEADS_ON,
 	.run = lookupp_run,
 };

@@ -106,6 +106,19 @@ static bool open_decode(struct xdr_in *x, struct arena *arena, void *args)
 	       (a->opentype == OPEN4_NOCREATE || get_createhow(x, a)) && get_claim(x, a);
 }
 
+static bool by_handle(const struct open_args *a)
+{
+	return a->claim == CLAIM_FH || a->claim == CLAIM_PREVIOUS ||
+	       a->claim == CLAIM_DELEG_CUR_FH || a->claim == CLAIM_DELEG_PREV_FH;
+}
+
+bool open_names_file(struct xdr_in *x, struct arena *arena)
+{
+	struct open_args *a = arena_zalloc(arena, sizeof(*a));
+
+	return !a || !open_decode(x, arena, a) || !by_handle(a);
+}
+
 /* ---- phase 0 ---- */
 
 static enum nfsstat4 check_share(struct compound *c, struct open_args *a)
@@ -324,8 +337,11 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 		status = check_claim(c, a);
 	if (status == NFS4_OK)
 		status = compound_can_promise(c);
-	if (status == NFS4_OK && (a->claim == CLAIM_FH || a->claim == CLAIM_PREVIOUS ||
-				  a->claim == CLAIM_DELEG_CUR_FH)) {
+	/* With a flavor that will not do here only a name that leads elsewhere can be opened. */
+	if (status == NFS4_OK && c->current.wrong_sec &&
+	    (by_handle(a) || a->opentype == OPEN4_CREATE))
+		status = NFS4ERR_WRONGSEC;
+	if (status == NFS4_OK && by_handle(a)) {
 		status = check_writable(c, a);
 		return status == NFS4_OK ? open_current(c, a, o) : status;
 	}
@@ -666,7 +682,7 @@ static enum nfsstat4 open_run(struct compound *c, void *args)
 const struct op_row op_open = {
 	.name = "OPEN",
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH,
+	.flags = ROW_NEEDS_FH | ROW_LEADS_ON,
 	.max_body = 16 + 20 + 4 + 16 + 4 + 16 + 4 + 12 + 16,
 	.args_size = sizeof(struct open_args),
 	.decode = open_decode,

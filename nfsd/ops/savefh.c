@@ -13,7 +13,7 @@ static enum nfsstat4 savefh_run(struct compound *c, void *args)
 const struct op_row op_savefh = {
 	.name = "SAVEFH",
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH,
+	.flags = ROW_NEEDS_FH | ROW_LEADS_ON,
 	.run = savefh_run,
 };
 
@@ -21,6 +21,8 @@ static enum nfsstat4 restorefh_run(struct compound *c, void *args)
 {
 	if (!c->saved.object)
 		return c->minor == 0 ? NFS4ERR_RESTOREFH : NFS4ERR_NOFILEHANDLE;
+	if (c->saved.wrong_sec && !compound_leads_on(c))
+		return NFS4ERR_WRONGSEC;
 	place_copy(&c->current, &c->saved);
 	return NFS4_OK;
 }

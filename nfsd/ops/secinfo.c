@@ -73,7 +73,10 @@ static void put_flavors(struct xdr_out *x, const struct export_options *options)
 	xdr_patch_u32(x, count_at, count);
 }
 
-/* The answer for what lies in `exp`; minor version 1 then has no current filehandle any more. */
+/*
+ * The answer for what lies in `exp`. Minor version 1 then has no current filehandle any more, nor has
+ * version 0 one that it may not use.
+ */
 static enum nfsstat4 answer(struct compound *c, struct export *exp)
 {
 	const struct export_options *options =
@@ -82,7 +85,7 @@ static enum nfsstat4 answer(struct compound *c, struct export *exp)
 	if (!options)
 		return NFS4ERR_ACCESS;
 	put_flavors(reply_of(c), options);
-	if (c->minor)
+	if (c->minor || c->current.wrong_sec)
 		place_clear(&c->current);
 	return NFS4_OK;
 }
@@ -157,7 +160,7 @@ static enum nfsstat4 secinfo_no_name_run(struct compound *c, void *args)
 const struct op_row op_secinfo = {
 	.name = "SECINFO",
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH,
+	.flags = ROW_NEEDS_FH | ROW_LEADS_ON,
 	.args_size = sizeof(struct name4),
 	.decode = secinfo_decode,
 	.run = secinfo_run,
@@ -167,7 +170,7 @@ const struct op_row op_secinfo_no_name = {
 	.name = "SECINFO_NO_NAME",
 	.min_minor = 1,
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH,
+	.flags = ROW_NEEDS_FH | ROW_LEADS_ON,
 	.args_size = sizeof(struct no_name_args),
 	.decode = secinfo_no_name_decode,
 	.run = secinfo_no_name_run,

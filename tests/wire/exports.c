@@ -32,13 +32,14 @@ static const char exports_text[] = "%/a *(rw,no_root_squash,insecure)\n"
 				   "%/nocross *(rw,no_root_squash,insecure)\n";
 static const char export_b[] = "%/b *(rw,no_root_squash,insecure)\n";
 
-static void write_exports(bool with_b)
+/* The exports and some more. */
+static void write_exports_and(const char *more)
 {
 	const char *dir = wire_server_dir();
 	char text[4096] = "", both[2048];
 	size_t n = 0;
 
-	snprintf(both, sizeof(both), "%s%s", exports_text, with_b ? export_b : "");
+	snprintf(both, sizeof(both), "%s%s", exports_text, more);
 	for (const char *p = both; *p; p++) {
 		if (*p == '%')
 			n += (size_t)snprintf(text + n, sizeof(text) - n, "%s", dir);
@@ -47,6 +48,11 @@ static void write_exports(bool with_b)
 	}
 	text[n] = 0;
 	wire_write_exports(text);
+}
+
+static void write_exports(bool with_b)
+{
+	write_exports_and(with_b ? export_b : "");
 }
 
 static void write_text(const char *dir, const char *name, const char *text)
@@ -527,7 +533,7 @@ static void await_status(struct client *cl, const struct fh *fh, bool ok)
 		status = call(q)->status;
 		if (ok == (status == NFS4_OK))
 			return;
-		expect_one_of(status, NFS4_OK, NFS4ERR_STALE, NFS4ERR_ACCESS);
+		expect_one_of(status, NFS4_OK, NFS4ERR_STALE, NFS4ERR_ACCESS, NFS4ERR_WRONGSEC);
 		nanosleep(&step, NULL);
 	}
 	fail_with("10 s after the reload nothing has changed");
@@ -558,6 +564,133 @@ static void reload(void **state)
 	expect_status(unlock_range(cl, &f, &ls, 0, 10), NFS4_OK);
 	close_file(cl, &f);
 	expect_status(remove_name(cl, &a, "open"), NFS4_OK);
+}
+
+/* PUTFH of `fh`, or PUTFH and SAVEFH, and what `next` adds: the status of the whole. */
+static struct reply *put_and(struct client *cl, const struct fh *fh, bool save,
+			     void (*next)(struct compound *q))
+{
+	struct compound *q = begin_at(cl, fh);
+
+	if (save)
+		add_savefh(q);
+	if (next)
+		next(q);
+	return call(q);
+}
+
+static void next_lookup(struct compound *q)
+{
+	add_lookup(q, "f");
+}
+
+static void next_lookup_across(struct compound *q)
+{
+	add_lookup(q, "in");
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
+}
+
+static void next_lookupp(struct compound *q)
+{
+	add_lookupp(q);
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
+}
+
+static void next_secinfo(struct compound *q)
+{
+	add_secinfo(q, "f");
+}
+
+static void next_secinfo_and_getattr(struct compound *q)
+{
+	add_secinfo(q, "f");
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
+}
+
+static void next_getattr(struct compound *q)
+{
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
+}
+
+static void next_putrootfh(struct compound *q)
+{
+	add_putrootfh(q);
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
+}
+
+static void next_put_and_restore(struct compound *q)
+{
+	add_putrootfh(q);
+	add_restorefh(q);
+	add_getattr(q, bm_of(FATTR4_TYPE, -1));
+}
+
+static void next_put_and_rename(struct compound *q)
+{
+	add_putrootfh(q);
+	add_rename(q, "f", "g");
+}
+
+/*
+ * RFC 8881 section 2.6.3.1.1: who puts a filehandle that asks for another flavor is told so by the
+ * operation that follows if that one leads on, is not told at all if nothing follows, and else at
+ * once. Nothing is done with the filehandle in any case.
+ */
+static void wrong_flavor_leads_on(void **state)
+{
+	static const struct {
+		void (*next)(struct compound *q);
+		bool save;
+		uint32_t status, nops; /* behind SEQUENCE */
+	} cases[] = {
+		{ NULL, false, NFS4_OK, 1 },
+		{ NULL, true, NFS4_OK, 2 },
+		{ next_getattr, false, NFS4ERR_WRONGSEC, 1 },
+		{ next_getattr, true, NFS4ERR_WRONGSEC, 1 },
+		{ next_lookup, false, NFS4ERR_WRONGSEC, 2 },
+		{ next_lookup, true, NFS4ERR_WRONGSEC, 3 },
+		{ next_lookup_across, false, NFS4_OK, 3 },
+		{ next_lookupp, false, NFS4_OK, 3 },
+		{ next_secinfo, false, NFS4_OK, 2 },
+		{ next_secinfo_and_getattr, false, NFS4ERR_NOFILEHANDLE, 3 },
+		{ next_putrootfh, false, NFS4_OK, 3 },
+		{ next_put_and_restore, true, NFS4ERR_WRONGSEC, 4 },
+		{ next_put_and_rename, true, NFS4ERR_XDEV, 4 },
+	};
+	struct client *cl = client_new(minor_of(state));
+	struct fh b = export_root(cl, "b"), f = make_file(cl, &b, "f", "x", 1);
+	uint32_t sequence = cl->minor > 0;
+	struct open_args a = { .access = OPEN4_SHARE_ACCESS_READ, .name = "f" };
+
+	if (wire_server_external())
+		skip();
+	make(cl, &b, NF4DIR, "in");
+	write_exports_and("%/b *(rw,no_root_squash,insecure,sec=krb5)\n"
+			  "%/b/in *(rw,no_root_squash,insecure)\n");
+	wire_server_reload();
+	await_status(cl, &f, false);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct reply *r = put_and(cl, &b, cases[i].save, cases[i].next);
+
+		expect(r, cases[i].status);
+		check_num(r->nops, cases[i].nops + sequence);
+	}
+	expect_status(open_any(cl, owner_new(), &b, &a, NULL), NFS4ERR_WRONGSEC);
+	a = (struct open_args){ .access = OPEN4_SHARE_ACCESS_READ,
+				.name = "new",
+				.opentype = OPEN4_CREATE,
+				.createmode = UNCHECKED4 };
+	expect_status(open_any(cl, owner_new(), &b, &a, NULL), NFS4ERR_WRONGSEC);
+	if (cl->minor > 0) {
+		a = (struct open_args){ .access = OPEN4_SHARE_ACCESS_READ, .claim = CLAIM_FH };
+		expect_status(open_any(cl, owner_new(), &f, &a, NULL), NFS4ERR_WRONGSEC);
+	}
+	write_exports(true);
+	wire_server_reload();
+	await_status(cl, &f, true);
+	expect_status(lookup(cl, &b, "new", NULL), NFS4ERR_NOENT);
+	expect_status(remove_name(cl, &b, "f"), NFS4_OK);
+	expect_status(remove_name(cl, &b, "in"), NFS4_OK);
 }
 
 /* A file with an error in it changes nothing. */
@@ -597,6 +730,7 @@ int main(void)
 		WIRE_ALL_MINORS(mounts_are_not_crossed),
 		WIRE_TEST(handles_survive_restart),
 		WIRE_ALL_MINORS(reload),
+		WIRE_ALL_MINORS(wrong_flavor_leads_on),
 		WIRE_TEST(reload_with_error),
 	};
 

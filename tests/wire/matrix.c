@@ -351,11 +351,13 @@ static void open_by_handle(void **state)
 static void lock_operations(void **state)
 {
 	struct objects *o = make_objects(minor_of(state));
+	struct lock_state held = { .owner = owner_new() };
 	struct open_file f;
 
 	expect_status(open_status(o->cl, owner_new(), &o->dir, "reg", OPEN4_SHARE_ACCESS_BOTH, 0,
 				  &f),
 		      NFS4_OK);
+	expect_status(lock_range(o->cl, &f, &held, READ_LT, 0, 1, NULL), NFS4_OK);
 	for (size_t i = 1; i < TYPES; i++) {
 		struct open_file wrong = f;
 		struct lock_state ls = { .owner = owner_new() };
@@ -364,7 +366,10 @@ static void lock_operations(void **state)
 		wrong.fh = o->fh[i];
 		expect_one_of(lock_range(o->cl, &wrong, &ls, READ_LT, 0, 1, NULL), r.status[0],
 			      NFS4ERR_BAD_STATEID);
+		expect_status(unlock_range(o->cl, &wrong, &held, 0, 1),
+			      o->cl->minor == 0 ? (uint32_t)r.status[0] : NFS4ERR_BAD_STATEID);
 	}
+	expect_status(unlock_range(o->cl, &f, &held, 0, 1), NFS4_OK);
 }
 
 ROW(allocate, add_allocate(q, &SID_ANONYMOUS, 0, 16))
