@@ -65,7 +65,10 @@ struct cluster_app {
 	 * far: `format` keeps its sender out.
 	 */
 	void (*apply_bytes)(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result);
-	/* Fills `result` of a command that will not be applied (suspended, out of memory). */
+	/*
+	 * Fills `result` of a command that will not be applied (suspended, out of memory). After
+	 * phase(CLUSTER_LOST) it may have been applied: nobody must be told anything.
+	 */
 	void (*refuse)(void *ctx, void *result);
 	/* The whole state at this place in the order: malloc'ed; 0 or -errno. */
 	int (*snapshot)(void *ctx, uint8_t **out, size_t *len);

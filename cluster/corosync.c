@@ -39,6 +39,7 @@
 #define RECONNECT_MS   200
 #define RETRY_MS       1 /* after corosync would not take a message */
 #define PATIENCE_MS    2000
+#define BEGIN_PATIENCE_MS 10000
 #define DISPATCH_AT_ONCE 64
 
 struct nodelist {
@@ -336,6 +337,25 @@ static void disconnect(struct corosync *c)
 	c->connected = c->broken = c->rejoin = false;
 }
 
+/* How many nodes corosync.conf names. */
+static unsigned count_configured(struct corosync *c)
+{
+	char key[CMAP_KEYNAME_MAXLEN + 1];
+	cmap_iter_handle_t iter;
+	unsigned n = 0, node;
+
+	if (cmap_iter_init(c->cmap, "nodelist.node.", &iter) != CS_OK)
+		return 0;
+	while (cmap_iter_next(c->cmap, iter, key, NULL, NULL) == CS_OK) {
+		size_t len = strlen(key);
+
+		n += len > 7 && strcmp(key + len - 7, ".nodeid") == 0 &&
+		     sscanf(key, "nodelist.node.%u", &node) == 1;
+	}
+	cmap_iter_finalize(c->cmap, iter);
+	return n;
+}
+
 static cs_error_t connect_cmap(struct corosync *c)
 {
 	cs_error_t cs = cmap_initialize(&c->cmap);
@@ -350,6 +370,7 @@ static cs_error_t connect_cmap(struct corosync *c)
 		cs = cmap_track_add(c->cmap, "runtime.members.",
 				    CMAP_TRACK_ADD | CMAP_TRACK_MODIFY | CMAP_TRACK_PREFIX, on_node, c,
 				    &c->track);
+	c->gate.configured = count_configured(c);
 	if (cs != CS_OK || c->scope[0])
 		return cs;
 	if (cmap_get_string(c->cmap, "totem.cluster_name", &name) == CS_OK && name)
@@ -637,6 +658,7 @@ static struct replica *new_replica(struct corosync *c, const struct cluster_conf
 		.safe = config->safe,
 		.hang_ms = config->hang_ms,
 		.patience_ms = PATIENCE_MS,
+		.begin_patience_ms = BEGIN_PATIENCE_MS,
 	};
 
 	if (c->state_dir)

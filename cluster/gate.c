@@ -63,13 +63,24 @@ static bool has_member(const struct replica_view *v, uint32_t node)
 	return false;
 }
 
+/* Nodes of the ring that have no member. */
+static unsigned count_absent(const struct gate *g, const struct replica_view *v)
+{
+	unsigned absent = 0;
+
+	for (unsigned i = 0; i < g->nnodes; i++)
+		absent += !has_member(v, g->nodes[i]);
+	return absent;
+}
+
 static void show_view(struct gate *g, struct replica_view *v)
 {
 	v->ring_node = g->ring.node;
 	v->ring_seq = g->ring.seq;
-	v->absent = 0;
-	for (unsigned i = 0; i < g->nnodes; i++)
-		v->absent += !has_member(v, g->nodes[i]);
+	v->absent = count_absent(g, v);
+	v->missing = v->absent;
+	if (g->configured > g->nnodes)
+		v->missing += g->configured - g->nnodes;
 	replica_view(g->replica, v);
 }
 

@@ -47,6 +47,7 @@ struct gate {
 	bool quorate;
 	uint32_t nodes[CLUSTER_MAX_NODES]; /* of the ring */
 	unsigned nnodes;
+	unsigned configured; /* nodes that the cluster has when it is complete; 0: unknown */
 };
 
 void gate_init(struct gate *g, struct replica *replica);

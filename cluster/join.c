@@ -305,12 +305,14 @@ void join_stop(struct replica *r)
 void join_ready(struct replica *r, struct peer *from, const struct round *round)
 {
 	bool own = replica_same(from->addr, r->self);
-	bool accepted = round->view == r->round.view && round->n == r->round.n &&
-			replica_count(r, PEER_ACTIVE) && from->state != PEER_ACTIVE;
 
 	if (own)
 		r->ready_flight = false;
-	if (!accepted)
+	/*
+	 * A node that has just come may not know yet that somebody is active; but whenever nobody is
+	 * active any more a new round begins.
+	 */
+	if (round->view != r->round.view || round->n != r->round.n || from->state == PEER_ACTIVE)
 		return;
 	from->state = PEER_ACTIVE;
 	from->acked = r->tracking ? r->position.index : 0;

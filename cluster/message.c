@@ -57,7 +57,7 @@ static void w_header(struct writer *w, enum message_type type, uint32_t protocol
 static void w_hello(struct writer *w, const struct message_hello *h)
 {
 	w32(w, h->format);
-	w32(w, (uint32_t)h->restored << 8 | (uint32_t)h->phase << 1 | h->quorate);
+	w32(w, (uint32_t)h->eager << 9 | (uint32_t)h->restored << 8 | (uint32_t)h->phase << 1 | h->quorate);
 	w_round(w, &h->round);
 	w_position(w, &h->position);
 	w_generation(w, &h->seen);
@@ -198,6 +198,7 @@ static void r_hello(struct reader *r, struct message_hello *h)
 	h->quorate = flags & 1;
 	h->phase = (enum cluster_phase)(flags >> 1 & 0x7f);
 	h->restored = flags >> 8 & 1;
+	h->eager = flags >> 9 & 1;
 	if ((flags >> 1 & 0x7f) > CLUSTER_LOST)
 		r->short_of = true;
 	r_round(r, &h->round);

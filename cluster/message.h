@@ -64,8 +64,10 @@ struct message_hello {
 	enum cluster_phase phase;
 	bool quorate;  /* it has quorum, and need not wait for daemons that may come */
 	bool restored; /* joining: it has the state and will say READY */
+	bool eager;    /* it does not wait for nodes that may have a state that is known to exist */
 	struct round round;
-	struct position position; /* of the state, if phase is SERVING or SUSPENDED */
+	/* Of the state, if phase is SERVING or SUSPENDED; else its generation is what this node would begin. */
+	struct position position;
 	struct generation seen;	  /* the latest that this node knows to have served */
 };
 

@@ -199,7 +199,7 @@ void outbox_open(struct outbox *o)
 	mutex_unlock(&o->lock);
 }
 
-void outbox_close(struct outbox *o, struct list *refused)
+void outbox_close(struct outbox *o, struct list *queued, struct list *flight)
 {
 	struct outbox_entry *e, *tmp;
 
@@ -214,8 +214,8 @@ void outbox_close(struct outbox *o, struct list *refused)
 	}
 	list_for_each_safe(e, tmp, &o->says, link)
 		free_say(e);
-	list_splice_back(refused, &o->flight);
-	list_splice_back(refused, &o->queue);
+	list_splice_back(flight, &o->flight);
+	list_splice_back(queued, &o->queue);
 	atomic_fetch_add(&o->session, 1);
 	mutex_unlock(&o->lock);
 }

@@ -2,7 +2,7 @@
  * The commands of this node on their way into the order.
  *
  *	submitted -> queued -> in flight (in a batch) -> taken by the replica on delivery
- *	                `-----------`-> refused when the outbox is closed
+ *	                `-----------`-> given back when the outbox is closed
  *
  * Few batches are in flight at a time, so commands that come meanwhile travel together in the next one
  * (group commit). The submitter's own thread sends if there is room in flight, otherwise whoever learns
@@ -83,9 +83,9 @@ bool outbox_blocked(struct outbox *o);
 /* From now on commands are taken. */
 void outbox_open(struct outbox *o);
 /*
- * No more; those that were queued or in flight are appended to `refused`. What is in flight will be
- * ignored by all nodes, as it is of an earlier session.
+ * No more; those that were queued are appended to `queued`, those that were in flight to `flight`. If the latter
+ * come from here on, all nodes ignore them, as they are of an earlier session.
  */
-void outbox_close(struct outbox *o, struct list *refused);
+void outbox_close(struct outbox *o, struct list *queued, struct list *flight);
 /* Own batch `seq` has been delivered: its entries are appended to `out`, in order. */
 void outbox_take(struct outbox *o, uint64_t seq, struct list *out);

@@ -92,9 +92,12 @@ static void see(struct generation *seen, const struct generation *g)
 		*seen = *g;
 }
 
-static void remember(struct replica *r)
+/* This generation serves. */
+static void remember(struct replica *r, const struct generation *g)
 {
-	see(&r->seen, &r->position.generation);
+	if (compare_generations(g, &r->seen) <= 0)
+		return;
+	r->seen = *g;
 	if (r->o.io.remember)
 		r->o.io.remember(r->o.io.ctx, &r->seen);
 }
@@ -181,13 +184,11 @@ static void tell_submitters(struct replica *r)
 	struct outbox_entry *e, *tmp;
 	uint64_t everywhere;
 
-	if (r->phase != CLUSTER_SERVING)
+	if (r->phase != CLUSTER_SERVING || r->unsure || !r->quorate || !r->told)
 		return;
-	if (!r->unsure && r->quorate) {
-		list_for_each_safe(e, tmp, &r->applied, link) {
-			list_remove(&e->link);
-			finish(e);
-		}
+	list_for_each_safe(e, tmp, &r->applied, link) {
+		list_remove(&e->link);
+		finish(e);
 	}
 	if (list_empty(&r->waiting))
 		return;
@@ -295,7 +296,7 @@ void replica_activate(struct replica *r)
 	r->tracking = true;
 	r->current_until = now(r) + hang_ns(r) / 4 * 3;
 	atomic_store(&r->outbox.applied, r->position.index);
-	remember(r);
+	remember(r, &r->position.generation);
 	outbox_open(&r->outbox);
 	replica_set_phase(r, CLUSTER_SERVING);
 	replica_tell_members(r);
@@ -303,17 +304,14 @@ void replica_activate(struct replica *r)
 
 static void close_outbox(struct replica *r)
 {
-	struct list refused;
+	struct list queued;
 
-	list_init(&refused);
-	outbox_close(&r->outbox, &refused);
-	refuse_all(r, &refused);
+	list_init(&queued);
+	outbox_close(&r->outbox, &queued, &r->adrift);
+	refuse_all(r, &queued);
 }
 
-/*
- * Nobody is active any more. What was in flight may have been delivered to others or not: it is refused,
- * and ignored everywhere if it comes. What has been applied here waits for what becomes of this state.
- */
+/* Nobody is active any more. What was sent or applied waits for what becomes of this node's state. */
 static void suspend(struct replica *r)
 {
 	bool had_state = r->tracking;
@@ -343,6 +341,7 @@ void replica_lost(struct replica *r, const char *why)
 	close_outbox(r);
 	refuse_all(r, &r->applied);
 	refuse_all(r, &r->waiting);
+	refuse_all(r, &r->adrift);
 }
 
 /* ---- views ---- */
@@ -350,10 +349,10 @@ void replica_lost(struct replica *r, const char *why)
 /* Members of the active set have gone: the rest goes on as a later generation. */
 static void shrink(struct replica *r)
 {
-	if (r->tracking || r->loading)
-		r->position.generation.epoch++;
-	if (r->tracking)
-		remember(r);
+	if (r->phase == CLUSTER_SUSPENDED || !r->position.generation.epoch)
+		return;
+	r->position.generation.epoch++;
+	remember(r, &r->position.generation);
 	if (r->phase == CLUSTER_SERVING)
 		replica_tell_members(r);
 }
@@ -429,6 +428,7 @@ static void forget_hellos(struct replica *r)
 			p->state = PEER_UNHEARD;
 	}
 	r->hello_due = true;
+	r->told = false;
 	r->mark_due = r->mark_flight = r->ready_flight = false;
 	r->ready_due = r->tracking && r->phase == CLUSTER_JOINING;
 }
@@ -448,21 +448,38 @@ static void add_members(struct replica *r, const struct replica_view *v)
 	r->first_view = false;
 }
 
-/* May this node have to wait, before a state is begun or resumed, for others that have one? */
+static bool passed(const struct replica *r, uint32_t ms)
+{
+	return r->quorate_since && now(r) >= r->quorate_since + ms * NS_PER_MS;
+}
+
+/* Does it wait, before a state is begun or resumed, for daemons that may come at any moment? */
 static bool is_patient(const struct replica *r)
 {
-	return r->absent && r->phase != CLUSTER_SERVING && now(r) < r->patience_ns;
+	return r->absent && r->phase != CLUSTER_SERVING && !passed(r, r->o.patience_ms);
+}
+
+/* May a state be begun as far as this node knows? */
+static bool is_eager(const struct replica *r)
+{
+	return !r->missing || !r->seen.epoch || passed(r, r->o.begin_patience_ms);
+}
+
+static void set_quorate(struct replica *r, bool quorate)
+{
+	r->quorate = quorate;
+	if (!quorate)
+		r->quorate_since = 0;
+	else if (!r->quorate_since)
+		r->quorate_since = now(r);
 }
 
 static void adopt_view(struct replica *r, const struct replica_view *v)
 {
 	r->unsure = false;
-	r->quorate = v->quorate;
 	r->absent = v->absent;
-	if (!v->quorate)
-		r->patience_ns = 0;
-	else if (!r->patience_ns)
-		r->patience_ns = now(r) + r->o.patience_ms * NS_PER_MS;
+	r->missing = v->missing;
+	set_quorate(r, v->quorate);
 	r->round = (struct round){ view_name(r, v), 0 };
 }
 
@@ -514,7 +531,7 @@ void replica_disconnected(struct replica *r)
 	if (!r->connected)
 		return;
 	r->connected = false;
-	r->quorate = false;
+	set_quorate(r, false);
 	r->npeers = 0;
 	r->hello_due = r->failed_due = r->ack_due = r->status_due = false;
 	r->mark_flight = r->ready_flight = r->ack_flight = false;
@@ -531,11 +548,7 @@ void replica_quorum(struct replica *r, bool quorate)
 {
 	if (r->quorate == quorate || r->phase == CLUSTER_LOST)
 		return;
-	r->quorate = quorate;
-	if (!quorate)
-		r->patience_ns = 0;
-	else if (!r->patience_ns)
-		r->patience_ns = now(r) + r->o.patience_ms * NS_PER_MS;
+	set_quorate(r, quorate);
 	/* Told to all in order: all suspend, or go on, at the same place. */
 	r->hello_due = true;
 }
@@ -570,14 +583,22 @@ static void send_hello(struct replica *r)
 		.phase = r->phase,
 		.quorate = r->quorate && !is_patient(r),
 		.restored = r->tracking && r->phase == CLUSTER_JOINING,
+		.eager = is_eager(r),
 		.round = r->round,
 		.position = r->position,
 		.seen = r->seen,
 	};
 	if (!replica_self(r) || is_duplicate(r))
 		return;
+	if (r->phase == CLUSTER_JOINING)
+		m.hello.position.generation = (struct generation){
+			.created = r->o.io.wall_ns(r->o.io.ctx),
+			.id = r->o.io.random(r->o.io.ctx),
+			.epoch = 1,
+		};
 	r->hello_due = replica_send(r, &m) != 0;
 	r->said_quorate = m.hello.quorate;
+	r->said_eager = m.hello.eager;
 }
 
 static bool same_version(const struct peer *a, const struct peer *b)
@@ -595,6 +616,14 @@ static bool all_heard(const struct replica *r)
 			return false;
 	}
 	return r->npeers > 0;
+}
+
+static bool all_eager(const struct replica *r)
+{
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (r->peers[i].state != PEER_OUT && !r->peers[i].eager)
+			return false;
+	return true;
 }
 
 /* Of those that have a state: the one with the latest, if no later one has served. NULL: none. */
@@ -622,6 +651,7 @@ static struct peer *latest(struct replica *r)
 static void resume(struct replica *r, const struct peer *best)
 {
 	struct position at = best->position;
+	struct generation next = at.generation;
 	struct peer winner = *best, *self = replica_self(r);
 
 	for (unsigned i = 0; i < r->npeers; i++) {
@@ -633,12 +663,18 @@ static void resume(struct replica *r, const struct peer *best)
 											 : PEER_VOID;
 		p->acked = at.index;
 	}
-	if (!self || self->state == PEER_VOID) {
+	/* Those that only gave their vote remember as well what it was for. */
+	next.epoch++;
+	remember(r, &next);
+	r->told = true;
+	if (self->state == PEER_ACTIVE || self->state == PEER_JOINING)
+		r->position.generation = next;
+	if (self->state == PEER_VOID)
 		replica_lost(r, "others have gone on from a later one");
-	} else if (self->state == PEER_ACTIVE) {
-		r->position.generation.epoch++;
+	else if (self->state == PEER_ACTIVE)
 		replica_activate(r);
-	}
+	if (r->phase == CLUSTER_SERVING)
+		refuse_all(r, &r->adrift);
 }
 
 /* Nobody has a state that counts: the lowest node begins one. */
@@ -663,14 +699,15 @@ static void begin(struct replica *r)
 		return;
 	first->state = PEER_ACTIVE;
 	first->acked = 0;
+	if (first->position.generation.created <= g.created)
+		first->position.generation.created = g.created + 1;
+	remember(r, &first->position.generation);
+	r->told = true;
+	if (r->phase != CLUSTER_JOINING)
+		return;
+	r->position = (struct position){ .generation = first->position.generation };
 	if (!replica_same(first->addr, r->self))
 		return;
-	r->position = (struct position){ 0 };
-	r->position.generation.created = r->o.io.wall_ns(r->o.io.ctx);
-	if (r->position.generation.created <= g.created)
-		r->position.generation.created = g.created + 1;
-	r->position.generation.id = r->o.io.random(r->o.io.ctx);
-	r->position.generation.epoch = 1;
 	log_info("cluster: no node has a state; beginning one");
 	replica_activate(r);
 }
@@ -692,7 +729,7 @@ static void decide(struct replica *r)
 		best = latest(r);
 		if (best)
 			resume(r, best);
-		else
+		else if (all_eager(r))
 			begin(r);
 	}
 	join_consider(r);
@@ -703,6 +740,7 @@ static void decide(struct replica *r)
 /* A member that serves says hello. */
 static void meet_active(struct replica *r, struct peer *from)
 {
+	r->told = true;
 	if (from->state == PEER_ACTIVE)
 		return;
 	if (r->phase == CLUSTER_SERVING) {
@@ -717,6 +755,10 @@ static void meet_active(struct replica *r, struct peer *from)
 	}
 	from->state = PEER_ACTIVE;
 	from->acked = 0;
+	/* Who gives its vote must know what for. */
+	if (r->phase == CLUSTER_JOINING && !r->tracking && !r->loading)
+		r->position.generation = from->position.generation;
+	remember(r, &from->position.generation);
 	if (r->phase == CLUSTER_SUSPENDED)
 		replica_lost(r, "others have gone on without it");
 }
@@ -744,8 +786,6 @@ static void hear(struct replica *r, struct peer *from, const struct message_hell
 static void take_hello(struct replica *r, struct peer *from, const struct message *m)
 {
 	const struct message_hello *h = &m->hello;
-	bool was_heard = from->heard;
-
 	if (h->round.view != r->round.view || h->round.n != r->round.n || from->state == PEER_OUT)
 		return;
 	from->heard = true;
@@ -759,16 +799,14 @@ static void take_hello(struct replica *r, struct peer *from, const struct messag
 			say_foreign(r, from);
 		from->foreign = true;
 	}
-	/* Quorum has changed within the ring: everything is decided anew from here on. */
-	if ((from->state == PEER_ACTIVE && !h->quorate) ||
-	    (was_heard && from->state != PEER_ACTIVE && from->quorate != h->quorate)) {
-		from->quorate = h->quorate;
-		if (from->state == PEER_ACTIVE)
-			suspend(r);
+	from->quorate = h->quorate;
+	from->eager = h->eager;
+	/* Quorum has gone while the ring stayed the same: everything is decided anew from here on. */
+	if (from->state == PEER_ACTIVE && !h->quorate) {
+		suspend(r);
 		new_round(r);
 		return;
 	}
-	from->quorate = h->quorate;
 	hear(r, from, h);
 	decide(r);
 }
@@ -944,24 +982,24 @@ static void evict(struct replica *r, const struct peer *p)
  */
 static void find_silent(struct replica *r, uint64_t t)
 {
-	uint64_t since = t - hang_ns(r);
+	uint64_t limit = hang_ns(r);
 	bool first = true;
 
-	if (r->alive_ns > since || r->heard_self_ns + hang_ns(r) / 4 < t)
+	if (t - r->alive_ns < limit || t - r->heard_self_ns > limit / 4)
 		return;
 	for (unsigned i = 0; i < r->npeers; i++) {
 		const struct peer *p = &r->peers[i];
 
 		if (p->state == PEER_OUT)
 			continue;
-		if (p->heard_ns >= since) {
+		if (t - p->heard_ns <= limit) {
 			if (first && !replica_same(p->addr, r->self))
 				return;
 			first = false;
 		}
 	}
 	for (unsigned i = 0; i < r->npeers; i++)
-		if (r->peers[i].state != PEER_OUT && r->peers[i].heard_ns < since)
+		if (r->peers[i].state != PEER_OUT && t - r->peers[i].heard_ns > limit)
 			evict(r, &r->peers[i]);
 }
 
@@ -976,7 +1014,8 @@ void replica_tick(struct replica *r)
 		return;
 	if (t >= r->status_ns + hang_ns(r) / 10)
 		r->status_due = true;
-	if (!r->said_quorate && r->quorate && !is_patient(r) && !replica_count(r, PEER_ACTIVE))
+	if (r->quorate && !replica_count(r, PEER_ACTIVE) &&
+	    ((!r->said_quorate && !is_patient(r)) || (!r->said_eager && is_eager(r))))
 		r->hello_due = true;
 	find_silent(r, t);
 	join_consider(r);
@@ -995,6 +1034,7 @@ struct replica *replica_new(const struct replica_options *options)
 	r->seen = options->seen;
 	list_init(&r->applied);
 	list_init(&r->waiting);
+	list_init(&r->adrift);
 	list_init(&r->kept);
 	if (outbox_init(&r->outbox, r->o.io.send, r->o.io.ctx, r->o.safe) != 0) {
 		free(r);
@@ -1008,6 +1048,7 @@ void replica_free(struct replica *r)
 	close_outbox(r);
 	refuse_all(r, &r->applied);
 	refuse_all(r, &r->waiting);
+	refuse_all(r, &r->adrift);
 	join_stop(r);
 	outbox_destroy(&r->outbox);
 	free(r);

@@ -13,8 +13,9 @@
  *					epoch of the generation grows
  *	view that does not		nobody is active: those that were are suspended. So it is when there is no
  *					quorum, or when it is not sure that the active members alone had it
- *	HELLO of all, none active	all quorate (and patient, while the ring has nodes whose daemon is absent): of the suspended, those that have the latest state become active,
- *					the others are lost; without any state the lowest node begins one
+ *	HELLO of all, none active	all quorate: of the suspended, those that have the latest state become active,
+ *					the others are lost; without any state the lowest node begins one. Both
+ *					wait a while for nodes that may have a state and are not here (yet)
  *	READY				its sender becomes active
  *	EVICT				somebody who has been silent for long is treated as if he had left
  *
@@ -29,8 +30,10 @@
  *     members raises the epoch, so whoever was left behind is known by its lower generation.
  *  3. A command is done (its submitter told) only if it was applied while nothing was known of a change of
  *     the ring; in between it is held until the next view continues. Under `safe`, only once all active
- *     members have said that they have applied it.
- *  4. A command that was refused is never applied: its batch carries the session of before.
+ *     members have said that they have applied it. In a new view, only once an active member's HELLO
+ *     has come: whoever gave a vote for this view then knows, and remembers, which generation serves.
+ *  4. A command that was refused is never applied, unless the phase is LOST: what was in flight is refused
+ *     only when the state is known to be the latest, and its batch carries the session of before.
  *  5. A node's state is void (lost) once others have served without it. Nothing leads back.
  */
 #pragma once
@@ -63,7 +66,11 @@ struct replica_options {
 	struct replica_io io;
 	bool safe;
 	uint32_t hang_ms;	/* 0: 5 s */
-	uint32_t patience_ms;	/* a state is begun or resumed without absent nodes only after so long */
+	/*
+	 * How long a state is neither begun nor resumed while nodes of the ring have no daemon in the group;
+	 * and how long none is begun while any node is missing and there is known to have been one.
+	 */
+	uint32_t patience_ms, begin_patience_ms;
 	struct generation seen; /* remembered from the last start, or zeros */
 };
 
@@ -73,7 +80,8 @@ struct replica_view {
 	uint64_t ring_seq;
 	const struct node_address *members, *left; /* those that left and came back are in both */
 	unsigned nmembers, nleft;
-	unsigned absent; /* nodes of the ring that have no member */
+	unsigned absent;  /* nodes of the ring that have no member */
+	unsigned missing; /* nodes of the cluster that have no member */
 	bool quorate;
 	/* Those that came here together from the last view had quorum without those that came from others. */
 	bool continues;

@@ -22,7 +22,7 @@ struct peer {
 	enum peer_state state;
 	bool heard;	/* has said HELLO in this round */
 	bool foreign;	/* another version */
-	bool quorate;	/* its HELLO's */
+	bool quorate, eager; /* its HELLO's */
 	bool before_us; /* was in the group when this process came */
 	uint32_t protocol, format;
 	uint32_t session;
@@ -51,19 +51,27 @@ struct replica {
 	unsigned npeers;
 	struct round round;
 	bool quorate; /* as this node knows itself */
-	bool said_quorate; /* in the last HELLO */
+	bool said_quorate, said_eager; /* in the last HELLO */
 	bool unsure;
+	bool told; /* in this round: all members know, or will before another view, who serves */
 	bool first_view;     /* of this connection is still to come */
-	unsigned absent;     /* nodes of the ring without a member */
-	uint64_t patience_ns; /* until then this node waits for them; 0: has no quorum */
+	unsigned absent;	/* nodes of the ring without a member */
+	unsigned missing;	/* all nodes without a member */
+	uint64_t quorate_since; /* 0: it has none */
 
 	enum cluster_phase phase;
 	bool tracking; /* `position` follows the order: active, or restored and not READY yet */
+	/* If it is not tracking, the generation is that of the active members, as far as known. */
 	struct position position;
 	struct generation seen;
 
 	/* Own commands that are applied, in order: `applied` may be told, `waiting` for acks. */
 	struct list applied, waiting;
+	/*
+	 * Own commands that were in flight when this node was suspended. Others may have applied them, but then
+	 * they are ahead, and this state is lost.
+	 */
+	struct list adrift;
 
 	/* The snapshot that is being given in this view, wherever. */
 	bool giving;
