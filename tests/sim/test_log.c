@@ -398,7 +398,7 @@ int main(int argc, char **argv)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ 0 },
 	};
-	uint64_t seed = random_u64() >> 32, seeds = 3, commands = 20000, total = 0, begun;
+	uint64_t seed = random_u64() >> 32, seeds = 3, commands = 20000, total = 0, runs = 0, begun;
 	int opt;
 
 	log_set_level(LOG_LEVEL_ERROR);
@@ -415,15 +415,17 @@ int main(int argc, char **argv)
 			return 2;
 	}
 	printf("# first seed %" PRIu64 "\n", seed);
+	fflush(stdout);
 	begun = clock_mono_ns();
 	for (size_t i = 0; i < ARRAY_SIZE(profiles); i++) {
 		bool wanted = optind == argc;
 
 		for (int k = optind; k < argc; k++)
 			wanted |= strcmp(argv[k], profiles[i].name) == 0;
-		for (uint64_t n = 0; wanted && n < seeds; n++, total += commands)
+		for (uint64_t n = 0; wanted && n < seeds; n++, runs++, total += commands)
 			run(&profiles[i], seed + n, commands);
 	}
+	printf("1..%" PRIu64 "\n", runs);
 	printf("# %.0f commands/s\n", (double)total * 1e9 / (double)(clock_mono_ns() - begun));
 	return 0;
 }
