@@ -50,7 +50,20 @@ static const struct row rows[] = {
 	[CMD_REVOKE] = CLIENT_ROW(cmd_revoke),
 	[CMD_START_GRACE] = { GLOBAL, cmd_start_grace },
 	[CMD_END_GRACE] = { GLOBAL, cmd_end_grace },
+	[CMD_ADOPT] = { GLOBAL, cmd_adopt },
+	[CMD_SILENT] = { GLOBAL, cmd_silent },
+	[CMD_SLOT_REPLY] = CLIENT_ROW(cmd_slot_reply),
+	[CMD_BACK_ANSWERED] = CLIENT_ROW(cmd_back_answered),
+	[CMD_REPLY_KEPT] = { GLOBAL, cmd_reply_kept },
 };
+
+/* Of the command that this thread is applying. */
+static _Thread_local bool lacks_memory;
+
+void command_lacks_memory(void)
+{
+	lacks_memory = true;
+}
 
 static const struct stateid *command_stateid(const struct row *row, const struct state_command *cmd)
 {
@@ -89,7 +102,13 @@ static enum nfsstat4 apply_on_client(struct state *s, const struct row *row,
 		return status;
 	after_init(&after);
 	mutex_lock(&w.c->lock);
-	if (!w.c->dead)
+	/*
+	 * What a node has submitted before its client went elsewhere must not be done behind what the
+	 * client has done there. Nobody waits for the answer.
+	 */
+	if (unlikely(w.c->home != command_node(cmd)) && !w.c->dead)
+		status = NFS4ERR_DELAY;
+	else if (!w.c->dead)
 		status = row->on_client(&w);
 	else if (row->finds == BY_CLIENTID)
 		status = NFS4ERR_EXPIRED;
@@ -109,6 +128,7 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 
 	result->conflict_client = 0;
 	result->over_limit = false;
+	lacks_memory = false;
 	if (!effects)
 		effects = &nobody;
 	if (row->finds == GLOBAL)
@@ -117,6 +137,13 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 		result->status = apply_on_client(s, row, cmd, result, effects);
 	if (unlikely(s->grace.ended))
 		grace_announce(s, effects);
+	if (unlikely(lacks_memory))
+		s->diverged = true;
+}
+
+bool state_has_diverged(const struct state *s)
+{
+	return s->diverged;
 }
 
 void after_init(struct after *after)
@@ -177,6 +204,9 @@ void finish(struct state *s, struct after *after, const struct state_effects *ef
 		emit_freed(effects, deleg->h.file);
 		deleg_free(s, deleg);
 	}
+	if (after->moved)
+		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_MOVED,
+						      .clientid = after->moved });
 	deleg_emit_recalls(after, effects);
 	drop_files(after->files);
 	if (after->record)

@@ -268,14 +268,15 @@ static void note_full(struct state *s, enum nfsstat4 status, struct state_result
 }
 
 /* Gives a new record its ID and makes it the name's unconfirmed one. */
-static void client_establish(struct state *s, struct client *c, struct client_name *name)
-    REQUIRES(&s->names_lock)
+static void client_establish(struct state *s, struct client *c, struct client_name *name,
+			     uint32_t home) REQUIRES(&s->names_lock)
 {
 	uint64_t hash;
 	struct stripe *stripe;
 
 	c->counter = ++s->last_client;
 	c->id = (uint64_t)s->config.epoch << 32 | c->counter;
+	c->home = home;
 	c->name = name;
 	name->unconfirmed = c;
 	list_push_back(&s->clients, &c->in_clients);
@@ -310,7 +311,7 @@ struct client *client_restore(struct state *s, uint32_t counter, bool v40, bool 
 		table_insert(&s->names, &name->node, hash_bytes(owner.p, owner.len) + v40);
 	}
 	s->last_client = counter - 1;
-	client_establish(s, c, name);
+	client_establish(s, c, name, s->node);
 	if (confirmed) {
 		name->confirmed = c;
 		name->unconfirmed = NULL;
@@ -332,6 +333,19 @@ struct client *client_confirm(struct state *s, struct client *c)
 	if (old)
 		client_withdraw(s, old);
 	return old;
+}
+
+/* The client has asked where the command comes from: that is its home. */
+static void settle_asker(struct state *s, uint64_t clientid, const struct state_command *cmd,
+			 const struct state_effects *effects)
+{
+	struct client *c = client_get(s, clientid);
+
+	if (!c)
+		return;
+	if (unlikely(c->home != command_node(cmd)))
+		client_settle(s, c, command_node(cmd), effects);
+	client_unref(c);
 }
 
 /* ------------------------------------------------- SETCLIENTID (RFC 7530 16.33) ---- */
@@ -407,7 +421,7 @@ static enum nfsstat4 establish_unconfirmed(struct state *s, const struct state_c
 		name = fresh;
 		table_insert(&s->names, &name->node, hash_bytes(owner.p, owner.len) + v40);
 	}
-	client_establish(s, c, name);
+	client_establish(s, c, name, command_node(cmd));
 	*out = c;
 	return NFS4_OK;
 fail:
@@ -461,6 +475,8 @@ enum nfsstat4 cmd_setclientid(struct state *s, const struct state_command *cmd,
 	status = setclientid(s, cmd, result, &replaced, &evicted);
 	note_full(s, status, result);
 	mutex_unlock(&s->names_lock);
+	if (status == NFS4_OK)
+		settle_asker(s, result->setclientid.clientid, cmd, effects);
 	client_destroy(s, replaced, effects);
 	client_destroy(s, evicted, effects);
 	return status;
@@ -523,8 +539,10 @@ enum nfsstat4 cmd_setclientid_confirm(struct state *s, const struct state_comman
 		status = confirm_new(s, c, cmd, result, &old);
 	mutex_unlock(&s->names_lock);
 	if (c) {
-		if (status == NFS4_OK)
+		if (status == NFS4_OK) {
 			client_heard(s, c);
+			settle_asker(s, cmd->clientid, cmd, effects);
+		}
 		client_unref(c);
 	}
 	client_destroy(s, old, effects);
@@ -614,6 +632,8 @@ enum nfsstat4 cmd_exchange_id(struct state *s, const struct state_command *cmd,
 		status = exchange_new(s, confirmed, cmd, result, &gone);
 	note_full(s, status, result);
 	mutex_unlock(&s->names_lock);
+	if (status == NFS4_OK)
+		settle_asker(s, result->exchange_id.clientid, cmd, effects);
 	client_destroy(s, gone.replaced, effects);
 	client_destroy(s, gone.collided, effects);
 	client_destroy(s, gone.evicted, effects);
@@ -661,10 +681,9 @@ enum nfsstat4 cmd_destroy_clientid(struct state *s, const struct state_command *
 }
 
 /*
- * The client's home has decided; here it just happens. That the lease had passed is a matter
- * of the home's clock, so courtesy_only cannot be checked again: other nodes would
- * differ. A client that came back between the decision and its place in the order finds its
- * lease expired, which it had been.
+ * The client's judge has decided; here it just happens, unless the client has settled elsewhere
+ * since. A client that came back to the same node between the decision and its place in the order
+ * finds its lease expired, which it had been.
  */
 enum nfsstat4 cmd_expire_client(struct state *s, const struct state_command *cmd,
 				struct state_result *result, const struct state_effects *effects)
@@ -673,6 +692,10 @@ enum nfsstat4 cmd_expire_client(struct state *s, const struct state_command *cmd
 
 	mutex_lock(&s->names_lock);
 	c = client_get(s, cmd->clientid);
+	if (c && c->adoptions != cmd->expire_client.adoptions) {
+		client_unref(c);
+		c = NULL;
+	}
 	if (c)
 		client_withdraw(s, c);
 	mutex_unlock(&s->names_lock);

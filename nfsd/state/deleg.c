@@ -81,8 +81,10 @@ static struct recall *recall_new(const struct state *s, const struct deleg *d,
 {
 	struct recall *r = malloc(sizeof(*r) + d->fh_len + f->len);
 
-	if (!r)
+	if (!r) {
+		command_lacks_memory();
 		return NULL;
+	}
 	*r = (struct recall){ .effect = { .type = EFFECT_RECALL,
 					  .clientid = d->h.client->id,
 					  .fh = { r->bytes, d->fh_len },
@@ -123,6 +125,33 @@ uint64_t deleg_recall_others(struct state *s, struct state_file *f, uint64_t cli
 		deleg_recall(s, d, f, after);
 	}
 	return other;
+}
+
+void deleg_recall_again(struct state *s, struct client *c, struct after *after)
+{
+	struct held *h;
+
+	list_for_each (h, &c->delegs, in_owner) {
+		struct deleg *d = held_deleg(h);
+		struct recall *r;
+		bool recalled;
+
+		if (d->revoked)
+			continue;
+		mutex_lock(&h->file->lock);
+		recalled = d->recalled;
+		mutex_unlock(&h->file->lock);
+		if (!recalled)
+			continue;
+		r = recall_new(s, d, h->file);
+		if (r)
+			list_push_back(&after->recalls, &r->link);
+		mutex_lock(&s->recall_lock);
+		list_remove(&d->in_recalled);
+		d->recalled_ns = state_now(s);
+		list_push_back(&s->recalled, &d->in_recalled);
+		mutex_unlock(&s->recall_lock);
+	}
 }
 
 void deleg_emit_recalls(struct after *after, const struct state_effects *effects)
@@ -194,8 +223,10 @@ struct deleg *deleg_prepare(struct work *w, struct state_file *f)
 	    w->c->kept_deleg)
 		return NULL;
 	d = calloc(1, sizeof(*d));
-	if (!d)
+	if (!d) {
+		command_lacks_memory();
 		return NULL;
+	}
 	d->h.client = w->c;
 	d->h.file = f;
 	d->h.kind = HELD_DELEG;
@@ -284,6 +315,12 @@ struct deleg *deleg_restore(struct state *s, struct client *c, struct bytes file
 	mutex_lock(&d->h.file->lock);
 	list_push_back(&d->h.file->delegs, &d->in_file);
 	mutex_unlock(&d->h.file->lock);
+	if (d->recalled) {
+		mutex_lock(&s->recall_lock);
+		d->recalled_ns = state_now(s);
+		list_push_back(&s->recalled, &d->in_recalled);
+		mutex_unlock(&s->recall_lock);
+	}
 	count_deleg(s, c, d, 1);
 	return d;
 }
@@ -412,6 +449,8 @@ unsigned state_revocable(struct state *s, struct state_overdue *out, unsigned ca
 	list_for_each (d, &s->recalled, in_recalled) {
 		if (n == cap || now - d->recalled_ns <= lease)
 			break; /* those behind were recalled later */
+		if (d->h.client->home != s->node)
+			continue; /* where it is at home, they look, too */
 		out[n].clientid = d->h.client->id;
 		out[n].minor = d->h.client->v40 ? 0 : 1;
 		stateid_fill(s, &d->h, &out[n].stateid);

@@ -15,6 +15,11 @@
  *  - when it destroys its client ID.
  * It may still not get what it held, if that conflicts with what another has reclaimed.
  *
+ * In a cluster that starts after a full outage each node has a list, and some may know of a client
+ * what others do not: each node adds its own (START_GRACE with more_to_come) as it comes, as long as
+ * nothing new has been granted. Such a grace period does not end by itself, because there may be more
+ * to come: the lowest node ends it, see recorder.c.
+ *
  * Clients are known by their key: kind, owner string, principal. Somebody else who uses a
  * listed client's owner string is not that client.
  *
@@ -30,14 +35,6 @@
 
 #include "base/hash.h"
 #include "nfsd/state/state_private.h"
-
-struct grace_entry {
-	struct table_node node;
-	bool done;
-	struct nfs_verifier verifier;
-	uint32_t len;
-	uint8_t key[];
-};
 
 /* ------------------------------------------------------------------------- keys ---- */
 
@@ -93,7 +90,7 @@ static void free_entries(struct grace *g) REQUIRES(&g->lock)
 	}
 	free(g->all);
 	g->all = NULL;
-	g->nentries = 0;
+	g->nentries = g->room = 0;
 }
 
 void grace_destroy(struct grace *g)
@@ -117,8 +114,23 @@ static void done(struct grace *g, struct grace_entry *e) REQUIRES(&g->lock)
 	if (e->done)
 		return;
 	e->done = true;
-	if (--g->waiting == 0 && !g->anybody)
+	if (--g->waiting == 0 && !g->anybody && !g->more_to_come)
 		end(g);
+}
+
+static bool have_room(struct grace *g) REQUIRES(&g->lock)
+{
+	uint32_t room = g->room ? 2 * g->room : 16;
+	struct grace_entry **more;
+
+	if (g->nentries < g->room)
+		return true;
+	more = reallocarray(g->all, room, sizeof(struct grace_entry *));
+	if (!more)
+		return false;
+	g->all = more;
+	g->room = room;
+	return true;
 }
 
 static bool add(struct grace *g, const struct state_reclaimer *r) REQUIRES(&g->lock)
@@ -127,6 +139,8 @@ static bool add(struct grace *g, const struct state_reclaimer *r) REQUIRES(&g->l
 
 	if (find(g, r->key))
 		return true;
+	if (!have_room(g))
+		return false;
 	e = malloc(sizeof(*e) + r->key.len);
 	if (!e)
 		return false;
@@ -137,28 +151,43 @@ static bool add(struct grace *g, const struct state_reclaimer *r) REQUIRES(&g->l
 	return true;
 }
 
-/* Only at the very start, before there is any client. */
-static enum nfsstat4 start(struct grace *g, const struct state_command *cmd) REQUIRES(&g->lock)
+bool grace_restore(struct grace *g, struct bytes key, const struct nfs_verifier *verifier,
+		   bool is_done)
 {
-	uint32_t n = cmd->start_grace.n;
+	const struct state_reclaimer r = { .key = key, .verifier = *verifier };
+	uint32_t before = g->nentries;
 
-	if (g->started)
+	if (!add(g, &r) || g->nentries == before)
+		return false;
+	g->all[g->nentries - 1]->done = is_done;
+	return true;
+}
+
+/*
+ * Only at the very start, before there is any client; or, of several nodes, before anything new has
+ * been granted. Those who were listed already and are done stay so.
+ */
+static enum nfsstat4 start(struct state *s, struct grace *g, const struct state_command *cmd)
+    REQUIRES(&g->lock)
+{
+	bool more = cmd->start_grace.more_to_come;
+	uint32_t before = g->nentries;
+
+	if (g->started && (!more || !g->more_to_come || s->granted))
 		return NFS4ERR_INVAL;
-	if (n) {
-		g->all = calloc(n, sizeof(struct grace_entry *));
-		if (!g->all)
-			return NFS4ERR_DELAY;
-	}
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < cmd->start_grace.n; i++) {
 		if (add(g, &cmd->start_grace.clients[i]))
 			continue;
-		free_entries(g);
-		return NFS4ERR_DELAY;
+		if (!g->started)
+			free_entries(g);
+		return out_of_memory(1);
 	}
-	g->anybody = cmd->start_grace.anybody;
-	g->listed = g->waiting = g->nentries;
+	g->anybody |= cmd->start_grace.anybody;
+	g->listed += g->nentries - before;
+	g->waiting += g->nentries - before;
 	g->started = true;
-	g->active = g->anybody || g->listed;
+	g->more_to_come = more;
+	g->active = g->anybody || g->nentries;
 	return NFS4_OK;
 }
 
@@ -168,7 +197,7 @@ enum nfsstat4 cmd_start_grace(struct state *s, const struct state_command *cmd,
 	enum nfsstat4 status;
 
 	mutex_lock(&s->grace.lock);
-	status = start(&s->grace, cmd);
+	status = start(s, &s->grace, cmd);
 	mutex_unlock(&s->grace.lock);
 	return status;
 }
@@ -264,6 +293,17 @@ enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t client
 	status = grace_may_reclaim(s, c);
 	client_unref(c);
 	return status;
+}
+
+bool state_grace_is_done(struct state *s)
+{
+	struct grace *g = &s->grace;
+	bool is_done;
+
+	mutex_lock(&g->lock);
+	is_done = g->active && !g->anybody && g->waiting == 0;
+	mutex_unlock(&g->lock);
+	return is_done;
 }
 
 void state_grace_progress(struct state *s, uint32_t *listed, uint32_t *waiting)

@@ -1,7 +1,8 @@
 /*
  * Leases: this node's knowledge of when it last heard of a client. Nothing expires by itself:
- * a silent client keeps its state until somebody needs what it holds (state_is_courtesy) or the
- * courtesy has passed (state_expirable); then an EXPIRE_CLIENT is submitted.
+ * a silent client keeps its state until somebody needs what it holds (state_judge) or the
+ * courtesy has passed (state_expirable); then an EXPIRE_CLIENT is submitted. Both ask only about
+ * clients that are judged here, see home.c.
  */
 #include "base/clock.h"
 #include "nfsd/state/state_private.h"
@@ -66,7 +67,8 @@ uint64_t state_longest_silent(struct state *s)
 	list_for_each (c, &s->clients, in_clients) {
 		uint64_t heard = atomic_load_explicit(&c->heard_ns, memory_order_relaxed);
 
-		if (heard < oldest && silent_for(s, c, s->config.lease_seconds)) {
+		if (heard < oldest && client_is_judged_here(s, c) &&
+		    silent_for(s, c, s->config.lease_seconds)) {
 			oldest = heard;
 			found = c->id;
 		}
@@ -77,20 +79,74 @@ uint64_t state_longest_silent(struct state *s)
 	return found;
 }
 
-bool state_is_courtesy(struct state *s, uint64_t clientid)
+/*
+ * Elsewhere the word of its judge counts. The adoptions are read first: a client that settles
+ * meanwhile makes them differ at the latest when the command has its place.
+ */
+bool state_judge(struct state *s, uint64_t clientid, struct state_command *expire)
 {
 	struct client *c = client_get(s, clientid);
-	bool courtesy;
+	bool lapsed;
 
 	if (!c)
 		return false;
-	courtesy = silent_for(s, c, s->config.lease_seconds);
+	*expire = (struct state_command){
+		.type = CMD_EXPIRE_CLIENT,
+		.clientid = clientid,
+		.expire_client = { .adoptions = c->adoptions },
+	};
+	lapsed = client_is_judged_here(s, c) ? silent_for(s, c, s->config.lease_seconds)
+					     : c->silent;
 	client_unref(c);
-	return courtesy;
+	return lapsed;
+}
+
+bool state_is_courtesy(struct state *s, uint64_t clientid)
+{
+	struct state_command ignored;
+
+	return state_judge(s, clientid, &ignored);
+}
+
+unsigned state_silence(struct state *s, struct state_command *cmds, unsigned cap)
+{
+	struct client *c;
+	unsigned n = 0;
+
+	mutex_lock(&s->names_lock);
+	list_for_each (c, &s->clients, in_clients) {
+		uint32_t adoptions = c->adoptions;
+		bool silent;
+
+		if (n == cap)
+			break;
+		silent = silent_for(s, c, s->config.lease_seconds);
+		if (!client_is_judged_here(s, c) || c->silent == silent)
+			continue;
+		cmds[n++] = (struct state_command){
+			.type = CMD_SILENT,
+			.clientid = c->id,
+			.silent = { .silent = silent, .adoptions = adoptions },
+		};
+	}
+	mutex_unlock(&s->names_lock);
+	return n;
+}
+
+void state_renew_all(struct state *s)
+{
+	struct client *c;
+
+	mutex_lock(&s->names_lock);
+	list_for_each (c, &s->clients, in_clients)
+		client_heard(s, c);
+	mutex_unlock(&s->names_lock);
 }
 
 static bool expirable(struct state *s, struct client *c)
 {
+	if (!client_is_judged_here(s, c))
+		return false;
 	if (!c->confirmed || (c->nopens == 0 && c->ndelegs == 0))
 		return silent_for(s, c, s->config.lease_seconds);
 	return silent_for(s, c, (uint64_t)s->config.lease_seconds + s->config.courtesy_seconds);

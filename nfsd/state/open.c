@@ -232,6 +232,8 @@ enum nfsstat4 cmd_open(struct work *w)
 		o->confirmed = confirmed;
 	else
 		w->c->reclaimed |= reclaim;
+	if (status == NFS4_OK && !reclaim && unlikely(!w->s->granted))
+		w->s->granted = true;
 	if (status)
 		owner_settle(w->s, w->c, o);
 	return status;

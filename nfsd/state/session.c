@@ -70,6 +70,7 @@ static void session_free(struct session *session)
 		for (unsigned j = 0; chunk && j < SLOTS_PER_CHUNK; j++) {
 			if (chunk[j].reply_cap)
 				free(chunk[j].reply);
+			free(chunk[j].kept);
 		}
 		free(chunk);
 	}
@@ -206,7 +207,7 @@ static enum nfsstat4 session_new(struct state *s, struct client *c, const struct
 	enum nfsstat4 status;
 
 	if (!session)
-		return NFS4ERR_DELAY;
+		return out_of_memory(cmd->minor);
 	mutex_init(&session->lock);
 	list_init(&session->bindings);
 	list_init(&session->in_client);
@@ -224,7 +225,7 @@ static enum nfsstat4 session_new(struct state *s, struct client *c, const struct
 	session->cb_flavor = cmd->create_session.cb_flavor;
 	/* The first slots with the session: a client that has one can use it. */
 	session->chunks[0] = calloc(SLOTS_PER_CHUNK, sizeof(struct slot));
-	status = session->chunks[0] ? reserve_replies(s, session) : NFS4ERR_DELAY;
+	status = session->chunks[0] ? reserve_replies(s, session) : out_of_memory(cmd->minor);
 	if (status) {
 		session_free(session);
 		return status;
@@ -296,7 +297,7 @@ static enum nfsstat4 make_session(struct state *s, struct client *c,
 				  const struct state_command *cmd, struct state_result *result)
     REQUIRES(&s->names_lock)
 {
-	struct session *session;
+	struct session *session = NULL;
 	enum nfsstat4 status = check_channels(cmd);
 	bool room;
 
@@ -370,8 +371,11 @@ enum nfsstat4 cmd_create_session(struct state *s, const struct state_command *cm
 		status = create_session(s, c, cmd, result, &old);
 	mutex_unlock(&s->names_lock);
 	if (c) {
-		if (status == NFS4_OK)
+		if (status == NFS4_OK) {
 			client_heard(s, c);
+			if (unlikely(c->home != command_node(cmd)))
+				client_settle(s, c, command_node(cmd), effects);
+		}
 		client_unref(c);
 	}
 	client_destroy(s, old, effects);

@@ -15,6 +15,9 @@
  * those above are retired and their memory is free; they are unknown then (BADSLOT) and begin
  * anew if memory is back REGROW_SECONDS later (RFC 8881 section 2.10.6.1).
  *
+ * After its client has moved here from another node a slot is unknown: its first request may have
+ * any sequence id, unless it is the one whose reply is replicated, or one before it.
+ *
  * Replies up to SLOT_SMALL_REPLY bytes need no memory of their own, which covers that of a lone
  * SEQUENCE, always cached. For a request with cachethis the buffer is there before it runs.
  */
@@ -30,9 +33,46 @@ struct slot *session_slot(struct session *session, uint32_t n)
 {
 	struct slot **chunk = &session->chunks[n / SLOTS_PER_CHUNK];
 
-	if (!*chunk)
+	if (!*chunk) {
 		*chunk = calloc(SLOTS_PER_CHUNK, sizeof(struct slot));
+		for (unsigned i = 0; *chunk && i < SLOTS_PER_CHUNK; i++)
+			(*chunk)[i].unknown = session->moved;
+	}
 	return *chunk ? *chunk + n % SLOTS_PER_CHUNK : NULL;
+}
+
+void session_moved(struct state *s, struct session *session)
+{
+	mutex_lock(&session->lock);
+	session_unbind_all(s, session);
+	session->moved = true;
+	session->had_back = session->flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN;
+	session->back_path = BACK_UNTRIED;
+	session->back_probe = false;
+	session->nslots = session->target = session->fore.max_slots;
+	for (uint32_t n = 0; n < session->nslots; n++) {
+		struct slot *chunk = session->chunks[n / SLOTS_PER_CHUNK];
+
+		if (chunk)
+			chunk[n % SLOTS_PER_CHUNK].unknown = true;
+	}
+	mutex_unlock(&session->lock);
+}
+
+bool slot_keep(struct session *session, uint32_t n, const struct slot_reply *what,
+	       const uint8_t *bytes)
+{
+	struct slot *slot = session_slot(session, n);
+	struct slot_reply *kept = slot ? malloc(sizeof(*kept) + what->len) : NULL;
+
+	if (!kept)
+		return false;
+	*kept = *what;
+	if (what->len)
+		memcpy(kept->bytes, bytes, what->len);
+	free(slot->kept);
+	slot->kept = kept;
+	return true;
 }
 
 static bool has_back_channel(struct session *session) REQUIRES(&session->lock)
@@ -87,6 +127,8 @@ static enum nfsstat4 check_session(struct state *s, struct session *session,
 {
 	if (session->dead)
 		return NFS4ERR_BADSESSION;
+	if (unlikely(session->client->home != s->node))
+		return STATE_AWAY;
 	if (!session_binding(session, args->conn_id)) {
 		if (session->client->state_protect != SP4_NONE)
 			return NFS4ERR_CONN_NOT_BOUND_TO_SESSION;
@@ -170,11 +212,22 @@ static uint32_t chunks_for(uint32_t slots)
 	return (slots + SLOTS_PER_CHUNK - 1) / SLOTS_PER_CHUNK;
 }
 
+/* What is replicated stays. */
+static bool keeps_replies(const struct slot *chunk)
+{
+	for (unsigned i = 0; i < SLOTS_PER_CHUNK; i++) {
+		if (chunk[i].kept)
+			return true;
+	}
+	return false;
+}
+
 /* Makes the slots from `target` on as if they had never been used. */
 static void retire(struct state *s, struct session *session) REQUIRES(&session->lock)
 {
 	for (uint32_t n = session->target; n < session->nslots; n++) {
 		struct slot **chunk = &session->chunks[n / SLOTS_PER_CHUNK], *slot;
+		struct slot_reply *kept;
 
 		if (!*chunk)
 			continue;
@@ -183,9 +236,13 @@ static void retire(struct state *s, struct session *session) REQUIRES(&session->
 			s->cached_bytes -= slot->reply_cap;
 			free(slot->reply);
 		}
+		kept = slot->kept;
 		memset(slot, 0, sizeof(*slot));
+		slot->kept = kept;
 	}
 	for (uint32_t i = chunks_for(session->target); i < chunks_for(session->nslots); i++) {
+		if (session->chunks[i] && keeps_replies(session->chunks[i]))
+			continue;
 		free(session->chunks[i]);
 		session->chunks[i] = NULL;
 	}
@@ -208,6 +265,36 @@ static void adjust_slots(struct state *s, struct session *session, const struct 
 		session->nslots = session->target = target + 1;
 }
 
+/* The first request on an unknown slot makes it known; `kept` is what another node has answered. */
+static enum nfsstat4 meet(struct state *s, struct session *session, struct slot *slot,
+			  const struct sequence_args *args) REQUIRES(&session->lock)
+{
+	const struct slot_reply *kept = slot->kept;
+	enum nfsstat4 status;
+
+	if (slot->state != SLOT_IDLE)
+		return NFS4ERR_DELAY;
+	slot->seqid = args->seqid - 1;
+	slot->used = slot->cached = false;
+	if (kept && (int32_t)(args->seqid - kept->seqid) < 0)
+		return NFS4ERR_SEQ_MISORDERED;
+	if (kept && args->seqid == kept->seqid) {
+		status = kept->len > SLOT_SMALL_REPLY ? ensure_buffer(s, session, slot) : NFS4_OK;
+		if (status)
+			return status;
+		slot->reply = slot->reply_cap ? slot->reply : slot->small;
+		slot->seqid = kept->seqid;
+		slot->request_hash = kept->request_hash;
+		slot->reply_len = kept->len;
+		slot->used = true;
+		slot->cached = kept->len <= (slot->reply_cap ? slot->reply_cap : SLOT_SMALL_REPLY);
+		if (slot->cached)
+			memcpy(slot->reply, kept->bytes, kept->len);
+	}
+	slot->unknown = false;
+	return NFS4_OK;
+}
+
 static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 				     const struct sequence_args *args, struct slot_use *use)
     REQUIRES(&session->lock)
@@ -221,6 +308,11 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 	if (!slot) {
 		squeeze(s, session, args->slot);
 		return NFS4ERR_DELAY;
+	}
+	if (unlikely(slot->unknown)) {
+		status = meet(s, session, slot, args);
+		if (status)
+			return status;
 	}
 	if (args->seqid == slot->seqid)
 		return retry(session, slot, args, use);

@@ -1,9 +1,10 @@
 /*
- * The whole state in a file, for the next process: see snapshot.h.
+ * The whole state in a file, for the next process, or in memory, for another node: see snapshot.h.
  *
- *	snapshot   magic, version, instance, epoch, last client's counter
- *	           { 1, client }..., 0
- *	           { 1, order of a file's opens }..., 0
+ *	snapshot   magic, version, whether it is a replica, instance, epoch
+ *	           of a replica: limits, grace period
+ *	           { 1, client }..., 0, last client's counter
+ *	           { 1, order of a file's opens }..., 0, sorted by file
  *	client     record; sessions with slots; owners, those with stateids first; stateids
  *	           in the order of their IDs (an open comes before its locks); delegations
  *
@@ -13,11 +14,15 @@
  * several clients in a file.
  *
  * Not in it is what is a process's own: connections, open files, when a client was last heard of
- * (every lease begins anew), what is known of callback paths. A delegation that has been recalled
- * is as if it had not: whoever needs it comes again, and it is recalled again.
+ * (every lease begins anew), what is known of callback paths.
  *
- * A change of the format is a new VERSION; others are not read. When it is written nobody is
- * at work on the state, when it is read nobody knows of it yet; the locks are taken for form's sake.
+ * For the next process a delegation that has been recalled is as if it had not: whoever needs it
+ * comes again, and it is recalled again. A replica remembers it. It knows nothing of sessions' slots
+ * but the replies that are replicated: two nodes' replicas are the same bytes.
+ *
+ * A change of the format is a new SNAPSHOT_VERSION; others are not read. When it is read nobody
+ * knows of the state yet, and the locks are taken for form's sake, as when a file is written. While a
+ * replica is written no command is applied, but requests read the state.
  */
 #include "nfsd/state/snapshot.h"
 
@@ -28,12 +33,13 @@
 #include "nfsd/state/snapshot_io.h"
 #include "nfsd/state/state_private.h"
 
-#define MAGIC	0x61746f6c6c737401u
-#define VERSION 3
+#define MAGIC 0x61746f6c6c737401u
 
 #define PRINCIPAL_MAX 65536
 #define REPLY_MAX     (16u << 20)
 #define FILE_KEY_MAX  4096
+#define GRACE_KEY_MAX (PRINCIPAL_MAX + 8192)
+#define OWNER_MAX     (NFS4_OPAQUE_LIMIT + CLIENT_OWNER_EXTRA)
 
 /* ---------------------------------------------------------------- small things ---- */
 
@@ -82,26 +88,29 @@ static void put_cred(struct snapshot_out *o, const struct cred *cred)
 		return;
 	snapshot_put_u32(o, cred->uid);
 	snapshot_put_u32(o, cred->gid);
-	snapshot_put_bytes(o, cred->groups, cred->ngroups * (uint32_t)sizeof(gid_t));
+	snapshot_put_u32(o, cred->ngroups);
+	for (uint32_t i = 0; i < cred->ngroups; i++)
+		snapshot_put_u32(o, cred->groups[i]);
 }
 
-/* The groups are of this machine's byte order, as the file is of this machine. */
 static const struct cred *get_cred(struct snapshot_in *in)
 {
 	gid_t groups[CRED_MAX_GROUPS];
 	const struct cred *cred;
-	const uint8_t *bytes;
-	uint32_t uid, gid, len;
+	uint32_t uid, gid, n;
 
 	if (!snapshot_get_bool(in))
 		return NULL;
 	uid = snapshot_get_u32(in);
 	gid = snapshot_get_u32(in);
-	bytes = snapshot_get_bytes(in, sizeof(groups), &len);
-	memcpy(groups, bytes, len);
+	n = snapshot_get_u32(in);
+	if (n > CRED_MAX_GROUPS)
+		snapshot_bad(in);
+	for (uint32_t i = 0; in->err == 0 && i < n; i++)
+		groups[i] = snapshot_get_u32(in);
 	if (in->err)
 		return NULL;
-	cred = cred_get(uid, gid, groups, len / (uint32_t)sizeof(gid_t));
+	cred = cred_get(uid, gid, groups, n);
 	if (!cred)
 		in->err = -ENOMEM;
 	return cred;
@@ -111,7 +120,7 @@ static const struct cred *get_cred(struct snapshot_in *in)
 
 static bool slot_is_used(const struct slot *slot)
 {
-	return slot->used || slot->told_target;
+	return slot->used || slot->told_target || slot->unknown;
 }
 
 /*
@@ -126,9 +135,44 @@ static void put_slot(struct snapshot_out *o, uint32_t n, const struct slot *slot
 	snapshot_put_u32(o, slot->seqid);
 	snapshot_put_u32(o, slot->used);
 	snapshot_put_u32(o, slot->told_target);
+	snapshot_put_u32(o, slot->unknown);
 	snapshot_put_u64(o, slot->request_hash);
 	snapshot_put_u32(o, cached);
 	snapshot_put_bytes(o, slot->reply, cached ? slot->reply_len : 0);
+}
+
+/* Those whose replies are replicated. */
+static void put_kept(struct snapshot_out *o, const struct session *session)
+{
+	for (uint32_t n = 0; n < SLOTS_MAX; n++) {
+		const struct slot *chunk = session->chunks[n / SLOTS_PER_CHUNK];
+		const struct slot_reply *kept = chunk ? chunk[n % SLOTS_PER_CHUNK].kept : NULL;
+
+		if (!kept)
+			continue;
+		snapshot_put_u32(o, n);
+		snapshot_put_u32(o, kept->seqid);
+		snapshot_put_u64(o, kept->request_hash);
+		snapshot_put_bytes(o, kept->bytes, kept->len);
+	}
+	snapshot_put_u32(o, UINT32_MAX);
+}
+
+static void get_kept(struct snapshot_in *in, struct session *session) REQUIRES(&session->lock)
+{
+	struct slot_reply what;
+	const uint8_t *bytes;
+	uint32_t n;
+
+	while ((n = snapshot_get_u32(in)) != UINT32_MAX && in->err == 0) {
+		what.seqid = snapshot_get_u32(in);
+		what.request_hash = snapshot_get_u64(in);
+		bytes = snapshot_get_bytes(in, REPLY_MAX, &what.len);
+		if (n >= session->fore.max_slots || n >= SLOTS_MAX)
+			snapshot_bad(in);
+		else if (in->err == 0 && !slot_keep(session, n, &what, bytes))
+			in->err = -ENOMEM;
+	}
 }
 
 static void put_slots(struct snapshot_out *o, const struct session *session)
@@ -156,12 +200,16 @@ static void put_session(struct snapshot_out *o, struct session *session)
 	snapshot_put_u32(o, session->cb_flavor);
 	snapshot_put_u32(o, session->cb_uid);
 	snapshot_put_u32(o, session->cb_gid);
-	snapshot_put_u32(o, session->had_back);
 	for (unsigned i = 0; i < BACK_SLOTS_MAX; i++)
 		snapshot_put_u32(o, session->back_seqids[i]);
-	snapshot_put_u32(o, session->nslots);
-	snapshot_put_u32(o, session->target);
-	put_slots(o, session);
+	put_kept(o, session);
+	if (!o->replica) {
+		snapshot_put_u32(o, session->had_back);
+		snapshot_put_u32(o, session->moved);
+		snapshot_put_u32(o, session->nslots);
+		snapshot_put_u32(o, session->target);
+		put_slots(o, session);
+	}
 	mutex_unlock(&session->lock);
 }
 
@@ -201,6 +249,7 @@ static void get_slot(struct snapshot_in *in, struct state *s, struct session *se
 	slot->seqid = snapshot_get_u32(in);
 	slot->used = snapshot_get_bool(in);
 	slot->told_target = snapshot_get_bool(in);
+	slot->unknown = snapshot_get_bool(in);
 	slot->request_hash = snapshot_get_u64(in);
 	slot->cached = snapshot_get_bool(in);
 	reply = snapshot_get_bytes(in, REPLY_MAX, &len);
@@ -218,9 +267,22 @@ static void get_session_rest(struct snapshot_in *in, struct state *s, struct ses
 	session->cb_flavor = snapshot_get_u32(in);
 	session->cb_uid = snapshot_get_u32(in);
 	session->cb_gid = snapshot_get_u32(in);
-	session->had_back = snapshot_get_bool(in);
 	for (unsigned i = 0; i < BACK_SLOTS_MAX; i++)
 		session->back_seqids[i] = snapshot_get_u32(in);
+	session->nslots = session->target = session->fore.max_slots;
+	if (session->nslots == 0 || session->nslots > SLOTS_MAX) {
+		snapshot_bad(in);
+		session->nslots = session->target = 1;
+		return;
+	}
+	session->moved = in->replica;
+	get_kept(in, session);
+	if (in->replica) {
+		session->had_back = session->flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN;
+		return;
+	}
+	session->had_back = snapshot_get_bool(in);
+	session->moved = snapshot_get_bool(in);
 	session->nslots = snapshot_get_u32(in);
 	session->target = snapshot_get_u32(in);
 	if (session->nslots == 0 || session->nslots > SLOTS_MAX || session->target == 0 ||
@@ -274,6 +336,7 @@ static void put_owner(struct snapshot_out *o, const struct owner *owner)
 		snapshot_put_u32(o, r->fh_len);
 		snapshot_put_bytes(o, r->bytes, r->reply_len + r->fh_len);
 	}
+	snapshot_put_u32(o, owner->denied);
 	snapshot_put_u32(o, owner->closed_now);
 	snapshot_put_u32(o, owner->closed != NULL);
 	if (owner->closed) {
@@ -322,6 +385,7 @@ static void get_owner_rest(struct snapshot_in *in, struct state *s, struct owner
 	owner->has_seqid = snapshot_get_bool(in);
 	owner->seqid = snapshot_get_u32(in);
 	get_reply(in, owner);
+	owner->denied = snapshot_get_bool(in);
 	owner->closed_now = snapshot_get_bool(in);
 	if (!snapshot_get_bool(in))
 		return;
@@ -609,6 +673,15 @@ static void get_held(struct snapshot_in *in, struct state *s, struct client *c,
 
 /* ------------------------------------------------------------------ delegations ---- */
 
+static void put_recalled(struct snapshot_out *o, const struct deleg *d)
+{
+	struct state_file *f = d->h.file;
+
+	mutex_lock(&f->lock);
+	snapshot_put_u32(o, d->recalled);
+	mutex_unlock(&f->lock);
+}
+
 static void put_delegs(struct snapshot_out *o, struct client *c) REQUIRES(&c->lock)
 {
 	struct held *h;
@@ -622,6 +695,8 @@ static void put_delegs(struct snapshot_out *o, struct client *c) REQUIRES(&c->lo
 		snapshot_put_bytes(o, h->file->key, h->file->len);
 		snapshot_put_u32(o, d->type);
 		snapshot_put_u32(o, d->revoked);
+		if (o->replica)
+			put_recalled(o, d);
 		snapshot_put_bytes(o, d->fh, d->fh_len);
 		snapshot_put_u64(o, d->change);
 		put_cred(o, d->cred);
@@ -643,6 +718,7 @@ static void get_deleg(struct snapshot_in *in, struct state *s, struct client *c)
 	memcpy(key, bytes, len);
 	type = snapshot_get_u32(in);
 	what.revoked = snapshot_get_bool(in);
+	what.recalled = in->replica && snapshot_get_bool(in);
 	bytes = snapshot_get_bytes(in, sizeof(what.fh), &fh_len);
 	memcpy(what.fh, bytes, fh_len);
 	what.fh_len = (uint8_t)fh_len;
@@ -697,6 +773,9 @@ static void put_client(struct snapshot_out *o, struct client *c)
 	snapshot_put_u32(o, c->reclaim_needed);
 	snapshot_put_u32(o, c->reclaimed);
 	snapshot_put_u32(o, c->recorded);
+	snapshot_put_u32(o, c->home);
+	snapshot_put_u32(o, c->adoptions);
+	snapshot_put_u32(o, c->silent);
 	snapshot_put_u32(o, c->last_id);
 	list_for_each (session, &c->sessions, in_client) {
 		snapshot_put_u32(o, 1);
@@ -743,7 +822,7 @@ static void get_record_rest(struct snapshot_in *in, struct client *c)
 static struct client *get_record(struct snapshot_in *in, struct state *s)
     REQUIRES(&s->names_lock)
 {
-	uint8_t owner[NFS4_OPAQUE_LIMIT];
+	uint8_t owner[OWNER_MAX];
 	struct nfs_verifier verifier;
 	uint32_t counter = snapshot_get_u32(in), owner_len, len;
 	bool v40 = snapshot_get_bool(in), confirmed = snapshot_get_bool(in);
@@ -796,6 +875,9 @@ static void get_client(struct snapshot_in *in, struct state *s) REQUIRES(&s->nam
 	c->reclaim_needed = snapshot_get_bool(in);
 	c->reclaimed = snapshot_get_bool(in);
 	c->recorded = snapshot_get_bool(in);
+	c->home = snapshot_get_u32(in);
+	c->adoptions = snapshot_get_u32(in);
+	c->silent = snapshot_get_bool(in);
 	c->last_id = snapshot_get_u32(in);
 	while (snapshot_get_bool(in))
 		get_session(in, s, c);
@@ -831,20 +913,74 @@ static void put_order(struct snapshot_out *o, struct state_file *f)
 	mutex_unlock(&f->lock);
 }
 
-static void put_orders(struct snapshot_out *o, struct state *s)
+struct files {
+	struct state_file **all; /* references */
+	size_t n, room;
+};
+
+static bool files_add(struct files *files, struct state_file *f)
 {
-	for (unsigned i = 0; i < STRIPES; i++) {
-		struct stripe *stripe = &s->by_file[i];
-		uint32_t size = stripe->table.size ? stripe->table.size : 1;
+	if (files->n == files->room) {
+		size_t room = files->room ? files->room * 2 : 64;
+		struct state_file **more =
+		    reallocarray(files->all, room, sizeof(struct state_file *));
 
-		for (uint32_t k = 0; k < size; k++) {
-			struct table_node *n = stripe->table.size ? stripe->table.buckets[k]
-								  : stripe->table.one;
+		if (!more)
+			return false;
+		files->all = more;
+		files->room = room;
+	}
+	files->all[files->n++] = f;
+	return true;
+}
 
-			for (; n; n = n->next)
-				put_order(o, container_of(n, struct state_file, by_key));
+static bool gather(struct files *files, struct stripe *stripe) REQUIRES(&stripe->lock)
+{
+	uint32_t size = stripe->table.size ? stripe->table.size : 1;
+	bool room = true;
+
+	for (uint32_t k = 0; k < size; k++) {
+		struct table_node *n = stripe->table.size ? stripe->table.buckets[k]
+							  : stripe->table.one;
+
+		for (; n && room; n = n->next) {
+			struct state_file *f = container_of(n, struct state_file, by_key);
+
+			room = files_add(files, f);
+			f->refs += room;
 		}
 	}
+	return room;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct state_file *x = *(struct state_file *const *)a;
+	const struct state_file *y = *(struct state_file *const *)b;
+	int order = memcmp(x->key, y->key, x->len < y->len ? x->len : y->len);
+
+	return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+static void put_orders(struct snapshot_out *o, struct state *s)
+{
+	struct files files = { 0 };
+	bool room = true;
+
+	for (unsigned i = 0; i < STRIPES && room; i++) {
+		mutex_lock(&s->by_file[i].lock);
+		room = gather(&files, &s->by_file[i]);
+		mutex_unlock(&s->by_file[i].lock);
+	}
+	if (!room && o->err == 0)
+		o->err = -ENOMEM;
+	if (files.n)
+		qsort(files.all, files.n, sizeof(struct state_file *), by_key);
+	for (size_t i = 0; i < files.n; i++) {
+		put_order(o, files.all[i]);
+		state_file_put(s, files.all[i]);
+	}
+	free(files.all);
 	snapshot_put_u32(o, 0);
 }
 
@@ -885,30 +1021,168 @@ static void get_orders(struct snapshot_in *in, struct state *s)
 	}
 }
 
+/* ------------------------------------------- what a replica has of the server itself ---- */
+
+static void put_limits(struct snapshot_out *o, const struct state_limits *l)
+{
+	snapshot_put_u32(o, l->max_clients);
+	snapshot_put_u32(o, l->max_sessions_per_client);
+	snapshot_put_u32(o, l->max_slots_per_session);
+	snapshot_put_u32(o, l->max_opens_per_client);
+	snapshot_put_u32(o, l->max_locks_per_client);
+	snapshot_put_u32(o, l->max_owners_per_client);
+	snapshot_put_u32(o, l->max_delegs_per_client);
+	snapshot_put_u32(o, l->max_locks);
+	snapshot_put_u32(o, l->max_delegs);
+	snapshot_put_u32(o, l->max_opens);
+	snapshot_put_u32(o, l->max_sessions);
+	snapshot_put_u32(o, l->max_owners);
+	snapshot_put_u64(o, l->max_reply_cache);
+	put_channel(o, &l->fore);
+}
+
+static void get_limits(struct snapshot_in *in, struct state_limits *l)
+{
+	l->max_clients = snapshot_get_u32(in);
+	l->max_sessions_per_client = snapshot_get_u32(in);
+	l->max_slots_per_session = snapshot_get_u32(in);
+	l->max_opens_per_client = snapshot_get_u32(in);
+	l->max_locks_per_client = snapshot_get_u32(in);
+	l->max_owners_per_client = snapshot_get_u32(in);
+	l->max_delegs_per_client = snapshot_get_u32(in);
+	l->max_locks = snapshot_get_u32(in);
+	l->max_delegs = snapshot_get_u32(in);
+	l->max_opens = snapshot_get_u32(in);
+	l->max_sessions = snapshot_get_u32(in);
+	l->max_owners = snapshot_get_u32(in);
+	l->max_reply_cache = snapshot_get_u64(in);
+	get_channel(in, &l->fore);
+	if (l->max_slots_per_session > SLOTS_MAX)
+		snapshot_bad(in);
+}
+
+static void put_grace(struct snapshot_out *o, struct state *s)
+{
+	struct grace *g = &s->grace;
+
+	snapshot_put_u32(o, s->granted);
+	mutex_lock(&g->lock);
+	snapshot_put_u32(o, g->active);
+	snapshot_put_u32(o, g->started);
+	snapshot_put_u32(o, g->more_to_come);
+	snapshot_put_u32(o, g->anybody);
+	snapshot_put_u32(o, g->listed);
+	snapshot_put_u32(o, g->waiting);
+	for (uint32_t i = 0; i < g->nentries; i++) {
+		const struct grace_entry *e = g->all[i];
+
+		snapshot_put_u32(o, 1);
+		snapshot_put_u32(o, e->done);
+		snapshot_put(o, e->verifier.data, sizeof(e->verifier.data));
+		snapshot_put_bytes(o, e->key, e->len);
+	}
+	snapshot_put_u32(o, 0);
+	mutex_unlock(&g->lock);
+}
+
+static void get_grace_entry(struct snapshot_in *in, struct grace *g) REQUIRES(&g->lock)
+{
+	struct nfs_verifier verifier;
+	uint32_t len;
+	bool done = snapshot_get_bool(in);
+	const uint8_t *key;
+
+	snapshot_get(in, verifier.data, sizeof(verifier.data));
+	key = snapshot_get_bytes(in, GRACE_KEY_MAX, &len);
+	if (in->err == 0 && !grace_restore(g, (struct bytes){ key, len }, &verifier, done))
+		in->err = -ENOMEM;
+}
+
+static void get_grace(struct snapshot_in *in, struct state *s)
+{
+	struct grace *g = &s->grace;
+
+	s->granted = snapshot_get_bool(in);
+	mutex_lock(&g->lock);
+	g->active = snapshot_get_bool(in);
+	g->started = snapshot_get_bool(in);
+	g->more_to_come = snapshot_get_bool(in);
+	g->anybody = snapshot_get_bool(in);
+	g->listed = snapshot_get_u32(in);
+	g->waiting = snapshot_get_u32(in);
+	while (snapshot_get_bool(in))
+		get_grace_entry(in, g);
+	mutex_unlock(&g->lock);
+}
+
 /* -------------------------------------------------------------------- the whole ---- */
+
+static void put_all(struct snapshot_out *o, struct state *s, uint64_t instance)
+{
+	struct client *c;
+
+	snapshot_put_u64(o, MAGIC);
+	snapshot_put_u32(o, SNAPSHOT_VERSION);
+	snapshot_put_u32(o, o->replica);
+	snapshot_put_u64(o, instance);
+	snapshot_put_u32(o, s->config.epoch);
+	if (o->replica) {
+		put_limits(o, &s->config.limits);
+		put_grace(o, s);
+	}
+	mutex_lock(&s->names_lock);
+	list_for_each (c, &s->clients, in_clients) {
+		snapshot_put_u32(o, 1);
+		put_client(o, c);
+	}
+	snapshot_put_u32(o, 0);
+	snapshot_put_u32(o, s->last_client);
+	mutex_unlock(&s->names_lock);
+	put_orders(o, s);
+}
 
 int state_save(struct state *s, int fd, uint64_t instance)
 {
 	struct snapshot_out o;
-	struct client *c;
 	int err = snapshot_out_init(&o, fd);
 
 	if (err)
 		return err;
-	snapshot_put_u64(&o, MAGIC);
-	snapshot_put_u32(&o, VERSION);
-	snapshot_put_u64(&o, instance);
-	snapshot_put_u32(&o, s->config.epoch);
-	mutex_lock(&s->names_lock);
-	list_for_each (c, &s->clients, in_clients) {
-		snapshot_put_u32(&o, 1);
-		put_client(&o, c);
-	}
-	snapshot_put_u32(&o, 0);
-	snapshot_put_u32(&o, s->last_client);
-	mutex_unlock(&s->names_lock);
-	put_orders(&o, s);
+	put_all(&o, s, instance);
 	return snapshot_out_finish(&o);
+}
+
+int state_replicate(struct state *s, uint8_t **out, size_t *len)
+{
+	struct snapshot_out o;
+	int err = snapshot_out_init_sink(&o, SNAPSHOT_MEMORY);
+
+	if (err)
+		return err;
+	o.replica = true;
+	put_all(&o, s, 0);
+	err = snapshot_out_finish(&o);
+	if (err) {
+		free(o.bytes);
+		return err;
+	}
+	*out = o.bytes;
+	*len = o.nbytes;
+	return 0;
+}
+
+int state_digest(struct state *s, uint64_t *digest)
+{
+	struct snapshot_out o;
+	int err = snapshot_out_init_sink(&o, SNAPSHOT_DIGEST);
+
+	if (err)
+		return err;
+	o.replica = true;
+	put_all(&o, s, 0);
+	err = snapshot_out_finish(&o);
+	*digest = o.tag;
+	return err;
 }
 
 static void get_header(struct snapshot_in *in, uint64_t instance)
@@ -918,8 +1192,10 @@ static void get_header(struct snapshot_in *in, uint64_t instance)
 
 	if (in->err == 0 && magic != MAGIC)
 		snapshot_bad(in);
-	if (in->err == 0 && version != VERSION)
+	if (in->err == 0 && version != SNAPSHOT_VERSION)
 		in->err = -EPROTONOSUPPORT;
+	if (snapshot_get_bool(in) != in->replica)
+		snapshot_bad(in);
 	written_by = snapshot_get_u64(in);
 	if (in->err == 0 && written_by != instance)
 		in->err = -ESTALE;
@@ -927,9 +1203,17 @@ static void get_header(struct snapshot_in *in, uint64_t instance)
 
 static void get_all(struct snapshot_in *in, struct state *s)
 {
+	struct state_limits limits = s->config.limits;
 	uint32_t last;
 
 	s->config.epoch = snapshot_get_u32(in);
+	if (in->replica) {
+		get_limits(in, &limits);
+		get_grace(in, s);
+	}
+	/* What clients have stays theirs, also if they could not have so much any more. */
+	s->config.limits.max_owners_per_client = UINT32_MAX;
+	s->config.limits.max_owners = UINT32_MAX;
 	mutex_lock(&s->names_lock);
 	while (snapshot_get_bool(in))
 		get_client(in, s);
@@ -939,22 +1223,32 @@ static void get_all(struct snapshot_in *in, struct state *s)
 	s->last_client = last;
 	mutex_unlock(&s->names_lock);
 	get_orders(in, s);
+	s->config.limits = limits;
 }
 
 int state_load(struct state *s, int fd, uint64_t instance)
 {
-	struct state_limits limits = s->config.limits;
 	struct snapshot_in in;
 	int err = snapshot_in_init(&in, fd);
 
 	if (err)
 		return err;
 	get_header(&in, instance);
-	/* What clients have stays theirs, also if they could not have so much any more. */
-	s->config.limits.max_owners_per_client = UINT32_MAX;
-	s->config.limits.max_owners = UINT32_MAX;
 	if (in.err == 0)
 		get_all(&in, s);
-	s->config.limits = limits;
+	return snapshot_in_finish(&in);
+}
+
+int state_restore(struct state *s, const uint8_t *p, size_t len)
+{
+	struct snapshot_in in;
+	int err = snapshot_in_init_memory(&in, p, len);
+
+	if (err)
+		return err;
+	in.replica = true;
+	get_header(&in, 0);
+	if (in.err == 0)
+		get_all(&in, s);
 	return snapshot_in_finish(&in);
 }

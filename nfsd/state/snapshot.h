@@ -1,6 +1,7 @@
 /*
- * Handing the state to the next process: a planned restart loses nothing, so that there is no
- * grace period after it. snapshot.c tells what is in the file and snapshot_io.h how it is written.
+ * The state in one piece: for the next process, so that a planned restart loses nothing and has no
+ * grace period after it; and for another node. snapshot.c tells what is in it and snapshot_io.h how
+ * it is written.
  */
 #pragma once
 
@@ -20,3 +21,22 @@ int state_save(struct state *s, int fd, uint64_t instance);
  * After an error the state is good for state_free() only.
  */
 int state_load(struct state *s, int fd, uint64_t instance);
+
+/* Part of what nodes must agree on to understand each other's snapshots. */
+#define SNAPSHOT_VERSION 4
+
+/*
+ * What the nodes have in common, for one that has no state yet: no command may be applied
+ * meanwhile, reads may go on. *out is malloc'ed; 0 or -ENOMEM.
+ */
+int state_replicate(struct state *s, uint8_t **out, size_t *len);
+/*
+ * Reads it into a new state; epoch and limits become those of the node that wrote it. Errors as of
+ * state_load().
+ */
+int state_restore(struct state *s, const uint8_t *p, size_t len);
+/*
+ * A hash of the same: equal on all nodes at one place in the order of commands. Costs as much as
+ * a snapshot. 0 or -ENOMEM.
+ */
+int state_digest(struct state *s, uint64_t *digest);

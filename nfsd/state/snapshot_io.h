@@ -22,8 +22,19 @@
 
 #define SNAPSHOT_CHUNK 65536u
 
+/* Where the chunks go. */
+enum snapshot_sink {
+	SNAPSHOT_FILE_SINK, /* `fd` */
+	SNAPSHOT_MEMORY,    /* `bytes` */
+	SNAPSHOT_DIGEST,    /* nowhere: the last tag tells two snapshots apart */
+};
+
 struct snapshot_out {
 	int fd;
+	enum snapshot_sink sink;
+	bool replica; /* what nodes have in common only, see snapshot.c */
+	uint8_t *bytes; /* SNAPSHOT_MEMORY: malloc'ed, the caller's at the end */
+	size_t nbytes, room;
 	int err; /* 0 or -errno; the first */
 	uint64_t tag, nchunks;
 	uint32_t len; /* bytes of the chunk being filled */
@@ -32,6 +43,8 @@ struct snapshot_out {
 
 /* 0 or -ENOMEM. */
 int snapshot_out_init(struct snapshot_out *o, int fd) MUST_CHECK;
+/* The same without a file. */
+int snapshot_out_init_sink(struct snapshot_out *o, enum snapshot_sink sink) MUST_CHECK;
 void snapshot_put(struct snapshot_out *o, const void *bytes, size_t len);
 /* With its length in front. */
 void snapshot_put_bytes(struct snapshot_out *o, const void *bytes, uint32_t len);
@@ -42,6 +55,9 @@ int snapshot_out_finish(struct snapshot_out *o) MUST_CHECK;
 
 struct snapshot_in {
 	int fd;
+	const uint8_t *from; /* not NULL: in place of `fd` */
+	size_t left;
+	bool replica;
 	int err; /* -EBADMSG: not as it was written, or not what is expected */
 	uint64_t tag, nchunks;
 	uint32_t len, at; /* of the chunk being read */
@@ -52,6 +68,7 @@ struct snapshot_in {
 };
 
 int snapshot_in_init(struct snapshot_in *in, int fd) MUST_CHECK;
+int snapshot_in_init_memory(struct snapshot_in *in, const uint8_t *from, size_t len) MUST_CHECK;
 void snapshot_get(struct snapshot_in *in, void *bytes, size_t len);
 /* What snapshot_put_bytes() wrote, at most `max` bytes; valid until the next call. Never NULL. */
 const uint8_t *snapshot_get_bytes(struct snapshot_in *in, uint32_t max, uint32_t *len);

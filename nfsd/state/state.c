@@ -49,6 +49,7 @@ int state_new(const struct state_config *config, struct state **out)
 	s->config = *config;
 	if (s->config.limits.max_slots_per_session > SLOTS_MAX)
 		s->config.limits.max_slots_per_session = SLOTS_MAX;
+	s->node = 1;
 	grace_init(&s->grace);
 	mutex_init(&s->names_lock);
 	mutex_init(&s->reply_lock);
@@ -79,6 +80,7 @@ void state_free(struct state *s)
 		mutex_lock(&s->names_lock);
 		c = list_first(&s->clients, struct client, in_clients);
 		cmd.clientid = c ? c->id : 0;
+		cmd.expire_client.adoptions = c ? c->adoptions : 0;
 		mutex_unlock(&s->names_lock);
 		if (!c)
 			break;
@@ -105,6 +107,7 @@ uint64_t state_now(const struct state *s)
 /* A client waits and tries again: memory may come back. */
 enum nfsstat4 out_of_memory(uint32_t minor)
 {
+	command_lacks_memory();
 	return NFS4ERR_DELAY;
 }
 

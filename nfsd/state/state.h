@@ -8,9 +8,14 @@
  * implementation applies at once in the caller's thread. Any number of threads may apply and
  * read at once: locks per client and per file, see state_private.h.
  *
- * Beside the replicated state there is the node's own, which no command touches: when a client
+ * Beside the replicated state there is the node's own, which no command depends on: when a client
  * was last heard of, its slots and cached replies, the open files behind the opens. The
  * functions for it are below the commands.
+ *
+ * Every client has a home, the node that its requests reach. Only its home submits commands for
+ * it (those of another node are refused: NFS4ERR_DELAY) and judges its lease. At another node
+ * its first request submits CMD_ADOPT. A client whose node has left the cluster is homeless until
+ * then; the lowest node judges its lease meanwhile. A cluster of one is node 1.
  */
 #pragma once
 
@@ -107,7 +112,16 @@ enum state_command_type {
 	CMD_REVOKE,
 	CMD_START_GRACE,
 	CMD_END_GRACE,
+	CMD_ADOPT,	   /* `clientid` has come to this node */
+	CMD_SILENT,	   /* its judge says that its lease has passed, or that it is back */
+	CMD_SLOT_REPLY,	   /* what a request was answered, for a retry at another node */
+	CMD_BACK_ANSWERED, /* a call over a session's back channel has been answered */
+	CMD_REPLY_KEPT,	   /* minor version 0's for the cache of duplicate requests */
+	CMD_COUNT,
 };
+
+/* Before a client's owner string there may be this much, which keeps name spaces apart. */
+#define CLIENT_OWNER_EXTRA 256
 
 /* clientaddr4 and friends of SETCLIENTID (RFC 7530 section 16.33). */
 struct callback_target {
@@ -136,6 +150,7 @@ struct lock_attachment {
 
 struct state_command {
 	enum state_command_type type;
+	uint32_t node; /* where it was submitted; 0: at the only node, 1 */
 	/* Minor version 0 speaks of client IDs and seqids, 1 and 2 of sessions. */
 	uint32_t minor;
 	/* The client that asks, by its session (minor > 0) or its argument; 0: none yet. */
@@ -178,10 +193,11 @@ struct state_command {
 		} reclaim_complete; /* minor version 0: the client has asked for something new */
 		struct {
 			/*
-			 * Why it expires, for those who look on. It makes no difference: the client's
-			 * home has judged the lease, and clocks must not decide what a command does.
+			 * That the lease has passed is a matter of a clock, which must not decide
+			 * what a command does: the client's judge has decided, see state_judge().
+			 * But if the client has been adopted since, that was about another life.
 			 */
-			bool courtesy_only;
+			uint32_t adoptions;
 		} expire_client;
 		struct {
 			struct bytes owner; /* open_owner4.owner */
@@ -260,7 +276,30 @@ struct state_command {
 			const struct state_reclaimer *clients;
 			uint32_t n;
 			bool anybody; /* they are not known: whoever asks may reclaim */
-		} start_grace; /* before there is any client; END_GRACE has no arguments */
+			/*
+			 * Of several: the grace period does not end by itself when all listed are
+			 * done, but by CMD_END_GRACE, so that other nodes' lists can be added.
+			 */
+			bool more_to_come;
+		} start_grace; /* before anything is granted; END_GRACE and ADOPT have no arguments */
+		struct {
+			bool silent;
+			uint32_t adoptions; /* as of expire_client */
+		} silent;
+		struct {
+			struct sessionid session;
+			uint32_t slot, seqid;
+			uint64_t request_hash;
+			struct bytes reply; /* COMPOUND4res */
+		} slot_reply;
+		struct {
+			struct sessionid session;
+			uint32_t slot, seqid;
+		} back_answered;
+		struct {
+			struct bytes key; /* drc.h */
+			struct bytes reply;
+		} reply_kept;
 	};
 };
 
@@ -328,6 +367,8 @@ enum state_effect_type {
 	EFFECT_CLIENT_FORGET,
 	EFFECT_GRACE_ENDED,
 	EFFECT_LOCKS_GONE, /* a lock stateid with an attachment has gone */
+	EFFECT_CLIENT_MOVED, /* it has another home, or none: no connection of before is good */
+	EFFECT_REPLY_KEPT,   /* `key`, `reply` of CMD_REPLY_KEPT */
 };
 
 struct state_effect {
@@ -340,6 +381,7 @@ struct state_effect {
 	struct request_ref granted_by;
 	struct bytes key;  /* likewise */
 	struct lock_attachment *attachment; /* the stateid's reference is the receiver's now */
+	struct bytes reply; /* likewise */
 };
 
 struct state_effects {
@@ -363,8 +405,18 @@ enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes princ
  * all clients, but after it has found none not again within a second.
  */
 uint64_t state_longest_silent(struct state *s);
-/* True if the client exists and its lease has passed: its state may be taken from it. */
-bool state_is_courtesy(struct state *s, uint64_t clientid);
+/*
+ * True if the client exists and its lease has passed, as its judge has found, so that its state may
+ * be taken from it: by *expire, which does nothing any more if the client has come to another
+ * node meanwhile.
+ */
+bool state_judge(struct state *s, uint64_t clientid, struct state_command *expire);
+bool state_is_courtesy(struct state *s, uint64_t clientid); /* the same, without a command */
+/*
+ * Clients about which this node, their judge, should say by CMD_SILENT that their lease has passed,
+ * or that it has been renewed since: other nodes do not know. Fills at most `cap`, returns how many.
+ */
+unsigned state_silence(struct state *s, struct state_command *cmds, unsigned cap);
 /*
  * The clients that should be expired now: unconfirmed or stateless and past the lease, or past
  * the courtesy. Fills at most `cap` IDs, returns how many.
@@ -373,12 +425,43 @@ unsigned state_expirable(struct state *s, uint64_t *clientids, unsigned cap);
 /* With sessions: true once the client has sent RECLAIM_COMPLETE (a plain OPEN before: NFS4ERR_GRACE). */
 bool state_reclaim_completed(struct state *s, uint64_t clientid);
 
+/* ------------------------------------------------------------ homes, members ---- */
+
+/* Returned in place of a status: the client has another home; submit CMD_ADOPT and try again. */
+#define STATE_AWAY ((enum nfsstat4)0x7ffffffe)
+
+/* This node's number, before there is any client; without it, it is 1. */
+void state_set_node(struct state *s, uint32_t node);
+/*
+ * The nodes that have the state, ascending, at this place in the order of commands: whose home is
+ * none of them is homeless. The caller emits the effects as of a command.
+ */
+void state_members(struct state *s, const uint32_t *nodes, uint32_t n,
+		   const struct state_effects *effects);
+/* Every lease begins anew: this node could not hear of clients for a while. */
+void state_renew_all(struct state *s);
+/* False: no such client. *home 0: none. */
+bool state_client_home(struct state *s, uint64_t clientid, uint32_t *home);
+/* True if the client exists and has another home than this node. */
+bool state_is_away(struct state *s, uint64_t clientid);
+/* The same for a client of a session; *clientid is filled then. */
+bool state_session_is_away(struct state *s, const struct sessionid *session, uint64_t *clientid);
+/*
+ * True once memory has run out in the middle of a command, in a way that other nodes have not
+ * seen: a replicated state is void then.
+ */
+bool state_has_diverged(const struct state *s);
+
 /* ------------------------------------------ the grace period, stable storage ---- */
 
 /* True while nothing new may be had. */
 bool state_in_grace(struct state *s);
 /* 0 if the client may reclaim now; NO_GRACE, or why the client ID is no good. */
 enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t clientid);
+/* True if everybody listed is done and only END_GRACE is missing (start_grace.more_to_come). */
+bool state_grace_is_done(struct state *s);
+/* Is this the lowest of the nodes? It does what one of them must do. */
+bool state_is_lowest(const struct state *s);
 /* How many clients held something before, and how many of them are not done with reclaiming. */
 void state_grace_progress(struct state *s, uint32_t *listed, uint32_t *waiting);
 

@@ -33,8 +33,13 @@
  * owner_hold.
  *
  * Determinism: IDs come from counters that only commands advance; lists are in the order of
- * commands; no result depends on an address or on a hash table's order. Exempt, because they
- * are the node's own: leases, slots, bindings, files attached, owners known only to a hold.
+ * commands; no result depends on an address or on a hash table's order (but for who of several
+ * in the way is named). The epoch and the limits are those of the node that began, and travel with
+ * the snapshot. Exempt, because they are the node's own: leases, slots, bindings, files attached,
+ * owners known only to a hold. What cannot be made the same is memory that runs out at one node:
+ * `diverged` says so, and such a node must give up its state and join anew.
+ *
+ * Commands of a replicated log are applied by one thread; reads go on beside it.
  */
 #pragma once
 
@@ -48,7 +53,13 @@
 struct after;
 
 /* The grace period, grace.c. */
-struct grace_entry;
+struct grace_entry {
+	struct table_node node;
+	bool done;
+	struct nfs_verifier verifier;
+	uint32_t len;
+	uint8_t key[];
+};
 
 struct grace {
 	_Atomic bool active; /* written under lock, as the next */
@@ -56,15 +67,22 @@ struct grace {
 
 	struct mutex lock; /* a leaf; guards the rest */
 	bool started;
+	bool more_to_come;	   /* ends by END_GRACE only */
 	bool anybody;		   /* who held something is not known */
 	uint32_t listed, waiting;  /* clients that did; of them, those not done */
 	struct table entries;	   /* by key, empty when it is over */
 	struct grace_entry **all;  /* the same */
 	uint32_t nentries;
+	uint32_t room; /* for pointers in `all` */
 };
 
 struct state {
-	struct state_config config; /* immutable */
+	struct state_config config; /* immutable once there are clients */
+
+	_Atomic uint32_t node;	     /* this one's number */
+	_Atomic bool judges_homeless; /* this node is the lowest: written by state_members() */
+	_Atomic bool diverged;	     /* memory ran out while a command was applied */
+	_Atomic bool granted;	     /* something new, that was no reclaim */
 
 	struct grace grace;
 
@@ -168,6 +186,10 @@ struct client {
 	_Atomic bool kept_deleg;       /* did not return one in time: gets none any more */
 	_Atomic bool reclaim_needed;   /* it held something before the restart; until RECLAIM_COMPLETE */
 	_Atomic bool recorded;	       /* something has been granted; written under lock */
+	/* Written under lock: see home.c. */
+	_Atomic uint32_t home;	    /* node; 0: none */
+	_Atomic uint32_t adoptions; /* how often that has changed; written after the rest */
+	_Atomic bool silent;	    /* its judge has said so */
 	_Atomic enum record record;    /* this node's: its record in stable storage */
 	_Atomic bool callback_up;      /* this node's; minor version 0: its callback path answers */
 
@@ -196,6 +218,16 @@ enum nfsstat4 client_missing(struct state *s, uint64_t clientid);
 /* A confirmed client of minor version 0: 0, STALE_CLIENTID, EXPIRED. */
 enum nfsstat4 client_get_v40(struct state *s, uint64_t clientid, struct client **out);
 void client_heard(struct state *s, struct client *c);
+/* Is this node the one to judge the client's lease? */
+bool client_is_judged_here(const struct state *s, const struct client *c);
+/* It is at home at `node` (0: nowhere) from now on. Nothing happens if it is already. */
+void client_settle(struct state *s, struct client *c, uint32_t node,
+		   const struct state_effects *effects);
+/* Where a command was submitted. */
+static inline uint32_t command_node(const struct state_command *cmd)
+{
+	return cmd->node ? cmd->node : 1;
+}
 /* Makes an unconfirmed record the confirmed one; the record it replaces, withdrawn, or NULL. */
 struct client *client_confirm(struct state *s, struct client *c) REQUIRES(&s->names_lock);
 /* A record as in a snapshot. NULL: out of memory, or one that cannot be. */
@@ -221,7 +253,20 @@ struct slot {
 	uint64_t request_hash;
 	uint32_t reply_len, reply_cap;
 	uint8_t *reply; /* `small`, or reply_cap bytes of its own */
+	/*
+	 * The client has come from another node and has not used the slot here: what is above is not
+	 * known, and its first request may have any seqid.
+	 */
+	bool unknown;
+	struct slot_reply *kept; /* replicated, or NULL */
 	uint8_t small[SLOT_SMALL_REPLY];
+};
+
+/* CMD_SLOT_REPLY: the same on every node. */
+struct slot_reply {
+	uint32_t seqid, len;
+	uint64_t request_hash;
+	uint8_t bytes[];
 };
 
 /* A connection bound to a session, explicitly or by a SEQUENCE (RFC 8881 section 2.10.3.1). */
@@ -251,6 +296,7 @@ struct session {
 	struct mutex lock; /* guards the rest */
 	bool dead;
 	uint32_t cb_program, cb_flavor, cb_uid, cb_gid;
+	bool moved;		   /* slots not used yet are unknown */
 	bool had_back;		   /* a connection has been bound to the back channel */
 	bool back_probe;	   /* the next SEQUENCE has it tried */
 	enum back_path back_path;  /* this and the next: see back.h */
@@ -275,6 +321,11 @@ bool session_bind(struct state *s, struct session *session, uint64_t conn_id, ui
 void session_unbind_all(struct state *s, struct session *session) REQUIRES(&session->lock);
 struct binding *session_binding(struct session *session, uint64_t conn_id) REQUIRES(&session->lock);
 struct slot *session_slot(struct session *session, uint32_t n) REQUIRES(&session->lock);
+/* Its client has another home: no connection is bound, no slot's state known. */
+void session_moved(struct state *s, struct session *session);
+/* Puts a reply into a slot as one that is replicated: false: out of memory. */
+bool slot_keep(struct session *session, uint32_t n, const struct slot_reply *what,
+	       const uint8_t *bytes) REQUIRES(&session->lock);
 /* A session as in a snapshot, without slots. NULL: out of memory. */
 struct session *session_restore(struct state *s, struct client *c, const struct sessionid *id,
 				uint32_t flags, const struct channel_attrs *fore,
@@ -566,6 +617,9 @@ void lock_state_free(struct state *s, struct client *c, struct lock_state *st, s
 uint64_t deleg_recall_others(struct state *s, struct state_file *f, uint64_t clientid, bool changes,
 			     struct after *after) REQUIRES(&f->lock);
 void deleg_emit_recalls(struct after *after, const struct state_effects *effects);
+/* What the client has been asked to return and has not: its new home asks again. */
+void deleg_recall_again(struct state *s, struct client *c, struct after *after)
+    REQUIRES(&c->lock);
 /* Out of everything, onto after->delegs. */
 void deleg_unlink(struct state *s, struct client *c, struct deleg *d, struct after *after)
     REQUIRES(&c->lock);
@@ -585,6 +639,7 @@ struct after {
 	struct file *files[3];	  /* references to drop */
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
+	uint64_t moved;		  /* this client has another home; 0: none */
 	uint64_t record;	  /* this client is to be recorded; 0: none */
 };
 
@@ -605,6 +660,9 @@ void grace_client_done(struct state *s, struct client *c);
 enum nfsstat4 grace_may_reclaim(struct state *s, const struct client *c);
 /* 0, or GRACE: nothing new during the grace period, or before the client's RECLAIM_COMPLETE. */
 enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
+/* One of those who held something, as in a snapshot. False: out of memory. */
+bool grace_restore(struct grace *g, struct bytes key, const struct nfs_verifier *verifier,
+		   bool is_done) REQUIRES(&g->lock);
 /* Emits EFFECT_GRACE_ENDED if it has. */
 void grace_announce(struct state *s, const struct state_effects *effects);
 /* Something has been granted to the client: it is to be on the list after a crash. */
@@ -635,7 +693,8 @@ typedef enum nfsstat4 global_command(struct state *s, const struct state_command
 				     const struct state_effects *effects);
 
 global_command cmd_setclientid, cmd_setclientid_confirm, cmd_exchange_id, cmd_create_session,
-    cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client, cmd_start_grace, cmd_end_grace;
+    cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client, cmd_start_grace, cmd_end_grace,
+    cmd_adopt, cmd_silent, cmd_reply_kept;
 enum nfsstat4 cmd_backchannel_ctl(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_reclaim_complete(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_open(struct work *w) REQUIRES(&w->c->lock);
@@ -649,6 +708,8 @@ enum nfsstat4 cmd_free_stateid(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_owner_advance(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_deleg_return(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_revoke(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_slot_reply(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_back_answered(struct work *w) REQUIRES(&w->c->lock);
 global_command cmd_recall;
 
 /* OPEN's: is the delegation there that the claim speaks of, and does it cover the open? */
@@ -659,6 +720,8 @@ struct deleg *deleg_prepare(struct work *w, struct state_file *f) REQUIRES(&w->c
 void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const struct owner *o)
     REQUIRES(&w->c->lock) REQUIRES(&f->lock);
 
+/* Memory has run out in a command, in a place that no status tells of. */
+void command_lacks_memory(void);
 /* Memory or a limit is exhausted. */
 enum nfsstat4 out_of_memory(uint32_t minor);
 enum nfsstat4 over_limit(uint32_t minor);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "nfsd/state/command_io.h"
+#include "nfsd/state/snapshot.h"
 
 int files_live;
 
@@ -49,8 +51,32 @@ void fixture_init(struct fixture *f, void (*change)(struct state_config *c))
 	f->config = config;
 }
 
+/* One place in the order: the same state, also at a node that joins there. */
+static void compare_twin(struct fixture *f)
+{
+	uint64_t here, there, joined;
+	struct state *third;
+	uint8_t *bytes;
+	size_t len;
+
+	assert_int_equal(state_digest(f->s, &here), 0);
+	assert_int_equal(state_digest(f->twin, &there), 0);
+	assert_true(here == there);
+	assert_int_equal(state_replicate(f->twin, &bytes, &len), 0);
+	assert_int_equal(state_new(&f->config, &third), 0);
+	assert_int_equal(state_restore(third, bytes, len), 0);
+	free(bytes);
+	assert_int_equal(state_digest(third, &joined), 0);
+	assert_true(here == joined);
+	/* It goes on in place of the other. */
+	state_free(f->twin);
+	f->twin = third;
+}
+
 void fixture_end(struct fixture *f)
 {
+	if (f->twin)
+		compare_twin(f);
 	state_free(f->s);
 	state_free(f->twin);
 	assert_int_equal(files_live, 0);
@@ -75,7 +101,7 @@ int fixture_teardown(void **state)
 void fixture_forget_effects(struct fixture *f)
 {
 	f->nfreed = f->nsessions_gone = f->nclients_gone = 0;
-	f->nrecalls = 0;
+	f->nrecalls = f->nmoved = f->nkept = 0;
 	f->nrecords = f->nforgotten = f->ngraces_ended = 0;
 }
 
@@ -127,16 +153,33 @@ static void note_effect(void *arg, const struct state_effect *e)
 	case EFFECT_GRACE_ENDED:
 		f->ngraces_ended++;
 		break;
+	case EFFECT_CLIENT_MOVED:
+		f->nmoved++;
+		break;
+	case EFFECT_REPLY_KEPT:
+		f->nkept++;
+		break;
 	}
 }
 
+/* As at another node: the command comes as bytes. */
 static void run_twin(struct fixture *f, const struct state_command *cmd)
 {
+	struct command_decoded decoded;
 	struct state_result result;
+	uint8_t *bytes;
+	size_t len;
 
+	assert_int_equal(command_encode(cmd, &bytes, &len), 0);
+	assert_int_equal(command_decode(bytes, len, &decoded), 0);
+	decoded.cmd.node = cmd->node;
 	memset(&result, 0xa5, sizeof(result));
-	state_apply(f->twin, cmd, &result, NULL);
+	state_apply(f->twin, &decoded.cmd, &result, NULL);
+	command_decoded_free(&decoded);
+	free(bytes);
 	assert_memory_equal(&result, &f->r, sizeof(result));
+	if (++f->ncommands % 1000 == 0)
+		compare_twin(f);
 }
 
 enum nfsstat4 run(struct fixture *f, const struct state_command *cmd)

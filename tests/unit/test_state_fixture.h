@@ -22,12 +22,13 @@ struct fixture {
 	struct state *s;
 	/* Another node: every command is applied there, too, and must have the same result. */
 	struct state *twin;
+	unsigned ncommands; /* that it has had */
 	struct state_result r;
 	struct state_config config;
 	uint64_t now_ns;
 	/* Effects since the last fixture_forget_effects(). */
 	unsigned nfreed, nsessions_gone, nclients_gone;
-	unsigned nrecalls;
+	unsigned nrecalls, nmoved, nkept;
 	uint64_t recalled_client; /* of the last recall */
 	struct stateid recalled;
 	unsigned nrecords, nforgotten, ngraces_ended;

@@ -1,0 +1,382 @@
+/* Homes: who may submit for a client, who judges its lease, what moves with it and what does not. */
+#include <stdlib.h>
+
+#include "nfsd/state/back.h"
+#include "nfsd/state/snapshot.h"
+#include "test_state_fixture.h"
+
+#define RW OPEN4_SHARE_ACCESS_BOTH
+
+static enum nfsstat4 adopt(struct fixture *f, uint64_t client, uint32_t node)
+{
+	return run(f, &(struct state_command){
+			  .type = CMD_ADOPT, .node = node, .clientid = client });
+}
+
+static uint32_t home(struct fixture *f, uint64_t client)
+{
+	uint32_t node = UINT32_MAX;
+
+	assert_true(state_client_home(f->s, client, &node));
+	return node;
+}
+
+static void members(struct fixture *f, uint32_t a, uint32_t b)
+{
+	uint32_t nodes[2] = { a, b };
+
+	state_members(f->s, nodes, b ? 2 : 1, NULL);
+}
+
+static enum nfsstat4 open_at(struct fixture *f, uint32_t node, uint64_t client, const char *file,
+			     uint32_t deny)
+{
+	return run(f, &(struct state_command){ .type = CMD_OPEN,
+					       .node = node,
+					       .minor = 1,
+					       .clientid = client,
+					       .principal = text("A"),
+					       .open = { .owner = text("owner"),
+							 .file = text(file),
+							 .access = RW,
+							 .deny = deny } });
+}
+
+static void test_home_is_where_it_came(void **state)
+{
+	struct fixture *f = *state;
+	struct state_command cmd = { .type = CMD_EXCHANGE_ID,
+				     .node = 2,
+				     .minor = 1,
+				     .principal = text("A"),
+				     .exchange_id = { .owner = text("x") } };
+	uint64_t a = client_v41(f, "a", NULL), b;
+
+	assert_int_equal(home(f, a), 1);
+	assert_false(state_is_away(f->s, a));
+	assert_ok(run(f, &cmd));
+	b = f->r.exchange_id.clientid;
+	assert_int_equal(home(f, b), 2);
+	assert_true(state_is_away(f->s, b));
+	/* It asks again elsewhere. */
+	cmd.node = 3;
+	assert_ok(run(f, &cmd));
+	cmd = create_session_cmd(f->r.exchange_id.clientid, 1, 'A');
+	cmd.node = 3;
+	assert_ok(run(f, &cmd));
+	assert_int_equal(home(f, cmd.clientid), 3);
+	cmd = create_session_cmd(cmd.clientid, 2, 'A');
+	cmd.node = 1;
+	assert_ok(run(f, &cmd));
+	assert_int_equal(home(f, cmd.clientid), 1);
+	assert_int_equal(f->nmoved, 1);
+}
+
+/* What a node submitted for a client that has gone elsewhere is not done. */
+static void test_others_are_refused(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = client_v41(f, "a", NULL);
+
+	assert_ok(open_at(f, 1, a, "file", 0));
+	assert_status(open_at(f, 2, a, "file", 0), NFS4ERR_DELAY);
+	assert_ok(adopt(f, a, 2));
+	assert_ok(open_at(f, 2, a, "file", 0));
+	assert_status(open_at(f, 1, a, "file2", 0), NFS4ERR_DELAY);
+	assert_int_equal(counts(f).opens, 1);
+}
+
+static void test_homeless(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = client_v41(f, "a", NULL), b = client_v41(f, "b", NULL);
+	struct state_command expire;
+
+	members(f, 1, 2);
+	assert_ok(adopt(f, b, 2));
+	pass_seconds(f, LEASE - 1);
+	members(f, 1, 0); /* 2 has gone: b has a whole lease from now */
+	assert_int_equal(home(f, a), 1);
+	assert_int_equal(home(f, b), 0);
+	pass_seconds(f, LEASE - 1);
+	assert_true(state_judge(f->s, a, &expire));
+	assert_false(state_judge(f->s, b, &expire));
+	pass_seconds(f, 2);
+	assert_true(state_judge(f->s, b, &expire)); /* this is the lowest node */
+	/* It comes back before that has its place in the order. */
+	assert_ok(adopt(f, b, 1));
+	assert_status(run(f, &expire), NFS4ERR_STALE_CLIENTID);
+	assert_int_equal(home(f, b), 1);
+	assert_int_equal(counts(f).clients, 2);
+}
+
+static void test_not_ours_to_judge(void **state)
+{
+	struct fixture *f = *state;
+	struct state_command expire, cmds[4];
+	uint64_t a = client_v41(f, "a", NULL), ids[4];
+
+	state_set_node(f->s, 2);
+	members(f, 1, 2);
+	pass_seconds(f, 10 * LEASE);
+	assert_false(state_judge(f->s, a, &expire));
+	assert_int_equal(state_expirable(f->s, ids, 4), 0);
+	assert_true(state_longest_silent(f->s) == 0);
+	assert_int_equal(state_silence(f->s, cmds, 4), 0);
+	/* Its judge has said so. */
+	assert_ok(run(f, &(struct state_command){
+			     .type = CMD_SILENT, .clientid = a, .silent = { .silent = true } }));
+	assert_true(state_judge(f->s, a, &expire));
+	assert_ok(run(f, &(struct state_command){ .type = CMD_SILENT, .clientid = a }));
+	assert_false(state_judge(f->s, a, &expire));
+	/* The lowest has gone, and it with it: now it is ours, after a lease. */
+	members(f, 2, 0);
+	assert_int_equal(home(f, a), 0);
+	assert_false(state_judge(f->s, a, &expire));
+	pass_seconds(f, LEASE + 1);
+	assert_int_equal(state_silence(f->s, cmds, 4), 1);
+	assert_ok(run(f, &cmds[0]));
+	assert_int_equal(state_silence(f->s, cmds, 4), 0);
+	assert_true(state_judge(f->s, a, &expire));
+	assert_ok(run(f, &expire));
+	assert_int_equal(counts(f).clients, 0);
+}
+
+/* A judgement about an earlier home's client says nothing about the new one's. */
+static void test_silence_is_of_one_home(void **state)
+{
+	struct fixture *f = *state;
+	struct state_command cmds[2], expire;
+	uint64_t a = client_v41(f, "a", NULL);
+
+	pass_seconds(f, LEASE + 1);
+	assert_int_equal(state_silence(f->s, cmds, 2), 1);
+	assert_ok(adopt(f, a, 2));
+	assert_ok(run(f, &cmds[0]));
+	assert_false(state_judge(f->s, a, &expire));
+}
+
+static enum nfsstat4 request(struct fixture *f, const struct sessionid *session, uint32_t slot,
+			     uint32_t seqid, uint64_t hash, const char *reply)
+{
+	struct sequence_args args = { .session = *session,
+				      .seqid = seqid,
+				      .slot = slot,
+				      .cache_this = true,
+				      .request_hash = hash,
+				      .conn_id = 7 };
+	struct slot_use use;
+	enum nfsstat4 status = state_sequence(f->s, &args, &use);
+
+	if (status != NFS4_OK)
+		return status;
+	if (use.replay && reply) {
+		assert_int_equal(use.replay_len, strlen(reply));
+		assert_memory_equal(use.replay, reply, use.replay_len);
+	} else if (reply) {
+		fail_msg("no replay");
+	}
+	state_sequence_end(f->s, &use, "other", 5);
+	return status;
+}
+
+static enum nfsstat4 slot_reply(struct fixture *f, uint64_t client, const struct sessionid *session,
+				uint32_t slot, uint32_t seqid, uint64_t hash, const char *reply)
+{
+	return run(f, &(struct state_command){ .type = CMD_SLOT_REPLY,
+					       .node = 2,
+					       .minor = 1,
+					       .clientid = client,
+					       .slot_reply = { .session = *session,
+							       .slot = slot,
+							       .seqid = seqid,
+							       .request_hash = hash,
+							       .reply = text(reply) } });
+}
+
+static void test_slots_after_a_move(void **state)
+{
+	struct fixture *f = *state;
+	struct sessionid session;
+	uint64_t a = client_v41(f, "a", &session), id;
+	char longer[400];
+
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	assert_ok(request(f, &session, 0, 1, 11, NULL));
+	assert_ok(adopt(f, a, 2));
+	assert_true(state_session_is_away(f->s, &session, &id));
+	assert_true(id == a);
+	assert_status(request(f, &session, 0, 2, 12, NULL), STATE_AWAY);
+	/* There it goes on, and some replies are replicated. */
+	assert_ok(slot_reply(f, a, &session, 1, 40, 99, "kept"));
+	assert_ok(slot_reply(f, a, &session, 2, 50, 98, longer));
+	assert_ok(slot_reply(f, a, &session, 3, 60, 97, "old"));
+	assert_status(slot_reply(f, a, &session, 32, 60, 97, "none"), NFS4ERR_BADSLOT);
+	assert_ok(adopt(f, a, 1));
+	assert_false(state_session_is_away(f->s, &session, &id));
+	/* Any seqid first, then strictly. */
+	assert_ok(request(f, &session, 0, 17, 12, NULL));
+	assert_status(request(f, &session, 0, 16, 12, NULL), NFS4ERR_SEQ_MISORDERED);
+	assert_status(request(f, &session, 0, 19, 12, NULL), NFS4ERR_SEQ_MISORDERED);
+	assert_ok(request(f, &session, 0, 18, 13, NULL));
+	assert_ok(request(f, &session, 20, 5, 13, NULL)); /* never used here */
+	/* A retry of what was answered there. */
+	assert_status(request(f, &session, 1, 39, 99, NULL), NFS4ERR_SEQ_MISORDERED);
+	assert_status(request(f, &session, 1, 40, 98, NULL), NFS4ERR_SEQ_FALSE_RETRY);
+	assert_ok(request(f, &session, 1, 40, 99, "kept"));
+	assert_ok(request(f, &session, 1, 40, 99, "kept"));
+	assert_ok(request(f, &session, 1, 41, 99, NULL));
+	assert_ok(request(f, &session, 2, 50, 98, longer));
+	assert_ok(request(f, &session, 3, 70, 97, NULL)); /* behind it: it went on there */
+	assert_status(request(f, &session, 3, 60, 97, NULL), NFS4ERR_SEQ_MISORDERED);
+}
+
+/* The connections of before are no good, and the client is told to bind its back channel. */
+static void test_connections_after_a_move(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t dir = CDFC4_FORE_OR_BOTH;
+	struct state_command cmd;
+	struct sequence_args args = { .seqid = 1, .conn_id = 8 };
+	struct slot_use use;
+	uint64_t a;
+
+	assert_ok(exchange_id(f, "a", 'v', 'A', 0));
+	a = f->r.exchange_id.clientid;
+	cmd = create_session_cmd(a, 1, 'A');
+	cmd.create_session.flags = CREATE_SESSION4_FLAG_CONN_BACK_CHAN;
+	assert_ok(run(f, &cmd));
+	args.session = f->r.create_session.session;
+	assert_ok(state_bind_conn(f->s, &args.session, 7, &dir));
+	assert_ok(adopt(f, a, 2));
+	assert_ok(adopt(f, a, 1));
+	assert_int_equal(f->nmoved, 2);
+	assert_false(state_conn_is_bound(f->s, &args.session, 7));
+	assert_ok(state_sequence(f->s, &args, &use));
+	assert_true(use.status_flags & SEQ4_STATUS_CB_PATH_DOWN_SESSION);
+	state_sequence_end(f->s, &use, NULL, 0);
+}
+
+static void test_recalled_again(void **state)
+{
+	struct fixture *f = *state;
+	struct state_command open = { .type = CMD_OPEN,
+				      .minor = 1,
+				      .principal = text("A"),
+				      .open = { .owner = text("o"),
+						.file = text("file"),
+						.access = RW,
+						.delegate = OPEN_DELEGATE_WRITE,
+						.fh = text("fh") } };
+	struct state_overdue overdue[2];
+	uint64_t a = client_v41(f, "a", NULL), b = client_v41(f, "b", NULL);
+
+	open.clientid = a;
+	assert_ok(run(f, &open));
+	assert_int_equal(f->r.open.delegation, OPEN_DELEGATE_WRITE);
+	assert_status(do_open(f, 1, b, "o", "file", RW, 0), NFS4ERR_DELAY);
+	assert_int_equal(f->nrecalls, 1);
+	pass_seconds(f, LEASE - 1);
+	assert_ok(adopt(f, a, 2));
+	assert_int_equal(f->nrecalls, 2);
+	pass_seconds(f, 2);
+	assert_int_equal(state_revocable(f->s, overdue, 2), 0);
+	pass_seconds(f, LEASE); /* it is the other's to revoke */
+	assert_int_equal(state_revocable(f->s, overdue, 2), 0);
+	state_set_node(f->s, 2);
+	assert_int_equal(state_revocable(f->s, overdue, 2), 1);
+	assert_ok(run(f, &(struct state_command){ .type = CMD_REVOKE,
+						  .node = 2,
+						  .minor = 1,
+						  .clientid = a,
+						  .revoke = { overdue[0].stateid } }));
+}
+
+/* A full outage: two nodes' lists are one grace period, that ends when it is told to. */
+static void test_grace_of_several(void **state)
+{
+	struct fixture *f = *state;
+	struct state_reclaimer one = { .key = text("one") }, two = { .key = text("two") };
+	struct state_command start = {
+		.type = CMD_START_GRACE,
+		.start_grace = { .clients = &one, .n = 1, .more_to_come = true }
+	};
+	uint32_t listed, waiting;
+
+	assert_ok(run(f, &start));
+	assert_true(state_in_grace(f->s));
+	assert_ok(run(f, &start));
+	state_grace_progress(f->s, &listed, &waiting);
+	assert_int_equal(listed, 1);
+	start.start_grace.clients = &two;
+	assert_ok(run(f, &start));
+	state_grace_progress(f->s, &listed, &waiting);
+	assert_int_equal(listed, 2);
+	assert_int_equal(waiting, 2);
+	assert_false(state_grace_is_done(f->s));
+	assert_ok(run(f, &(struct state_command){ .type = CMD_END_GRACE }));
+	assert_false(state_in_grace(f->s));
+	/* Nothing has been granted: a node that comes late may still tell of its clients. */
+	assert_ok(run(f, &start));
+	assert_true(state_in_grace(f->s));
+	assert_ok(run(f, &(struct state_command){ .type = CMD_END_GRACE }));
+	assert_ok(do_open(f, 1, client_v41(f, "c", NULL), "o", "file", RW, 0));
+	assert_status(run(f, &start), NFS4ERR_INVAL);
+	assert_false(state_in_grace(f->s));
+}
+
+/* All that a replica carries; and the epoch and limits of who wrote it. */
+static void test_replica(void **state)
+{
+	struct fixture *f = *state;
+	struct state_config other = f->config;
+	struct sessionid session;
+	struct state *joiner;
+	uint64_t a = client_v41(f, "a", &session), here, there;
+	uint8_t *bytes;
+	size_t len;
+
+	assert_ok(open_at(f, 1, a, "file", OPEN4_SHARE_DENY_WRITE));
+	assert_ok(adopt(f, a, 2));
+	assert_ok(slot_reply(f, a, &session, 1, 40, 99, "kept"));
+	assert_ok(run(f, &(struct state_command){ .type = CMD_BACK_ANSWERED,
+						  .node = 2,
+						  .minor = 1,
+						  .clientid = a,
+						  .back_answered = { session, 3, 17 } }));
+	assert_int_equal(state_replicate(f->s, &bytes, &len), 0);
+	other.epoch++;
+	other.limits.max_opens = 1;
+	assert_int_equal(state_new(&other, &joiner), 0);
+	state_set_node(joiner, 3);
+	assert_int_equal(state_restore(joiner, bytes, len), 0);
+	assert_int_equal(state_digest(f->s, &here), 0);
+	assert_int_equal(state_digest(joiner, &there), 0);
+	assert_true(here == there);
+	state_free(joiner);
+	/* Damaged it is refused. */
+	for (size_t i = 0; i < len; i += 7) {
+		assert_int_equal(state_new(&other, &joiner), 0);
+		bytes[i] ^= 1;
+		assert_int_not_equal(state_restore(joiner, bytes, len), 0);
+		bytes[i] ^= 1;
+		state_free(joiner);
+	}
+	free(bytes);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_home_is_where_it_came), TEST(test_others_are_refused),
+		TEST(test_homeless),		  TEST(test_not_ours_to_judge),
+		TEST(test_silence_is_of_one_home), TEST(test_slots_after_a_move),
+		TEST(test_connections_after_a_move), TEST(test_recalled_again),
+		TEST(test_grace_of_several),	  TEST(test_replica),
+	};
+
+	return cmocka_run_group_tests_name("state_home", tests, NULL, NULL);
+}
