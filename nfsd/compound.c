@@ -20,6 +20,8 @@
  */
 #include "nfsd/compound.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -36,6 +38,9 @@
 
 #define MAX_TAG	    1024 /* bytes; longer ones are not worth echoing */
 #define MAX_OPS_V40 512
+#define MAJOR_MAX   160 /* bytes: a scope, an address, a node, and what is between them */
+
+_Static_assert(MAJOR_MAX <= CLIENT_OWNER_EXTRA, "it goes in front of owner strings");
 
 /* ---- places ---- */
 
@@ -327,12 +332,74 @@ static void submit_done(void *arg)
 	compound_resume(arg);
 }
 
+/* Minor version 0: the client would count a sequence id that nobody here has. */
+static void note_refusal(struct compound *c)
+{
+	if (c->submitted && c->submitted->refused)
+		c->refused = true;
+	c->submitted = NULL;
+}
+
 enum nfsstat4 compound_submit(struct compound *c, struct state_command *cmd,
 			      struct state_result *result)
 {
+	result->refused = false;
+	c->submitted = result;
 	if (cluster_submit(c->server->cluster, cmd, result, submit_done, c) == CLUSTER_PENDING)
 		return NFS4_PARKED;
+	note_refusal(c);
 	return NFS4_OK;
+}
+
+/* ---- what the reply waits for ---- */
+
+struct debt {
+	struct compound *c;
+	struct state_command cmd;
+	struct state_result result;
+	void (*settled)(struct compound *c, void *arg);
+	void *arg;
+};
+
+static bool owes_no_more(struct compound *c)
+{
+	return atomic_fetch_sub(&c->owed, 1) == 1;
+}
+
+static void debt_paid(void *arg)
+{
+	struct debt *d = arg;
+	struct compound *c = d->c;
+
+	if (d->settled)
+		d->settled(c, d->arg);
+	if (d->result.refused)
+		c->debt_refused = true;
+	if (owes_no_more(c))
+		compound_resume(c);
+}
+
+void compound_owe(struct compound *c, const struct state_command *cmd,
+		  void (*settled)(struct compound *c, void *arg), void *arg)
+{
+	struct debt *d = c->server->replicated ? arena_zalloc(&c->call->arena, sizeof(*d)) : NULL;
+
+	if (!d) {
+		/* At once; or, without memory, the node may die before others have it. */
+		cluster_submit(c->server->cluster, cmd, NULL, NULL, NULL);
+		if (settled)
+			settled(c, arg);
+		return;
+	}
+	*d = (struct debt){ .c = c, .cmd = *cmd, .settled = settled, .arg = arg };
+	c->owed++;
+	if (cluster_submit(c->server->cluster, &d->cmd, &d->result, debt_paid, d) ==
+	    CLUSTER_PENDING)
+		return;
+	c->owed--; /* it is not the last: the compound itself runs */
+	if (settled)
+		settled(c, arg);
+	c->debt_refused |= d->result.refused;
 }
 
 enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *cmd)
@@ -350,11 +417,132 @@ enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *c
 
 bool compound_expire_conflict(struct compound *c, uint64_t conflict_client)
 {
-	if (conflict_client == 0 || conflict_client == c->clientid ||
-	    !state_is_courtesy(c->server->state, conflict_client))
+	enum expiry expiry;
+
+	if (conflict_client == 0 || conflict_client == c->clientid)
 		return false;
-	nfs_server_expire_client(c->server, conflict_client);
+	expiry = nfs_server_expire_client(c->server, conflict_client);
+	c->expire_ordered = expiry == EXPIRY_ORDERED;
+	return expiry != EXPIRY_NONE;
+}
+
+bool compound_expire_and_read(struct compound *c, uint64_t conflict_client, enum nfsstat4 *status)
+{
+	if (!compound_expire_conflict(c, conflict_client))
+		return false;
+	if (c->expire_ordered)
+		*status = NFS4ERR_DELAY;
+	return !c->expire_ordered;
+}
+
+/* ---- which server the client speaks to ---- */
+
+static bool is_loopback(const struct sockaddr *addr)
+{
+	const struct sockaddr_in *in4 = (const struct sockaddr_in *)addr;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)addr;
+
+	if (addr->sa_family == AF_INET)
+		return (ntohl(in4->sin_addr.s_addr) >> 24) == 127;
+	return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
+const char *compound_server_major(struct compound *c)
+{
+	const struct sockaddr *local = rpc_conn_local(c->call->conn);
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)local;
+	const size_t size = MAJOR_MAX;
+	char host[INET6_ADDRSTRLEN] = "", *major;
+	const void *addr;
+	int family = local->sa_family;
+
+	if (!c->server->replicated)
+		return c->server->owner_major;
+	major = arena_alloc(&c->call->arena, size);
+	if (!major)
+		return NULL;
+	addr = family == AF_INET ? (const void *)&((const struct sockaddr_in *)local)->sin_addr
+				 : &in6->sin6_addr;
+	if (family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr)) {
+		addr = in6->sin6_addr.s6_addr + 12;
+		family = AF_INET;
+	}
+	inet_ntop(family, addr, host, sizeof(host));
+	/* Every machine has these addresses: they are another server at each. */
+	if (is_loopback(local))
+		snprintf(major, size, "%s/%s/%u", c->server->owner_major, host,
+			 state_node(c->server->state));
+	else
+		snprintf(major, size, "%s/%s", c->server->owner_major, host);
+	return major;
+}
+
+bool compound_client_owner(struct compound *c, struct bytes owner, struct bytes *out)
+{
+	const char *major = c->server->replicated ? compound_server_major(c) : "";
+	size_t len = major ? strlen(major) + 1 : 0;
+	uint8_t *p;
+
+	*out = owner;
+	if (!c->server->replicated)
+		return true;
+	p = len ? arena_alloc(&c->call->arena, len + owner.len) : NULL;
+	if (!p)
+		return false;
+	memcpy(p, major, len); /* with its NUL: it ends there whatever follows */
+	memcpy(p + len, owner.p, owner.len);
+	*out = (struct bytes){ p, (uint32_t)(len + owner.len) };
 	return true;
+}
+
+/* ---- homes ---- */
+
+enum nfsstat4 compound_adopt(struct compound *c, uint64_t clientid)
+{
+	struct state_command *cmd = compound_command(c, CMD_ADOPT);
+	struct state_result *result = arena_zalloc(&c->call->arena, sizeof(*result));
+
+	if (!cmd || !result)
+		return NFS4ERR_DELAY;
+	cmd->clientid = clientid;
+	c->adopting = true;
+	c->arriving = clientid;
+	if (compound_submit(c, cmd, result) == NFS4_PARKED)
+		return NFS4_PARKED;
+	c->adopting = false;
+	if (result->refused)
+		return NFS4ERR_DELAY;
+	compound_arrived(c, clientid);
+	return NFS4_OK;
+}
+
+void compound_arrived(struct compound *c, uint64_t clientid)
+{
+	if (c->server->replicated)
+		local_locks_take(c->server, clientid);
+}
+
+/* The client that the operation speaks of, if not by its session, may have come from elsewhere. */
+static enum nfsstat4 welcome(struct compound *c)
+{
+	uint64_t clientid = c->row->client ? c->row->client(c, c->args) : 0;
+
+	if (!clientid || !state_is_away(c->server->state, clientid))
+		return NFS4_OK;
+	return compound_adopt(c, clientid);
+}
+
+/* The command that the compound waited for has been applied; was it only the adoption? */
+static enum nfsstat4 welcomed(struct compound *c)
+{
+	note_refusal(c);
+	if (!c->adopting)
+		return NFS4_OK;
+	c->adopting = false;
+	if (c->refused)
+		return NFS4ERR_DELAY;
+	compound_arrived(c, c->arriving);
+	return NFS4_OK;
 }
 
 bool compound_make_room(struct compound *c, const struct state_result *result)
@@ -429,6 +617,7 @@ struct state_command *compound_command(struct compound *c, enum state_command_ty
 		cmd->type = type;
 		cmd->minor = c->minor;
 		cmd->clientid = c->clientid;
+		cmd->maybe_retry = c->has_session && c->slot.maybe_retry;
 		cmd->principal = c->principal;
 	}
 	return cmd;
@@ -573,6 +762,9 @@ static enum nfsstat4 op_begin(struct compound *c)
 		return NFS4ERR_BADXDR;
 	if (c->uncached_retry)
 		return NFS4ERR_RETRY_UNCACHED_REP;
+	/* Minor version 0: a seqid that the client has used must not be left uncounted. */
+	if ((c->index == 0 || c->minor > 0) && !nfs_server_serves(c->server))
+		return NFS4ERR_DELAY;
 	return op_prepare(c);
 }
 
@@ -633,6 +825,65 @@ static void compound_done(struct rpc_call *call)
 	compound_release(c);
 }
 
+/* The reply is complete: whoever may be asked again learns it, and it goes. */
+static enum rpc_verdict compound_answer(struct compound *c)
+{
+	struct xdr_out *x = reply_of(c);
+	size_t start = c->res_at;
+	bool dropped = c->debt_refused || (c->refused && c->minor == 0);
+
+	if (c->has_session) {
+		bool cache = (c->slot.cache_this || c->nresults == 1) && x->extent_len == 0;
+
+		state_sequence_end(c->server->state, &c->slot, cache ? x->buf + start : NULL,
+				   (uint32_t)(cache ? x->len - start : 0));
+		c->has_session = false;
+	}
+	if (c->drc) {
+		drc_finish(c->server->drc, c->drc,
+			   x->extent_len || c->refused ? NULL : x->buf + start, x->len - start);
+		c->drc = NULL;
+	}
+	compound_release(c);
+	return dropped ? RPC_DROP : RPC_REPLY;
+}
+
+/* All nodes know what they must. */
+static enum rpc_verdict compound_paid(struct rpc_call *call)
+{
+	return compound_answer(call->user);
+}
+
+/* What must not be done twice is answered from memory wherever the client asks again. */
+static void keep_reply(struct compound *c)
+{
+	struct xdr_out *x = reply_of(c);
+	struct bytes reply = { x->buf + c->res_at, (uint32_t)(x->len - c->res_at) };
+	struct state_command *cmd;
+
+	if (!c->exactly_once || x->extent_len || x->failed)
+		return;
+	if (c->has_session && c->slot.cache_this) {
+		cmd = compound_command(c, CMD_SLOT_REPLY);
+		if (!cmd)
+			return;
+		slot_use_session_id(&c->slot, &cmd->slot_reply.session);
+		cmd->slot_reply.slot = c->slot.slot;
+		cmd->slot_reply.seqid = c->slot.seqid;
+		cmd->slot_reply.request_hash = c->slot.request_hash;
+		cmd->slot_reply.reply = reply;
+	} else if (c->drc) {
+		cmd = compound_command(c, CMD_REPLY_KEPT);
+		if (!cmd)
+			return;
+		cmd->reply_kept.key = drc_key_bytes(c->drc);
+		cmd->reply_kept.reply = reply;
+	} else {
+		return;
+	}
+	compound_owe(c, cmd, NULL, NULL);
+}
+
 static enum rpc_verdict compound_close(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 {
 	struct xdr_out *x = reply_of(c);
@@ -643,20 +894,14 @@ static enum rpc_verdict compound_close(struct compound *c, enum nfsstat4 status,
 	tag_len = be32toh(tag_len);
 	xdr_patch_u32(x, start, status);
 	xdr_patch_u32(x, start + 8 + tag_len + xdr_pad(tag_len), nresults);
-	if (c->has_session) {
-		bool cache = (c->slot.cache_this || nresults == 1) && x->extent_len == 0;
-
-		state_sequence_end(c->server->state, &c->slot, cache ? x->buf + start : NULL,
-				   (uint32_t)(cache ? x->len - start : 0));
-		c->has_session = false;
+	c->nresults = nresults;
+	if (unlikely(c->server->replicated)) {
+		keep_reply(c);
+		c->call->resume = compound_paid;
+		if (!owes_no_more(c))
+			return RPC_PARKED;
 	}
-	if (c->drc) {
-		drc_finish(c->server->drc, c->drc, x->extent_len ? NULL : x->buf + start,
-			   x->len - start);
-		c->drc = NULL;
-	}
-	compound_release(c);
-	return RPC_REPLY;
+	return compound_answer(c);
 }
 
 static enum rpc_verdict compound_settled(struct rpc_call *call)
@@ -711,6 +956,15 @@ static bool answered_before(struct compound *c, enum rpc_verdict *verdict)
 	return true;
 }
 
+/* Has the operation done what a retry at another node must not do again? */
+static void note_exactly_once(struct compound *c)
+{
+	const struct export_options *here = c->current.options;
+
+	if ((c->row->flags & (ROW_MODIFIES | ROW_ONCE)) && here && here->exactly_once)
+		c->exactly_once = true;
+}
+
 static enum rpc_verdict compound_go(struct compound *c, bool resumed)
 {
 	enum nfsstat4 status = NFS4_OK;
@@ -721,12 +975,18 @@ static enum rpc_verdict compound_go(struct compound *c, bool resumed)
 			status = op_begin(c);
 			if (status == NFS4_OK && answered_before(c, &verdict))
 				return verdict;
+			if (status == NFS4_OK && unlikely(c->server->replicated))
+				status = welcome(c);
+		} else if (unlikely(c->server->replicated)) {
+			status = welcomed(c);
 		}
 		resumed = false;
 		if (status == NFS4_OK)
 			status = c->row->run(c, c->args);
 		if (status == NFS4_PARKED)
 			return RPC_PARKED;
+		if (unlikely(c->server->replicated))
+			note_exactly_once(c);
 		if (c->has_session && c->slot.replay)
 			return compound_replay(c, c->slot.replay, c->slot.replay_len);
 		status = op_finish(c, status);
@@ -774,6 +1034,7 @@ enum rpc_verdict compound_run(struct nfs_server *server, struct rpc_call *call)
 		return RPC_GARBAGE_ARGS;
 	c->server = server;
 	c->call = call;
+	c->owed = 1;
 	call->user = c;
 	call->resume = compound_continue;
 	call->done = compound_done;

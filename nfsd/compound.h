@@ -75,6 +75,17 @@ struct compound {
 
 	struct drc_entry *drc; /* minor version 0: this request's place in the cache */
 
+	/* Of nodes of a cluster. */
+	struct state_result *submitted; /* of the command that it waits for */
+	uint64_t arriving;   /* the client, while: */
+	bool adopting;	     /* that is the adoption of its client, before the operation runs */
+	bool refused;	     /* a command of it was: minor version 0 gets no reply */
+	bool debt_refused;   /* one that the reply waited for: there is none */
+	bool expire_ordered; /* compound_expire_conflict(): not free before the next command */
+	bool exactly_once;   /* has done what a retry must not do again */
+	_Atomic uint32_t owed; /* commands that must have been applied before the reply goes, and 1 */
+	uint32_t nresults;	/* of the reply */
+
 	size_t most; /* bytes the reply may have; its encoder's limit is less by STATUS_ROOM */
 	/* Positions in the reply: COMPOUND4res, and the operation's status and body. */
 	size_t res_at, status_at, body_at;
@@ -151,6 +162,36 @@ enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *c
  * expired and true returned: submit again.
  */
 bool compound_expire_conflict(struct compound *c, uint64_t conflict_client);
+/*
+ * The same for what only reads the state. True: read again. Else *status is the answer, DELAY if the
+ * client's state will be free only when the log gets there.
+ */
+bool compound_expire_and_read(struct compound *c, uint64_t conflict_client, enum nfsstat4 *status);
+/*
+ * The client's requests come here: makes this node its home. 0, NFS4_PARKED (upon which the operation
+ * begins again), or DELAY.
+ */
+enum nfsstat4 compound_adopt(struct compound *c, uint64_t clientid);
+/* A command may have made this node the client's home. */
+void compound_arrived(struct compound *c, uint64_t clientid);
+/*
+ * Submits a command that nobody waits for but the reply. `settled` is called with `arg`, by any
+ * thread, when it has been applied (or will not be).
+ */
+void compound_owe(struct compound *c, const struct state_command *cmd,
+		  void (*settled)(struct compound *c, void *arg), void *arg);
+/*
+ * server_owner4.so_major_id as the client sees it. In a cluster it belongs to the address that the
+ * client speaks to: a virtual address keeps its identity wherever it goes, and two addresses are
+ * two servers that a client's trunking discovery does not merge, so that they can go apart. NULL: out
+ * of memory.
+ */
+const char *compound_server_major(struct compound *c);
+/*
+ * A client's owner string: what it is to one of those servers it is not to another. False: out
+ * of memory.
+ */
+bool compound_client_owner(struct compound *c, struct bytes owner, struct bytes *out);
 /*
  * After a command failed because of a limit of all clients together: if there are clients that have
  * been silent for longer than their lease, the longest silent is expired and true

@@ -141,10 +141,13 @@ static struct recall *recall_new(struct nfs_server *s, const struct state_effect
 
 void deleg_recall_effect(struct nfs_server *s, const struct state_effect *e)
 {
-	struct recall *r = recall_new(s, e);
+	struct recall *r;
 
 	atomic_store_explicit(&s->delegations->recalled[place_of(e->file)], recall_mark(e->file),
 			      memory_order_relaxed);
+	if (state_is_away(s->state, e->clientid))
+		return; /* its home has a way to it */
+	r = recall_new(s, e);
 	if (r)
 		callback_send(s, &r->call);
 	else

@@ -5,6 +5,7 @@
  */
 #include "nfsd/drc.h"
 
+#include <endian.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #define DRC_MAX_ENTRIES 4096
 #define DRC_MAX_REPLY	4096 /* longer ones belong to requests that need no protection */
 
+/* Numbers are big-endian: nodes tell it to each other. */
 struct drc_key {
 	uint8_t addr[16];
 	uint32_t xid, uid;
@@ -35,6 +37,7 @@ struct drc_entry {
 };
 
 struct drc {
+	struct siphash_key hash_key; /* immutable */
 	struct mutex lock; /* everything below and in the entries */
 	struct cond finished;
 	struct drc_entry *buckets[DRC_BUCKETS];
@@ -42,11 +45,12 @@ struct drc {
 	unsigned count;
 };
 
-struct drc *drc_new(void)
+struct drc *drc_new(const struct siphash_key *hash_key)
 {
 	struct drc *d = calloc(1, sizeof(*d));
 
 	if (d) {
+		d->hash_key = *hash_key;
 		mutex_init(&d->lock);
 		cond_init(&d->finished);
 		list_init(&d->by_age);
@@ -73,17 +77,17 @@ void drc_free(struct drc *d)
 	free(d);
 }
 
-static struct drc_key key_of(struct rpc_call *call, const uint8_t *args)
+static struct drc_key key_of(const struct drc *d, struct rpc_call *call, const uint8_t *args)
 {
 	const struct sockaddr *peer = rpc_conn_peer(call->conn);
 	size_t len = (size_t)(call->args.end - args);
 	struct drc_key k;
 
 	memset(&k, 0, sizeof(k)); /* compared with memcmp */
-	k.xid = call->xid;
-	k.uid = call->auth.cred ? call->auth.cred->uid : UINT32_MAX;
-	k.len = len;
-	k.hash = hash_bytes(args, len);
+	k.xid = htobe32(call->xid);
+	k.uid = htobe32(call->auth.cred ? call->auth.cred->uid : UINT32_MAX);
+	k.len = htobe64(len);
+	k.hash = htobe64(siphash(&d->hash_key, args, len));
 	if (peer->sa_family == AF_INET6)
 		memcpy(k.addr, &((const struct sockaddr_in6 *)peer)->sin6_addr, 16);
 	else if (peer->sa_family == AF_INET)
@@ -138,18 +142,26 @@ static struct drc_entry *entry_add(struct drc *d, const struct drc_key *k) REQUI
 	return e;
 }
 
+static struct drc_entry *entry_find(struct drc *d, const struct drc_key *k) REQUIRES(d->lock)
+{
+	struct drc_entry *e;
+
+	for (e = *bucket_of(d, k); e; e = e->next) {
+		if (memcmp(&e->key, k, sizeof(*k)) == 0)
+			return e;
+	}
+	return NULL;
+}
+
 struct drc_entry *drc_begin(struct drc *d, struct rpc_call *call, const uint8_t *args,
 			    const uint8_t **reply, size_t *len)
 {
-	struct drc_key k = key_of(call, args);
+	struct drc_key k = key_of(d, call, args);
 	struct drc_entry *e;
 
 	*reply = NULL;
 	mutex_lock(&d->lock);
-	for (e = *bucket_of(d, &k); e; e = e->next) {
-		if (memcmp(&e->key, &k, sizeof(k)) == 0)
-			break;
-	}
+	e = entry_find(d, &k);
 	if (!e) {
 		e = entry_add(d, &k);
 		mutex_unlock(&d->lock);
@@ -187,6 +199,35 @@ void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t
 	e->holders--;
 	cond_broadcast(&d->finished);
 	mutex_unlock(&d->lock);
+}
+
+struct bytes drc_key_bytes(const struct drc_entry *e)
+{
+	return (struct bytes){ (const uint8_t *)&e->key, sizeof(e->key) };
+}
+
+void drc_keep(struct drc *d, struct bytes key, struct bytes reply)
+{
+	uint8_t *copy = malloc(reply.len ? reply.len : 1);
+	struct drc_entry *e = NULL;
+	struct drc_key k;
+
+	if (copy && key.len == sizeof(k) && reply.len <= DRC_MAX_REPLY) {
+		memcpy(&k, key.p, sizeof(k));
+		memcpy(copy, reply.p, reply.len);
+		mutex_lock(&d->lock);
+		if (!entry_find(d, &k)) /* else it is our own */
+			e = entry_add(d, &k);
+		if (e) {
+			e->reply = copy;
+			e->len = reply.len;
+			e->finished = true;
+			e->holders = 0;
+			copy = NULL;
+		}
+		mutex_unlock(&d->lock);
+	}
+	free(copy);
 }
 
 void drc_release(struct drc *d, struct drc_entry *e)

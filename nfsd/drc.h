@@ -11,12 +11,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/hash.h"
+#include "nfsd/state/state.h"
 #include "rpc/rpc.h"
 
 struct drc;
 struct drc_entry;
 
-struct drc *drc_new(void); /* NULL: out of memory */
+/* Requests are recognised under `hash_key`, on all nodes that have the same. NULL: out of memory. */
+struct drc *drc_new(const struct siphash_key *hash_key);
 void drc_free(struct drc *d);
 
 /*
@@ -28,6 +31,10 @@ struct drc_entry *drc_begin(struct drc *d, struct rpc_call *call, const uint8_t 
 			    const uint8_t **reply, size_t *len);
 /* Remembers a copy of the reply and gives the entry back. */
 void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t len);
+/* What another node must know to recognise the request; valid as long as the entry is held. */
+struct bytes drc_key_bytes(const struct drc_entry *e);
+/* Remembers a reply that another node has given, under its drc_key_bytes(). */
+void drc_keep(struct drc *d, struct bytes key, struct bytes reply);
 /* Gives an entry back that was found with its reply. */
 void drc_release(struct drc *d, struct drc_entry *e);
 /* Gives a first entry back whose request will have no reply. */

@@ -8,8 +8,9 @@
 #include "nfsd/callback/callbacks.h"
 #include "nfsd/callback/waiters.h"
 #include "nfsd/deleg.h"
-#include "nfsd/local_locks.h"
 #include "nfsd/deleg_local.h"
+#include "nfsd/drc.h"
+#include "nfsd/local_locks.h"
 #include "nfsd/server_private.h"
 
 typedef void carry_out(struct nfs_server *s, const struct state_effect *e);
@@ -36,12 +37,26 @@ static void locks_gone(struct nfs_server *s, const struct state_effect *e)
 	local_locks_gone(s, e->attachment);
 }
 
+/* Wherever it was before, nothing on its way to it will arrive; its new home sends it again. */
+static void client_moved(struct nfs_server *s, const struct state_effect *e)
+{
+	waiters_client_gone(callbacks_waiters(s->callbacks), e->clientid);
+	callbacks_client_gone(s->callbacks, e->clientid);
+}
+
+static void reply_kept(struct nfs_server *s, const struct state_effect *e)
+{
+	drc_keep(s->drc, e->key, e->reply);
+}
+
 static carry_out *const rows[] = {
 	[EFFECT_LOCK_FREED] = lock_freed,
 	[EFFECT_RECALL] = deleg_recall_effect,
 	[EFFECT_SESSION_GONE] = session_gone,
 	[EFFECT_CLIENT_GONE] = client_gone,
 	[EFFECT_LOCKS_GONE] = locks_gone,
+	[EFFECT_CLIENT_MOVED] = client_moved,
+	[EFFECT_REPLY_KEPT] = reply_kept,
 };
 
 void effects_emit(void *arg, const struct state_effect *effect)

@@ -97,13 +97,32 @@ int epoch_next(const char *state_dir, uint32_t *epoch, uint32_t *served, struct 
 	return rc;
 }
 
+int epoch_raise(const char *state_dir, uint32_t epoch, struct config_error *err)
+{
+	int dir_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	uint32_t last, served;
+
+	if (dir_fd < 0)
+		return fail(err, state_dir, "open the directory");
+	if (read_last(dir_fd, &last, &served) != 0)
+		rc = fail(err, state_dir, "read");
+	if (rc == 0 && last < epoch && write_new(dir_fd, epoch, served) != 0)
+		rc = fail(err, state_dir, "write");
+	close(dir_fd);
+	return rc;
+}
+
 int epoch_serve(const char *state_dir, uint32_t epoch, struct config_error *err)
 {
 	int dir_fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
 
+	uint32_t last, served;
+
 	if (dir_fd < 0)
 		return fail(err, state_dir, "open the directory");
-	if (write_new(dir_fd, epoch, epoch) != 0)
+	if (read_last(dir_fd, &last, &served) != 0 || last < epoch)
+		last = epoch; /* else it has been raised */
+	if (write_new(dir_fd, last, epoch) != 0)
 		rc = fail(err, state_dir, "write");
 	close(dir_fd);
 	return rc;

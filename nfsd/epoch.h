@@ -21,3 +21,5 @@ int epoch_next(const char *state_dir, uint32_t *epoch, uint32_t *served, struct 
  * On stable storage when it returns. 0, or -errno with `err` filled.
  */
 int epoch_serve(const char *state_dir, uint32_t epoch, struct config_error *err);
+/* No later instance on this directory gets an epoch that is not greater than `epoch`. */
+int epoch_raise(const char *state_dir, uint32_t epoch, struct config_error *err);

@@ -137,6 +137,22 @@ static int prepare_state(const struct config *c, struct nfs_server_options *o)
 	return 0;
 }
 
+/* By any thread: the first one takes the signal and becomes a new process. */
+static void start_anew(void *arg)
+{
+	kill(getpid(), RESTART_SIGNAL);
+}
+
+/* If all nodes should stop, whichever begins anew must not use the cluster's epoch again. */
+static void note_epoch(void *arg, uint32_t epoch)
+{
+	const struct daemon *d = arg;
+	struct config_error err;
+
+	if (epoch_raise(d->options.config->state_dir, epoch, &err) != 0)
+		fail(&err);
+}
+
 static int prepare_cluster(struct daemon *d, struct nfs_server_options *o)
 {
 	const struct config *c = d->options.config;
@@ -150,6 +166,10 @@ static int prepare_cluster(struct daemon *d, struct nfs_server_options *o)
 		return -1;
 	}
 	o->cluster_new = cluster_corosync_new;
+	o->replicated = true;
+	o->lost = start_anew;
+	o->joined = note_epoch;
+	o->node_arg = d;
 	o->cluster = (struct cluster_config){
 		.scope = c->cluster->scope,
 		.safe = c->cluster->safe,
@@ -338,13 +358,12 @@ static int begin_service(struct daemon *d)
 
 static int start_rpc(struct daemon *d)
 {
-	int rc;
+	int rc = begin_service(d);
 
+	if (rc)
+		return -1;
 	node_attach(&d->node, d->rpc);
 	rc = nfs_server_attach(d->nfs, d->rpc);
-
-	if (!rc && begin_service(d) != 0)
-		return -1;
 	if (!rc)
 		rc = rpc_server_start(d->rpc);
 	if (rc)

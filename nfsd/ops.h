@@ -14,6 +14,7 @@ enum op_flags {
 	ROW_NEEDS_SAVED_FH = 1 << 1, /* likewise the saved one */
 	ROW_NO_SESSION = 1 << 2,	   /* minor > 0: may come first in place of SEQUENCE, then alone */
 	ROW_ERROR_MASK = 1 << 4,    /* a failure, too, is followed by a bitmap (SETATTR4res) */
+	ROW_ONCE = 1 << 6,	   /* may change something that a retry would not find as it was */
 	ROW_MODIFIES = 1 << 3,	   /* changes something: cached for 4.0's duplicate requests */
 	ROW_LEADS_ON = 1 << 5,	   /* may be asked with a flavor that does not do for the filehandle */
 };
@@ -26,7 +27,18 @@ struct op_row {
 	size_t args_size;  /* 0: no arguments */
 	bool (*decode)(struct xdr_in *x, struct arena *arena, void *args);
 	enum nfsstat4 (*run)(struct compound *c, void *args); /* NULL: NOTSUPP */
+	/*
+	 * The client that the arguments speak of, where no session does; 0: of none. In a cluster it
+	 * is made at home here before the operation runs. May be NULL.
+	 */
+	uint64_t (*client)(struct compound *c, const void *args);
 };
+
+/* op_row.client for what has a stateid, of minor version 0. */
+static inline uint64_t stateid_speaks_of(struct compound *c, const struct stateid *id)
+{
+	return c->minor == 0 ? state_stateid_client(c->server->state, id) : 0;
+}
 
 /* The row of `opnum`; NULL if the number is illegal in that minor version. */
 const struct op_row *op_find(uint32_t opnum, uint32_t minor);

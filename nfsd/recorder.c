@@ -32,9 +32,15 @@
 #include "nfsd/server_private.h"
 
 struct recorder {
-	struct nfs_server *server; /* immutable, as the next */
+	struct nfs_server *server; /* immutable, as the next two */
 	struct stable *stable;
-	uint64_t grace_ends_ns; /* monotonic; the housekeeping thread's */
+	bool replicated;
+	uint64_t grace_ends_ns; /* monotonic; the housekeeping thread's, as the next two */
+	uint64_t served_ns;
+	unsigned grace_seconds;
+
+	struct stable_list earlier; /* replicated: until recorder_serve(), then the log thread's */
+	_Atomic bool record_all;    /* clients of a state that was given to us are not recorded here */
 
 	_Atomic bool grace_ended; /* and earlier instances' records are to be removed */
 
@@ -269,7 +275,7 @@ static void submitted(void *arg)
 
 static enum nfsstat4 submit(struct recorder *r, const struct state_command *cmd)
 {
-	struct state_result result;
+	struct state_result result = { 0 };
 	sem_t sem;
 
 	sem_init(&sem, 0, 0);
@@ -319,6 +325,58 @@ static void end_grace(struct recorder *r)
 	submit(r, &cmd);
 }
 
+/* ------------------------------------------------ the same for nodes of a cluster ---- */
+
+/* Other nodes' lists may come a moment after the first node serves, and are not to be missed. */
+#define LISTS_NS (3 * NS_PER_SEC)
+
+/*
+ * This node's list goes into the order before anything that is granted here. If others have served
+ * since it was written, or something has been granted already, it has no effect.
+ */
+void recorder_serve(struct recorder *r, bool restored)
+{
+	struct state_reclaimer *all = reclaimers_of(&r->earlier);
+	struct state_command cmd = {
+		.type = CMD_START_GRACE,
+		.start_grace = { .clients = all,
+				 .n = all ? (uint32_t)r->earlier.n : 0,
+				 .anybody = r->earlier.found == STABLE_LOST && !restored,
+				 .more_to_come = true },
+	};
+
+	/* Also with an empty list: it says that there is nobody else. */
+	if (all && (!restored || r->earlier.n))
+		cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
+	if (!all && !restored)
+		log_error("out of memory for the list of clients: they cannot reclaim");
+	free(all);
+	stable_list_free(&r->earlier);
+	r->record_all = true;
+}
+
+static int record_all(struct recorder *r);
+
+static void tick_replicated(struct recorder *r)
+{
+	uint64_t now = clock_mono_ns();
+	bool in_grace = state_in_grace(r->server->state);
+
+	if (!r->served_ns)
+		r->served_ns = now;
+	if (atomic_exchange(&r->record_all, false) && !in_grace && record_all(r) != 0)
+		r->record_all = true;
+	if (in_grace && !r->grace_ends_ns) {
+		r->grace_ends_ns = now + r->grace_seconds * NS_PER_SEC;
+		r->record_all = true;
+	}
+	if (!in_grace || !state_is_lowest(r->server->state))
+		return;
+	if (now >= r->grace_ends_ns ||
+	    (now - r->served_ns >= LISTS_NS && state_grace_is_done(r->server->state)))
+		end_grace(r);
+}
+
 static void after_grace(struct recorder *r)
 {
 	uint32_t listed, waiting;
@@ -336,7 +394,9 @@ static void after_grace(struct recorder *r)
 
 void recorder_tick(struct recorder *r)
 {
-	if (clock_mono_ns() >= r->grace_ends_ns && state_in_grace(r->server->state))
+	if (r->replicated)
+		tick_replicated(r);
+	else if (clock_mono_ns() >= r->grace_ends_ns && state_in_grace(r->server->state))
 		end_grace(r);
 	after_grace(r);
 	if (flush(r))
@@ -368,9 +428,14 @@ static int record_all(struct recorder *r)
 	return err;
 }
 
-static int begin(struct recorder *r, const struct recorder_params *p,
-		 const struct stable_list *list)
+static int begin(struct recorder *r, const struct recorder_params *p, struct stable_list *list)
 {
+	if (p->replicated) {
+		r->grace_seconds = grace_seconds(p, list);
+		r->earlier = *list;
+		*list = (struct stable_list){ 0 };
+		return 0;
+	}
 	if (p->restored)
 		return record_all(r);
 	if (list->found == STABLE_LOST || list->n)
@@ -395,6 +460,7 @@ int recorder_new(struct nfs_server *server, const struct recorder_params *p, str
 	if (!r)
 		return code;
 	r->server = server;
+	r->replicated = p->replicated;
 	mutex_init(&r->lock);
 	cond_init(&r->committed);
 	code = stable_open(&params, &r->stable, &list);
@@ -420,6 +486,7 @@ void recorder_free(struct recorder *r)
 		stable_close(r->stable);
 	}
 	free_changes(r->queue, r->nqueue);
+	stable_list_free(&r->earlier);
 	cond_destroy(&r->committed);
 	mutex_destroy(&r->lock);
 	free(r);

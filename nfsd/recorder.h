@@ -18,6 +18,8 @@ struct recorder_params {
 	bool earlier;
 	unsigned lease_seconds, grace_seconds; /* grace 0: the lease */
 	bool restored; /* the last instance's state has been read back: no grace period */
+	/* A node of a cluster: the grace period begins with recorder_serve(), and is everybody's. */
+	bool replicated;
 };
 
 /*
@@ -27,6 +29,11 @@ struct recorder_params {
 int recorder_new(struct nfs_server *server, const struct recorder_params *params,
 		 struct recorder **out, struct config_error *err);
 void recorder_free(struct recorder *r); /* NULL is allowed */
+/*
+ * A replicated log serves now, before anything is granted at this node. `restored`: with a state that
+ * it has been given, or had already. By the log's thread; does not block.
+ */
+void recorder_serve(struct recorder *r, bool restored);
 
 /* An effect of a command; those that do not concern it are passed over. */
 void recorder_effect(struct recorder *r, const struct state_effect *effect);

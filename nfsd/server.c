@@ -23,6 +23,7 @@
 #include "nfsd/local_locks.h"
 #include "nfsd/deleg_local.h"
 #include "nfsd/recorder.h"
+#include "nfsd/replication.h"
 #include "nfsd/server_private.h"
 
 #define DEFAULT_LEASE	   90
@@ -63,13 +64,19 @@ static void apply(void *ctx, const void *command, void *result)
 	state_apply(s->state, command, result ? result : &ignored, &effects);
 }
 
+void nfs_server_effect(struct nfs_server *s, const struct state_effect *effect)
+{
+	emit(s, effect);
+}
+
 /* What the last process has handed over, if it has. */
 static int take_over(struct nfs_server *s, const struct state_config *config)
 {
 	struct state_counts n;
 	int err;
 
-	if (!s->options.state_dir || !s->options.served)
+	/* In a cluster the others have it; if there are none, its clients have to reclaim. */
+	if (!s->options.state_dir || !s->options.served || s->replicated)
 		return 0;
 	err = handover_read(s->state, s->options.state_dir, s->options.served);
 	if (err) {
@@ -129,6 +136,8 @@ static int start_state(struct nfs_server *s)
 	if (!s->callbacks || !s->delegations)
 		return -ENOMEM;
 	app.ctx = s;
+	if (s->replicated)
+		replication_app(s, &app);
 	s->cluster = s->options.cluster_new(&app, &s->options.cluster);
 	return s->cluster ? 0 : -ENOMEM;
 }
@@ -136,6 +145,7 @@ static int start_state(struct nfs_server *s)
 static int start_recorder(struct nfs_server *s, struct config_error *err)
 {
 	struct recorder_params params = {
+		.replicated = s->replicated,
 		.state_dir = s->options.state_dir,
 		.instance = s->options.instance,
 		.earlier = s->options.earlier,
@@ -168,13 +178,15 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 	if (!s)
 		return code;
 	s->options = *options;
+	s->replicated = options->replicated;
+	s->serving = !s->replicated;
 	if (s->options.courtesy_seconds == 0)
 		s->options.courtesy_seconds = DEFAULT_COURTESY;
 	name_owner(s);
 	mutex_init(&s->exports_lock);
 	mutex_init(&s->settling_lock);
 	cond_init(&s->settled);
-	s->drc = drc_new();
+	s->drc = drc_new(&s->options.handle_key);
 	s->local_locks = local_locks_new();
 	s->registry = export_registry_new();
 	if (s->drc && s->local_locks && s->registry)
@@ -254,6 +266,16 @@ struct rpc_program nfs_server_program(struct nfs_server *s)
 	};
 }
 
+/* All nodes are one server to clients, whatever the machines are called. */
+static void name_cluster(struct nfs_server *s)
+{
+	struct cluster_status status;
+
+	cluster_get_status(s->cluster, &status);
+	if (status.scope[0])
+		snprintf(s->owner_major, sizeof(s->owner_major), "%s", status.scope);
+}
+
 int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
 {
 	struct rpc_program program = nfs_server_program(s);
@@ -262,27 +284,47 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
 	if (err)
 		return err;
 	rpc_server_on_reply(rpc, callbacks_reply, s->callbacks);
-	return callbacks_start(s->callbacks, rpc);
+	err = callbacks_start(s->callbacks, rpc);
+	if (!err)
+		err = cluster_start(s->cluster);
+	if (!err && s->replicated)
+		name_cluster(s);
+	return err;
 }
 
 void nfs_server_detach(struct nfs_server *s)
 {
 	callbacks_stop(s->callbacks);
 	debts_await(s);
+	if (!s->replicated)
+		return;
+	/* What is still waiting for its place in the order is refused while its calls are there. */
+	s->serving = false;
+	cluster_free(s->cluster);
+	s->cluster = NULL;
 }
 
-void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
+enum expiry nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
 {
-	struct state_command cmd = {
-		.type = CMD_EXPIRE_CLIENT,
-		.clientid = clientid,
-		.expire_client = { .courtesy_only = true },
-	};
-	struct state_result result;
+	struct state_command cmd;
 
+	if (!state_judge(s->state, clientid, &cmd))
+		return EXPIRY_NONE;
 	log_info("client %016llx: lease expired, its opens and locks are released",
 		 (unsigned long long)clientid);
-	cluster_submit(s->cluster, &cmd, &result, NULL, NULL);
+	return cluster_submit(s->cluster, &cmd, NULL, NULL, NULL) == CLUSTER_PENDING
+		   ? EXPIRY_ORDERED
+		   : EXPIRY_DONE;
+}
+
+/* The other nodes are told whose lease has passed: they cannot know. */
+static void tell_silence(struct nfs_server *s)
+{
+	struct state_command cmds[EXPIRE_BATCH];
+	unsigned n = state_silence(s->state, cmds, EXPIRE_BATCH);
+
+	for (unsigned i = 0; i < n; i++)
+		cluster_submit(s->cluster, &cmds[i], NULL, NULL, NULL);
 }
 
 /* All clients are looked at, of which there may be many: not every second if leases are long. */
@@ -302,6 +344,10 @@ static void expire_silent(struct nfs_server *s)
 
 void nfs_server_tick(struct nfs_server *s)
 {
+	if (!nfs_server_serves(s))
+		return;
+	if (s->replicated)
+		tell_silence(s);
 	expire_silent(s);
 	if (s->recorder)
 		recorder_tick(s->recorder);
@@ -311,7 +357,9 @@ void nfs_server_tick(struct nfs_server *s)
 
 void nfs_server_hand_over(struct nfs_server *s, const char *state_dir)
 {
-	handover_write(s->state, state_dir, s->options.instance);
+	/* A cluster lives on without this node, and what is written now will be old. */
+	if (!s->replicated)
+		handover_write(s->state, state_dir, s->options.instance);
 }
 
 void nfs_server_free(struct nfs_server *s)

@@ -40,6 +40,13 @@ struct nfs_server_options {
 	struct cluster *(*cluster_new)(const struct cluster_app *app,
 				       const struct cluster_config *config);
 	struct cluster_config cluster; /* for cluster_new */
+	/* That log is shared with other nodes. */
+	bool replicated;
+	/* Others went on without this node: the process must start anew. By any thread; may be NULL. */
+	void (*lost)(void *arg);
+	/* The state was given by another node, and this is its epoch; likewise. */
+	void (*joined)(void *arg, uint32_t epoch);
+	void *node_arg;
 };
 
 /* Every minor version, 90 s, 1 MiB, a random key and an epoch from the clock. */

@@ -1,6 +1,7 @@
 /* The server's own structure, for nfsd/ only. */
 #pragma once
 
+#include "base/clock.h"
 #include "base/lock.h"
 #include "cluster/cluster.h"
 #include "nfsd/exports.h"
@@ -16,13 +17,15 @@ struct recorder;
 struct nfs_server {
 	/* Immutable after nfs_server_new(). */
 	struct nfs_server_options options;
-	char owner_major[64]; /* server_owner4.so_major_id, server_scope */
+	char owner_major[65]; /* server_scope; alone in it also server_owner4.so_major_id */
 	struct state *state;
 	struct cluster *cluster;
 	struct callbacks *callbacks;
 	struct delegations *delegations;
 	struct export_registry *registry;
-	bool restored; /* the state is the last process's */
+	bool restored; /* the state is the last process's, or was given by another node */
+	bool replicated; /* this is a node of a cluster: replication.c */
+	_Atomic bool serving; /* the log's phase; always in a cluster of one */
 	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct local_locks *local_locks;
 	struct drc *drc; /* duplicate requests of minor version 0 */
@@ -37,7 +40,18 @@ struct nfs_server {
 	unsigned settling; /* compounds that wait for a backend's settle(); under settling_lock */
 };
 
-/* Takes a client's state away: its lease has passed. */
-void nfs_server_expire_client(struct nfs_server *s, uint64_t clientid);
+/* What became of a client whose state somebody needs. */
+enum expiry {
+	EXPIRY_NONE,	/* its lease has not passed, as far as is known here */
+	EXPIRY_DONE,	/* its state is free */
+	EXPIRY_ORDERED, /* it will be, before any command that is submitted from now on is applied */
+};
+enum expiry nfs_server_expire_client(struct nfs_server *s, uint64_t clientid);
+/* May anything be promised, or read from the state, now? */
+static inline bool nfs_server_serves(struct nfs_server *s)
+{
+	return likely(!s->replicated) ||
+	       (s->serving && clock_mono_ns() < s->cluster->current_until);
+}
 /* The set in force, with a reference for the caller. */
 struct export_set *nfs_server_exports(struct nfs_server *s);

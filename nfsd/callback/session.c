@@ -157,7 +157,18 @@ static void refused(struct callbacks *cb, struct cb_slot *slot, enum back_path p
 static void consume_seqid(struct callbacks *cb, struct cb_slot *slot)
 {
 	slot->seqid++;
-	state_back_answered(cb->state, &slot->channel->session, slot->index, slot->seqid);
+	if (!cb->server->replicated) {
+		state_back_answered(cb->state, &slot->channel->session, slot->index, slot->seqid);
+		return;
+	}
+	/* Whoever calls the client next, from another node perhaps, must know. */
+	cluster_submit(cb->server->cluster,
+		       &(struct state_command){
+			   .type = CMD_BACK_ANSWERED,
+			   .minor = 1,
+			   .clientid = slot->channel->client->clientid,
+			   .back_answered = { slot->channel->session, slot->index, slot->seqid } },
+		       NULL, NULL, NULL);
 }
 
 static void sequence_failed(struct callbacks *cb, struct cb_slot *slot, enum nfsstat4 status)

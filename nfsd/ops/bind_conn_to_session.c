@@ -39,7 +39,17 @@ static enum nfsstat4 bind_conn_run(struct compound *c, void *args)
 	return NFS4_OK;
 }
 
+/* A client whose connection broke may begin with this at another node. */
+static uint64_t bind_conn_client(struct compound *c, const void *args)
+{
+	const struct bind_conn_args *a = args;
+	uint64_t clientid;
+
+	return state_session_is_away(c->server->state, &a->session, &clientid) ? clientid : 0;
+}
+
 const struct op_row op_bind_conn_to_session = {
+	.client = bind_conn_client,
 	.name = "BIND_CONN_TO_SESSION",
 	.min_minor = 1,
 	.max_minor = 2,

@@ -87,6 +87,11 @@ static enum nfsstat4 close_run(struct compound *c, void *args)
 	return change_run(c, args, CMD_CLOSE);
 }
 
+static uint64_t change_client(struct compound *c, const void *args)
+{
+	return stateid_speaks_of(c, &((const struct open_change_args *)args)->stateid);
+}
+
 const struct op_row op_close = {
 	.name = "CLOSE",
 	.max_minor = 2,
@@ -95,6 +100,7 @@ const struct op_row op_close = {
 	.args_size = sizeof(struct open_change_args),
 	.decode = close_decode,
 	.run = close_run,
+	.client = change_client,
 };
 
 static bool open_confirm_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -117,6 +123,7 @@ const struct op_row op_open_confirm = {
 	.args_size = sizeof(struct open_change_args),
 	.decode = open_confirm_decode,
 	.run = open_confirm_run,
+	.client = change_client,
 };
 
 static bool open_downgrade_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -145,4 +152,5 @@ const struct op_row op_open_downgrade = {
 	.args_size = sizeof(struct open_change_args),
 	.decode = open_downgrade_decode,
 	.run = open_downgrade_run,
+	.client = change_client,
 };

@@ -54,6 +54,7 @@ static enum nfsstat4 create_session_finish(struct compound *c, struct create_ses
 
 	if (result->status != NFS4_OK)
 		return result->status;
+	compound_arrived(c, a->clientid);
 	/* The connection on which a session is made belongs to it (section 18.36.3). */
 	dir = (result->create_session.flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN) ?
 		  CDFC4_FORE_OR_BOTH :

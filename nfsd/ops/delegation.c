@@ -55,6 +55,11 @@ static enum nfsstat4 delegreturn_run(struct compound *c, void *args)
 	return status == NFS4_OK ? compound_submit_simple(c, cmd) : status;
 }
 
+static uint64_t delegreturn_client(struct compound *c, const void *args)
+{
+	return stateid_speaks_of(c, &((const struct delegreturn_args *)args)->stateid);
+}
+
 const struct op_row op_delegreturn = {
 	.name = "DELEGRETURN",
 	.max_minor = 2,
@@ -62,4 +67,5 @@ const struct op_row op_delegreturn = {
 	.args_size = sizeof(struct delegreturn_args),
 	.decode = delegreturn_decode,
 	.run = delegreturn_run,
+	.client = delegreturn_client,
 };

@@ -97,21 +97,23 @@ static bool exchange_id_decode(struct xdr_in *x, struct arena *arena, void *args
 }
 
 /* server_owner4, scope and implementation. */
-static void put_server(struct compound *c)
+static bool put_server(struct compound *c)
 {
 	static const char domain[] = "atoll", name[] = "Atoll " ATOLL_VERSION;
 	struct xdr_out *x = reply_of(c);
-	const char *owner = c->server->owner_major;
-	uint32_t len = (uint32_t)strlen(owner);
+	const char *scope = c->server->owner_major, *major = compound_server_major(c);
 
-	xdr_put_u64(x, 0); /* so_minor_id: one server, whatever the address */
-	xdr_put_opaque(x, owner, len);
-	xdr_put_opaque(x, owner, len);
+	if (!major)
+		return false;
+	xdr_put_u64(x, 0); /* so_minor_id: every way to this major one is the same server */
+	xdr_put_opaque(x, major, (uint32_t)strlen(major));
+	xdr_put_opaque(x, scope, (uint32_t)strlen(scope));
 	xdr_put_u32(x, 1);
 	xdr_put_opaque(x, domain, sizeof(domain) - 1);
 	xdr_put_opaque(x, name, sizeof(name) - 1);
 	xdr_put_u64(x, 0); /* the build's date is nobody's business */
 	xdr_put_u32(x, 0);
+	return true;
 }
 
 static enum nfsstat4 exchange_id_finish(struct compound *c, struct state_result *result)
@@ -120,12 +122,12 @@ static enum nfsstat4 exchange_id_finish(struct compound *c, struct state_result 
 
 	if (result->status != NFS4_OK)
 		return result->status;
+	compound_arrived(c, result->exchange_id.clientid);
 	xdr_put_u64(x, result->exchange_id.clientid);
 	xdr_put_u32(x, result->exchange_id.sequence);
 	xdr_put_u32(x, result->exchange_id.flags);
 	xdr_put_u32(x, SP4_NONE);
-	put_server(c);
-	return NFS4_OK;
+	return put_server(c) ? NFS4_OK : NFS4ERR_DELAY;
 }
 
 static enum nfsstat4 exchange_id_begin(struct compound *c, const struct exchange_id_args *a)
@@ -140,9 +142,8 @@ static enum nfsstat4 exchange_id_begin(struct compound *c, const struct exchange
 	if (a->state_protect == SP4_SSV)
 		return NFS4ERR_ENCR_ALG_UNSUPP;
 	s = compound_submission(c, CMD_EXCHANGE_ID);
-	if (!s)
+	if (!s || !compound_client_owner(c, a->owner, &s->cmd->exchange_id.owner))
 		return NFS4ERR_DELAY;
-	s->cmd->exchange_id.owner = a->owner;
 	s->cmd->exchange_id.verifier = a->verifier;
 	s->cmd->exchange_id.flags = a->flags;
 	s->cmd->exchange_id.state_protect = a->state_protect;
@@ -166,7 +167,7 @@ const struct op_row op_exchange_id = {
 	.min_minor = 1,
 	.max_minor = 2,
 	.flags = ROW_NO_SESSION,
-	.max_body = 400,
+	.max_body = 500,
 	.args_size = sizeof(struct exchange_id_args),
 	.decode = exchange_id_decode,
 	.run = exchange_id_run,

@@ -69,7 +69,7 @@ enum nfsstat4 io_file(struct compound *c, struct stateid *id, unsigned access, s
 		*out = NULL;
 		status = state_use_stateid(c->server->state, c->minor, c->clientid, id, file,
 					   access, out, &conflict);
-	} while (status == NFS4ERR_LOCKED && compound_expire_conflict(c, conflict));
+	} while (status == NFS4ERR_LOCKED && compound_expire_and_read(c, conflict, &status));
 	/* I/O with what it has reclaimed is something new, too. */
 	if (c->minor == 0 && status == NFS4_OK && !stateid_is_anonymous(id) &&
 	    !stateid_is_read_bypass(id))

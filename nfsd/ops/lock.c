@@ -233,6 +233,11 @@ static enum nfsstat4 lock_run(struct compound *c, void *args)
 	return seqid_end(c, &o->seqid, status);
 }
 
+static uint64_t lock_client(struct compound *c, const void *args)
+{
+	return stateid_speaks_of(c, &((const struct lock_args *)args)->stateid);
+}
+
 const struct op_row op_lock = {
 	.name = "LOCK",
 	.max_minor = 2,
@@ -241,6 +246,7 @@ const struct op_row op_lock = {
 	.args_size = sizeof(struct lock_args),
 	.decode = lock_decode,
 	.run = lock_run,
+	.client = lock_client,
 };
 
 /* ---- LOCKT ---- */
@@ -282,10 +288,16 @@ static enum nfsstat4 lockt_run(struct compound *c, void *args)
 		if (status == NFS4_OK)
 			status = local_lock_test(c, clientid, a->owner, file, a->type, a->range,
 						 denied);
-	} while (status == NFS4ERR_DENIED && compound_expire_conflict(c, denied->clientid));
+	} while (status == NFS4ERR_DENIED &&
+		 compound_expire_and_read(c, denied->clientid, &status));
 	if (status == NFS4ERR_DENIED)
 		put_denied(c, denied);
 	return status;
+}
+
+static uint64_t lockt_client(struct compound *c, const void *args)
+{
+	return c->minor == 0 ? ((const struct lockt_args *)args)->clientid : 0;
 }
 
 const struct op_row op_lockt = {
@@ -296,6 +308,7 @@ const struct op_row op_lockt = {
 	.args_size = sizeof(struct lockt_args),
 	.decode = lockt_decode,
 	.run = lockt_run,
+	.client = lockt_client,
 };
 
 /* ---- LOCKU ---- */
@@ -370,6 +383,11 @@ static enum nfsstat4 locku_run(struct compound *c, void *args)
 	return seqid_end(c, &o->seqid, status);
 }
 
+static uint64_t locku_client(struct compound *c, const void *args)
+{
+	return stateid_speaks_of(c, &((const struct locku_args *)args)->stateid);
+}
+
 const struct op_row op_locku = {
 	.name = "LOCKU",
 	.max_minor = 2,
@@ -378,4 +396,5 @@ const struct op_row op_locku = {
 	.args_size = sizeof(struct locku_args),
 	.decode = locku_decode,
 	.run = locku_run,
+	.client = locku_client,
 };

@@ -679,12 +679,18 @@ static enum nfsstat4 open_run(struct compound *c, void *args)
 	return seqid_end(c, &o->seqid, status);
 }
 
+static uint64_t open_client(struct compound *c, const void *args)
+{
+	return c->minor == 0 ? ((const struct open_args *)args)->clientid : 0;
+}
+
 const struct op_row op_open = {
 	.name = "OPEN",
 	.max_minor = 2,
-	.flags = ROW_NEEDS_FH | ROW_LEADS_ON,
+	.flags = ROW_NEEDS_FH | ROW_LEADS_ON | ROW_ONCE,
 	.max_body = 16 + 20 + 4 + 16 + 4 + 16 + 4 + 12 + 16,
 	.args_size = sizeof(struct open_args),
 	.decode = open_decode,
 	.run = open_run,
+	.client = open_client,
 };

@@ -64,6 +64,11 @@ static enum nfsstat4 read_run(struct compound *c, void *args)
 	return status;
 }
 
+static uint64_t read_client(struct compound *c, const void *args)
+{
+	return stateid_speaks_of(c, &((const struct read_args *)args)->stateid);
+}
+
 const struct op_row op_read = {
     .name = "READ",
     .max_minor = 2,
@@ -72,4 +77,5 @@ const struct op_row op_read = {
     .args_size = sizeof(struct read_args),
     .decode = read_decode,
     .run = read_run,
+	.client = read_client,
 };

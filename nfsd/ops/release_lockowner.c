@@ -29,10 +29,16 @@ static enum nfsstat4 release_lockowner_run(struct compound *c, void *args)
 	return compound_submit_simple(c, cmd);
 }
 
+static uint64_t release_lockowner_client(struct compound *c, const void *args)
+{
+	return c->minor == 0 ? ((const struct release_lockowner_args *)args)->clientid : 0;
+}
+
 const struct op_row op_release_lockowner = {
 	.name = "RELEASE_LOCKOWNER",
 	.max_minor = 0,
 	.args_size = sizeof(struct release_lockowner_args),
 	.decode = release_lockowner_decode,
 	.run = release_lockowner_run,
+	.client = release_lockowner_client,
 };

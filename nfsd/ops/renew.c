@@ -15,10 +15,16 @@ static enum nfsstat4 renew_run(struct compound *c, void *args)
 	return state_renew(c->server->state, ((struct renew_args *)args)->clientid, c->principal);
 }
 
+static uint64_t renew_client(struct compound *c, const void *args)
+{
+	return c->minor == 0 ? ((const struct renew_args *)args)->clientid : 0;
+}
+
 const struct op_row op_renew = {
 	.name = "RENEW",
 	.max_minor = 0,
 	.args_size = sizeof(struct renew_args),
 	.decode = renew_decode,
 	.run = renew_run,
+	.client = renew_client,
 };

@@ -58,6 +58,12 @@ enum nfsstat4 seqid_begin(struct compound *c, struct seqid *s, const struct stat
 	return seqid_begun(c, s, status, &replay);
 }
 
+/* The owner's next request must find what this one has left. */
+static void release(struct compound *c, void *hold)
+{
+	state_owner_release(c->server->state, hold);
+}
+
 enum nfsstat4 seqid_end(struct compound *c, struct seqid *s, enum nfsstat4 status)
 {
 	struct xdr_out *x = reply_of(c);
@@ -81,8 +87,9 @@ enum nfsstat4 seqid_end(struct compound *c, struct seqid *s, enum nfsstat4 statu
 				(struct bytes){ reply, reply ? (uint32_t)(sizeof(head) + body) : 0 },
 				fh ? (struct bytes){ fh->data, fh->len } : (struct bytes){ 0 },
 				&cmd))
-		cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
-	state_owner_release(c->server->state, s->hold);
+		compound_owe(c, &cmd, release, s->hold);
+	else
+		release(c, s->hold);
 	s->hold = NULL;
 	return status;
 }

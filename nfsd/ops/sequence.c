@@ -83,7 +83,16 @@ static enum nfsstat4 sequence_run(struct compound *c, void *args)
 		.conn_id = rpc_conn_id(c->call->conn),
 	};
 	enum nfsstat4 status = state_sequence(c->server->state, &seq, &c->slot);
+	uint64_t clientid;
 
+	while (unlikely(status == STATE_AWAY)) {
+		status = state_session_is_away(c->server->state, &a->session, &clientid)
+			     ? compound_adopt(c, clientid)
+			     : NFS4_OK;
+		if (status != NFS4_OK)
+			return status; /* parked: this function will be called again */
+		status = state_sequence(c->server->state, &seq, &c->slot);
+	}
 	if (status == NFS4ERR_RETRY_UNCACHED_REP)
 		c->uncached_retry = true; /* the next operation says so, section 2.10.6.1.3 */
 	else if (status != NFS4_OK)

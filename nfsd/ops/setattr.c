@@ -51,7 +51,7 @@ static enum nfsstat4 use_stateid(struct compound *c, struct stateid id, struct f
 	do {
 		status = state_use_stateid(state, c->minor, c->clientid, &id, key, ACCESS_WRITE,
 					   file, &conflict);
-	} while (status == NFS4ERR_LOCKED && compound_expire_conflict(c, conflict));
+	} while (status == NFS4ERR_LOCKED && compound_expire_and_read(c, conflict, &status));
 	if (!status && !*file)
 		status = io_reopen(c, &id, ACCESS_WRITE, file);
 	if (!status && *file)
@@ -116,6 +116,11 @@ static enum nfsstat4 setattr_run(struct compound *c, void *args)
 	return status;
 }
 
+static uint64_t setattr_client(struct compound *c, const void *args)
+{
+	return stateid_speaks_of(c, &((const struct setattr_args *)args)->stateid);
+}
+
 const struct op_row op_setattr = {
 	.name = "SETATTR",
 	.max_minor = 2,
@@ -124,4 +129,5 @@ const struct op_row op_setattr = {
 	.args_size = sizeof(struct setattr_args),
 	.decode = setattr_decode,
 	.run = setattr_run,
+	.client = setattr_client,
 };

@@ -33,6 +33,7 @@ static enum nfsstat4 setclientid_finish(struct compound *c, struct state_result 
 
 	switch (result->status) {
 	case NFS4_OK:
+		compound_arrived(c, result->setclientid.clientid);
 		xdr_put_u64(x, result->setclientid.clientid);
 		xdr_put_fixed(x, result->setclientid.confirm.data, NFS4_VERIFIER_SIZE);
 		break;
@@ -57,9 +58,8 @@ static enum nfsstat4 setclientid_run(struct compound *c, void *args)
 
 	if (c->phase == 0) {
 		s = compound_submission(c, CMD_SETCLIENTID);
-		if (!s)
+		if (!s || !compound_client_owner(c, a->owner, &s->cmd->setclientid.owner))
 			return NFS4ERR_RESOURCE;
-		s->cmd->setclientid.owner = a->owner;
 		s->cmd->setclientid.verifier = a->verifier;
 		s->cmd->setclientid.callback = a->callback;
 		random_bytes(s->cmd->setclientid.confirm.data, NFS4_VERIFIER_SIZE);

@@ -62,6 +62,11 @@ static enum nfsstat4 write_run(struct compound *c, void *args)
 	return status;
 }
 
+static uint64_t write_client(struct compound *c, const void *args)
+{
+	return stateid_speaks_of(c, &((const struct write_args *)args)->stateid);
+}
+
 const struct op_row op_write = {
 	.name = "WRITE",
 	.max_minor = 2,
@@ -70,4 +75,5 @@ const struct op_row op_write = {
 	.args_size = sizeof(struct write_args),
 	.decode = write_decode,
 	.run = write_run,
+	.client = write_client,
 };

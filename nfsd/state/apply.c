@@ -128,6 +128,7 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 
 	result->conflict_client = 0;
 	result->over_limit = false;
+	result->refused = false;
 	lacks_memory = false;
 	if (!effects)
 		effects = &nobody;

@@ -25,9 +25,9 @@ ASSERT_SIZE(destroy_session, 16);
 ASSERT_SIZE(backchannel_ctl, 32);
 ASSERT_SIZE(reclaim_complete, 1);
 ASSERT_SIZE(expire_client, 4);
-ASSERT_SIZE(open, 128);
+ASSERT_SIZE(open, 136);
 ASSERT_SIZE(open_downgrade, 40);
-ASSERT_SIZE(lock, 88);
+ASSERT_SIZE(lock, 136);
 ASSERT_SIZE(unlock, 48);
 ASSERT_SIZE(release_lockowner, 16);
 ASSERT_SIZE(free_stateid, 16);
@@ -319,6 +319,7 @@ static void io_open(struct io *io, struct state_command *c)
 	io_cred(io, &c->open.cred);
 	io_u32(io, &c->open.delegate);
 	io_bytes(io, &c->open.fh);
+	io_u64(io, &c->open.change);
 	io_request(io, &c->open.request);
 	io_stateid(io, &c->open.deleg_stateid);
 }
@@ -329,6 +330,21 @@ static void io_open_downgrade(struct io *io, struct state_command *c)
 	io_bytes(io, &c->open_downgrade.file);
 	io_u32(io, &c->open_downgrade.access);
 	io_u32(io, &c->open_downgrade.deny);
+}
+
+static void io_refusal(struct io *io, struct state_command *c)
+{
+	uint32_t status = c->lock.refuse, type = c->lock.refuse_type;
+
+	io_u32(io, &status);
+	c->lock.refuse = (enum nfsstat4)status;
+	if (status == NFS4_OK)
+		return;
+	io_bool(io, &c->lock.refuse_over_limit);
+	io_u32(io, &type);
+	c->lock.refuse_type = (enum nfs_lock_type4)type;
+	io_range(io, &c->lock.refuse_range);
+	io_bytes(io, &c->lock.refuse_owner);
 }
 
 static void io_lock(struct io *io, struct state_command *c)
@@ -344,6 +360,8 @@ static void io_lock(struct io *io, struct state_command *c)
 	io_stateid(io, &c->lock.stateid);
 	io_bytes(io, &c->lock.owner);
 	io_u32(io, &c->lock.lock_seqid);
+	io_bool(io, &c->lock.local);
+	io_refusal(io, c);
 }
 
 static void io_unlock(struct io *io, struct state_command *c)
@@ -480,6 +498,7 @@ static void io_command(struct io *io, struct state_command *c)
 	c->type = (enum state_command_type)type;
 	io_u32(io, &c->minor);
 	io_u64(io, &c->clientid);
+	io_bool(io, &c->maybe_retry);
 	io_bytes(io, &c->principal);
 	io_arguments(io, c);
 }

@@ -399,6 +399,8 @@ enum nfsstat4 cmd_deleg_return(struct work *w)
 	struct deleg *d;
 	enum nfsstat4 status = find_deleg(w, w->cmd->deleg_return.file, &d);
 
+	if (status == NFS4ERR_BAD_STATEID && w->cmd->maybe_retry)
+		return NFS4_OK; /* it has been returned */
 	if (status)
 		return status;
 	if (d->revoked)

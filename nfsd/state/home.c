@@ -35,11 +35,80 @@ void state_set_node(struct state *s, uint32_t node)
 	s->node = node;
 }
 
+uint32_t state_node(const struct state *s)
+{
+	return s->node;
+}
+
+uint32_t state_epoch(const struct state *s)
+{
+	return s->config.epoch;
+}
+
 /* ------------------------------------------------------------------------ moving ---- */
+
+/* What this node keeps of the client's locks beside the state: its new home will. */
+struct attachments {
+	struct lock_attachment **all; /* with the stateids' references */
+	size_t n, room;
+};
+
+static struct lock_attachment *detach(struct state *s, struct lock_state *st)
+{
+	struct stripe *stripe = held_stripe(s, &st->h);
+	struct lock_attachment *a;
+
+	mutex_lock(&stripe->lock);
+	a = st->attached;
+	st->attached = NULL;
+	mutex_unlock(&stripe->lock);
+	return a;
+}
+
+static bool attachments_room(struct attachments *as)
+{
+	size_t room = as->room ? 2 * as->room : 16;
+	struct lock_attachment **more;
+
+	if (as->n < as->room)
+		return true;
+	more = reallocarray(as->all, room, sizeof(struct lock_attachment *));
+	if (!more)
+		return false;
+	as->all = more;
+	as->room = room;
+	return true;
+}
+
+/* Without memory the rest stays on the files until its locks go. */
+static void detach_all(struct state *s, struct client *c, struct attachments *as)
+    REQUIRES(&c->lock)
+{
+	struct owner *o;
+	struct held *h;
+
+	list_for_each (o, &c->busy, in_client) {
+		list_for_each (h, &o->states, in_owner) {
+			if (h->kind != HELD_LOCK || !attachments_room(as))
+				continue;
+			as->all[as->n] = detach(s, held_lock(h));
+			as->n += as->all[as->n] != NULL;
+		}
+	}
+}
+
+static void emit_detached(struct attachments *as, const struct state_effects *effects)
+{
+	for (size_t i = 0; i < as->n && effects->emit; i++)
+		effects->emit(effects->arg, &(struct state_effect){ .type = EFFECT_LOCKS_GONE,
+								    .attachment = as->all[i] });
+	free(as->all);
+}
 
 void client_settle(struct state *s, struct client *c, uint32_t node,
 		   const struct state_effects *effects)
 {
+	struct attachments attached = { 0 };
 	struct session *session;
 	struct after after;
 
@@ -54,8 +123,10 @@ void client_settle(struct state *s, struct client *c, uint32_t node,
 		list_for_each (session, &c->sessions, in_client)
 			session_moved(s, session);
 		deleg_recall_again(s, c, &after);
+		detach_all(s, c, &attached);
 	}
 	mutex_unlock(&c->lock);
+	emit_detached(&attached, effects);
 	finish(s, &after, effects);
 }
 

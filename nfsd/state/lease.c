@@ -67,8 +67,11 @@ uint64_t state_longest_silent(struct state *s)
 	list_for_each (c, &s->clients, in_clients) {
 		uint64_t heard = atomic_load_explicit(&c->heard_ns, memory_order_relaxed);
 
-		if (heard < oldest && client_is_judged_here(s, c) &&
-		    silent_for(s, c, s->config.lease_seconds)) {
+		bool lapsed = client_is_judged_here(s, c)
+				  ? silent_for(s, c, s->config.lease_seconds)
+				  : c->silent;
+
+		if (heard < oldest && lapsed) {
 			oldest = heard;
 			found = c->id;
 		}

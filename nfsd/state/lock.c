@@ -38,8 +38,7 @@ struct locking {
 static enum nfsstat4 find_held(struct work *w, enum held_kind kind, struct held **h)
     REQUIRES(&w->c->lock)
 {
-	return held_check(w->s, w->c, w->cmd->minor, &w->cmd->lock.stateid, w->cmd->lock.file, kind,
-			  h);
+	return work_find(w, &w->cmd->lock.stateid, w->cmd->lock.file, kind, h);
 }
 
 /*
@@ -324,8 +323,7 @@ enum nfsstat4 cmd_unlock(struct work *w)
 
 	if (status)
 		return status;
-	status = held_check(w->s, w->c, w->cmd->minor, &w->cmd->unlock.stateid, w->cmd->unlock.file,
-			    HELD_LOCK, &h);
+	status = work_find(w, &w->cmd->unlock.stateid, w->cmd->unlock.file, HELD_LOCK, &h);
 	if (status)
 		return status;
 	f = h->file;
@@ -367,6 +365,8 @@ enum nfsstat4 cmd_free_stateid(struct work *w)
 	struct held *h = held_find(w->s, w->c, &w->cmd->free_stateid.stateid);
 	enum nfsstat4 status;
 
+	if (!h && w->cmd->maybe_retry)
+		return NFS4_OK;
 	if (!h || h->kind == HELD_CLOSED)
 		return NFS4ERR_BAD_STATEID;
 	status = stateid_check_seqid(w->cmd->minor, w->cmd->free_stateid.stateid.seqid, h->seqid);

@@ -274,8 +274,7 @@ static enum nfsstat4 find_open(struct work *w, bool unconfirmed, struct open **o
 {
 	struct held *h;
 	enum nfsstat4 status =
-	    held_check(w->s, w->c, w->cmd->minor, &w->cmd->open_downgrade.stateid,
-		       w->cmd->open_downgrade.file, HELD_OPEN, &h);
+	    work_find(w, &w->cmd->open_downgrade.stateid, w->cmd->open_downgrade.file, HELD_OPEN, &h);
 
 	if (status)
 		return status;
@@ -413,6 +412,10 @@ enum nfsstat4 cmd_close(struct work *w)
 	struct open *open;
 	enum nfsstat4 status = find_open(w, false, &open);
 
+	if (status == NFS4ERR_BAD_STATEID && w->cmd->maybe_retry) {
+		w->result->stateid = (struct stateid){ .seqid = NFS4_UINT32_MAX };
+		return NFS4_OK; /* it has been closed */
+	}
 	if (status)
 		return status;
 	if (w->cmd->minor == 0) {

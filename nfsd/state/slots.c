@@ -112,6 +112,7 @@ static void fill_use(struct session *session, const struct sequence_args *args,
 		.clientid = session->client->id,
 		.slot = args->slot,
 		.seqid = args->seqid,
+		.request_hash = args->request_hash,
 		.cache_this = args->cache_this,
 		.probe_back = session->back_probe,
 		.fore = session->fore,
@@ -301,6 +302,7 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 {
 	enum nfsstat4 status = check_session(s, session, args);
 	struct slot *slot;
+	bool met;
 
 	if (status)
 		return status;
@@ -309,7 +311,8 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 		squeeze(s, session, args->slot);
 		return NFS4ERR_DELAY;
 	}
-	if (unlikely(slot->unknown)) {
+	met = slot->unknown;
+	if (unlikely(met)) {
 		status = meet(s, session, slot, args);
 		if (status)
 			return status;
@@ -339,6 +342,7 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 	slot->state = SLOT_RUNNING;
 	slot->told_target = session->target < session->nslots;
 	fill_use(session, args, use);
+	use->maybe_retry = met;
 	return NFS4_OK;
 }
 

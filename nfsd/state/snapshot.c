@@ -4,7 +4,7 @@
  *	snapshot   magic, version, whether it is a replica, instance, epoch
  *	           of a replica: limits, grace period
  *	           { 1, client }..., 0, last client's counter
- *	           { 1, order of a file's opens }..., 0, sorted by file
+ *	           { 1, order of a file's opens and delegations }..., 0, sorted by file
  *	client     record; sessions with slots; owners, those with stateids first; stateids
  *	           in the order of their IDs (an open comes before its locks); delegations
  *
@@ -610,13 +610,19 @@ static void get_open(struct snapshot_in *in, struct state *s, struct client *c,
 		get_creds(in, open);
 }
 
-static struct open *find_open(struct state *s, struct client *c, uint32_t id) REQUIRES(&c->lock)
+static struct held *find_held(struct state *s, struct client *c, uint32_t id) REQUIRES(&c->lock)
 {
+	struct held wanted = { .client = c, .id = id };
 	struct stateid stateid;
-	struct held wanted = { .client = c, .id = id }, *h;
 
 	stateid_fill(s, &wanted, &stateid);
-	h = held_find(s, c, &stateid);
+	return held_find(s, c, &stateid);
+}
+
+static struct open *find_open(struct state *s, struct client *c, uint32_t id) REQUIRES(&c->lock)
+{
+	struct held *h = find_held(s, c, id);
+
 	return h && h->kind == HELD_OPEN ? held_open(h) : NULL;
 }
 
@@ -896,18 +902,25 @@ static void get_client(struct snapshot_in *in, struct state *s) REQUIRES(&s->nam
 
 /* ------------------------------------------------------- the order of files' opens ---- */
 
+static void put_place(struct snapshot_out *o, const struct held *h)
+{
+	snapshot_put_u32(o, h->client->counter);
+	snapshot_put_u32(o, h->id);
+}
+
 static void put_order(struct snapshot_out *o, struct state_file *f)
 {
 	struct open *open;
+	struct deleg *d;
 
 	mutex_lock(&f->lock);
-	if (f->opens.next != f->opens.prev) {
+	if (f->opens.next != f->opens.prev || f->delegs.next != f->delegs.prev) {
 		snapshot_put_u32(o, 1);
 		snapshot_put_bytes(o, f->key, f->len);
-		list_for_each (open, &f->opens, in_file) {
-			snapshot_put_u32(o, open->h.client->counter);
-			snapshot_put_u32(o, open->h.id);
-		}
+		list_for_each (open, &f->opens, in_file)
+			put_place(o, &open->h);
+		list_for_each (d, &f->delegs, in_file)
+			put_place(o, &d->h);
 		snapshot_put_u32(o, 0);
 	}
 	mutex_unlock(&f->lock);
@@ -984,27 +997,34 @@ static void put_orders(struct snapshot_out *o, struct state *s)
 	snapshot_put_u32(o, 0);
 }
 
-/* The open to the end of its file's list. */
+static void move_in_file(struct held *h)
+{
+	struct state_file *f = h->file;
+	struct list *link = h->kind == HELD_OPEN ? &held_open(h)->in_file : &held_deleg(h)->in_file;
+
+	mutex_lock(&f->lock);
+	list_remove(link);
+	list_push_back(h->kind == HELD_OPEN ? &f->opens : &f->delegs, link);
+	mutex_unlock(&f->lock);
+}
+
+/* The open or delegation to the end of its file's list. */
 static bool move_last(struct state *s, uint32_t counter, uint32_t id)
 {
 	struct client *c = client_get_counter(s, counter);
-	struct open *open;
+	struct held *h;
 
 	if (!c)
 		return false;
 	mutex_lock(&c->lock);
-	open = find_open(s, c, id);
-	if (open) {
-		struct state_file *f = open->h.file;
-
-		mutex_lock(&f->lock);
-		list_remove(&open->in_file);
-		list_push_back(&f->opens, &open->in_file);
-		mutex_unlock(&f->lock);
-	}
+	h = find_held(s, c, id);
+	if (h && h->kind != HELD_OPEN && (h->kind != HELD_DELEG || held_deleg(h)->revoked))
+		h = NULL;
+	if (h)
+		move_in_file(h);
 	mutex_unlock(&c->lock);
 	client_unref(c);
-	return open != NULL;
+	return h != NULL;
 }
 
 static void get_orders(struct snapshot_in *in, struct state *s)

@@ -155,6 +155,11 @@ struct state_command {
 	uint32_t minor;
 	/* The client that asks, by its session (minor > 0) or its argument; 0: none yet. */
 	uint64_t clientid;
+	/*
+	 * It may have been applied already, for a node that died before it answered: then the stateid
+	 * of the argument is one behind, or has gone with what it stood for.
+	 */
+	bool maybe_retry;
 	struct bytes principal; /* who asks: flavor and name, compared as bytes */
 	union {
 		struct {
@@ -314,6 +319,7 @@ struct lock_conflict {
 
 struct state_result {
 	enum nfsstat4 status;
+	bool refused; /* not applied, and never will be: the log does not take commands now */
 	/*
 	 * With NFS4ERR_SHARE_DENIED, LOCKED, DENIED, CLID_INUSE (of SETCLIENTID and EXCHANGE_ID),
 	 * and with NFS4ERR_DELAY of OPEN when a delegation must be returned first:
@@ -432,6 +438,8 @@ bool state_reclaim_completed(struct state *s, uint64_t clientid);
 
 /* This node's number, before there is any client; without it, it is 1. */
 void state_set_node(struct state *s, uint32_t node);
+uint32_t state_node(const struct state *s);
+uint32_t state_epoch(const struct state *s);
 /*
  * The nodes that have the state, ascending, at this place in the order of commands: whose home is
  * none of them is homeless. The caller emits the effects as of a command.
@@ -485,7 +493,7 @@ void state_record_stored(struct state *s, uint64_t clientid);
 bool state_record_is_stored(struct state *s, uint64_t clientid);
 /* Those with a record, as after reading a snapshot: 0 or -ENOMEM; *ids is malloc'ed. */
 int state_recorded_clients(struct state *s, uint64_t **ids, size_t *n);
-/* The client that a stateid of minor version 0 speaks of, whether it exists or not. */
+/* The client that a stateid of minor version 0 speaks of, whether it exists or not; 0: none of ours. */
 uint64_t state_stateid_client(struct state *s, const struct stateid *id);
 
 /* ------------------------------------------- sessions and slots (this node's) ---- */
@@ -506,7 +514,10 @@ struct slot_use {
 	struct session *session; /* a reference until state_sequence_end() */
 	uint64_t clientid;
 	uint32_t slot, seqid;
+	uint64_t request_hash;
 	bool cache_this;
+	/* The first on this slot since its client came from another node: perhaps a retry. */
+	bool maybe_retry;
 	bool probe_back; /* the client knows its session now: its back channel can be tried */
 	struct channel_attrs fore;
 	/* SEQUENCE's results: */

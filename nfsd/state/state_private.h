@@ -687,6 +687,10 @@ struct work {
 	const struct state_effects *effects; /* for what must be told before the locks are given up */
 };
 
+/* held_check() for a command's stateid; it may have been applied already (maybe_retry). */
+enum nfsstat4 work_find(struct work *w, const struct stateid *id, struct bytes file,
+			enum held_kind kind, struct held **out) REQUIRES(&w->c->lock);
+
 typedef enum nfsstat4 client_command(struct work *w);
 typedef enum nfsstat4 global_command(struct state *s, const struct state_command *cmd,
 				     struct state_result *result,

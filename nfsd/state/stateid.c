@@ -41,6 +41,8 @@ uint32_t stateid_counter(const struct stateid *id)
 
 uint64_t state_stateid_client(struct state *s, const struct stateid *id)
 {
+	if (stateid_is_special(id) || get_word(id, 0) != s->config.epoch)
+		return 0;
 	return (uint64_t)s->config.epoch << 32 | stateid_counter(id);
 }
 
@@ -149,6 +151,21 @@ enum nfsstat4 held_check(struct state *s, struct client *c, uint32_t minor,
 	if (status == NFS4_OK)
 		*out = h;
 	return status;
+}
+
+enum nfsstat4 work_find(struct work *w, const struct stateid *id, struct bytes file,
+			enum held_kind kind, struct held **out)
+{
+	enum nfsstat4 status = held_check(w->s, w->c, w->cmd->minor, id, file, kind, out);
+	struct held *h;
+
+	if (likely(status != NFS4ERR_OLD_STATEID) || !w->cmd->maybe_retry)
+		return status;
+	h = held_find(w->s, w->c, id);
+	if (h->seqid != id->seqid + 1)
+		return status;
+	*out = h;
+	return NFS4_OK;
 }
 
 static uint64_t pair_hash(const struct owner *o, const void *parent)

@@ -97,6 +97,7 @@ static void pick_open(struct pool *p, struct state_command *c)
 	c->open.cred = pick_cred(p);
 	c->open.delegate = pick(p);
 	c->open.fh = pick_bytes(p);
+	c->open.change = pick64(p);
 	c->open.request.present = pick(p) & 1;
 	pick_fixed(p, &c->open.request.session, sizeof(c->open.request.session));
 	c->open.request.slot = pick(p);
@@ -114,6 +115,14 @@ static void pick_lock(struct pool *p, struct state_command *c)
 	c->lock.stateid = pick_stateid(p);
 	c->lock.owner = pick_bytes(p);
 	c->lock.lock_seqid = pick(p);
+	c->lock.local = pick(p) & 1;
+	if (pick(p) & 1)
+		return; /* granted if it can be: without the rest */
+	c->lock.refuse = (enum nfsstat4)(pick(p) | 1);
+	c->lock.refuse_over_limit = pick(p) & 1;
+	c->lock.refuse_type = (enum nfs_lock_type4)(pick(p) % 4 + 1);
+	c->lock.refuse_range = (struct lock_range){ pick64(p), pick64(p) };
+	c->lock.refuse_owner = pick_bytes(p);
 }
 
 static void pick_create_session(struct pool *p, struct state_command *c)
@@ -265,6 +274,7 @@ static struct state_command pick_command(struct pool *p, enum state_command_type
 	c.type = type;
 	c.minor = pick(p);
 	c.clientid = pick64(p);
+	c.maybe_retry = pick(p) & 1;
 	c.principal = pick_bytes(p);
 	pick_arguments(p, &c);
 	return c;

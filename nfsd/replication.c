@@ -1,0 +1,153 @@
+/*
+ * The model: all nodes apply the same commands in the same order, so they have the same state. This
+ * file turns commands into bytes and back, gives the state to nodes that join and takes it, and opens
+ * and closes the gate (nfs_server.serving): while it is closed every compound is answered with
+ * NFS4ERR_DELAY, because what is known here may be old.
+ *
+ * Two things void this node's state for good: others went on without it (CLUSTER_LOST), or memory ran
+ * out while a command was applied, so that this node has not done what others have. Then the process
+ * starts anew and joins as if it had never been there.
+ *
+ * All of it but encode() is called by the log's thread, in the order of the log.
+ */
+#include "nfsd/replication.h"
+
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "nfsd/epoch.h"
+#include "nfsd/recorder.h"
+#include "nfsd/state/command_io.h"
+#include "nfsd/state/snapshot.h"
+
+static void give_up(struct nfs_server *s)
+{
+	if (s->serving)
+		s->serving = false;
+	if (s->options.lost)
+		s->options.lost(s->options.node_arg);
+}
+
+static int encode(void *ctx, const void *command, uint8_t **out, size_t *len)
+{
+	return command_encode(command, out, len);
+}
+
+static void check_divergence(struct nfs_server *s)
+{
+	if (likely(!state_has_diverged(s->state)))
+		return;
+	log_error("out of memory while applying what the other nodes have applied: this node gives "
+		  "up its state and joins the cluster anew");
+	give_up(s);
+}
+
+static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result)
+{
+	struct nfs_server *s = ctx;
+	struct command_decoded decoded;
+	int err = command_decode(p, len, &decoded);
+
+	if (err) {
+		log_error("a command of node %u cannot be applied: %s; this node gives up its state "
+			  "and joins the cluster anew",
+			  origin, err == -ENOMEM ? "out of memory" : "it is damaged");
+		give_up(s);
+		if (result)
+			s->cluster->app.refuse(ctx, result);
+		return;
+	}
+	decoded.cmd.node = origin;
+	s->cluster->app.apply(ctx, &decoded.cmd, result);
+	command_decoded_free(&decoded);
+	check_divergence(s);
+}
+
+static void refuse(void *ctx, void *result)
+{
+	struct state_result *r = result;
+
+	*r = (struct state_result){ .status = NFS4ERR_DELAY, .refused = true };
+}
+
+static int snapshot(void *ctx, uint8_t **out, size_t *len)
+{
+	struct nfs_server *s = ctx;
+
+	return state_replicate(s->state, out, len);
+}
+
+static int restore(void *ctx, const uint8_t *p, size_t len)
+{
+	struct nfs_server *s = ctx;
+	struct state_counts n;
+	int err = state_restore(s->state, p, len);
+
+	if (err)
+		return err;
+	s->restored = true;
+	if (s->options.joined)
+		s->options.joined(s->options.node_arg, state_epoch(s->state));
+	state_get_counts(s->state, &n);
+	log_info("joined the cluster with %llu clients, %llu opens, %llu locks",
+		 (unsigned long long)n.clients, (unsigned long long)n.opens,
+		 (unsigned long long)n.locks);
+	return 0;
+}
+
+static void emit(void *arg, const struct state_effect *effect)
+{
+	nfs_server_effect(arg, effect);
+}
+
+static void members(void *ctx, const struct cluster_members *m)
+{
+	struct nfs_server *s = ctx;
+	struct state_effects effects = { emit, s };
+
+	state_set_node(s->state, m->self);
+	state_members(s->state, m->nodes, m->n, &effects);
+	check_divergence(s);
+}
+
+/* Who could not be heard while the gate was closed has a whole lease again. */
+static void open_gate(struct nfs_server *s)
+{
+	state_renew_all(s->state);
+	if (s->recorder)
+		recorder_serve(s->recorder, s->restored);
+	s->restored = true;
+	s->serving = true;
+}
+
+static void phase(void *ctx, enum cluster_phase phase)
+{
+	static const char *const words[] = {
+		[CLUSTER_JOINING] = "joins the cluster",
+		[CLUSTER_SERVING] = "serves",
+		[CLUSTER_SUSPENDED] = "has no quorum: clients have to wait",
+		[CLUSTER_LOST] = "was left behind: it gives up its state and joins the cluster anew",
+	};
+	struct nfs_server *s = ctx;
+
+	log_info("this node %s", words[phase]);
+	if (phase != CLUSTER_SERVING)
+		s->serving = false;
+	else
+		open_gate(s);
+	if (phase == CLUSTER_LOST)
+		give_up(s);
+}
+
+void replication_app(struct nfs_server *s, struct cluster_app *app)
+{
+	state_set_node(s->state, 0); /* not known yet */
+	app->format = COMMAND_FORMAT << 16 | SNAPSHOT_VERSION;
+	app->encode = encode;
+	app->apply_bytes = apply_bytes;
+	app->refuse = refuse;
+	app->snapshot = snapshot;
+	app->restore = restore;
+	app->members = members;
+	app->phase = phase;
+}
