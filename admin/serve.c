@@ -24,6 +24,7 @@ static const char usage_text[] =
     "  --allow CLIENT        only these clients: host, network (10.0.0.0/8), wildcard or\n"
     "                        @netgroup as in exports(5); may be repeated\n"
     "  --ro                  read-only\n"
+    "  --async               answer before changes are on stable storage: see exports(5)\n"
     "  --no-root-squash      let root of the clients be root here\n"
     "  --insecure            also take requests from client ports above 1023, that is, from\n"
     "                        programs that are not root on the client's machine\n"

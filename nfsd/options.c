@@ -37,6 +37,7 @@ enum {
 	OPT_RO,
 	OPT_NO_ROOT_SQUASH,
 	OPT_INSECURE,
+	OPT_ASYNC,
 	OPT_LEASE,
 	OPT_GRACE,
 	OPT_STATE,
@@ -58,6 +59,7 @@ static const struct option long_options[] = {
 	{ "ro", no_argument, NULL, OPT_RO },
 	{ "no-root-squash", no_argument, NULL, OPT_NO_ROOT_SQUASH },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
+	{ "async", no_argument, NULL, OPT_ASYNC },
 	{ "lease", required_argument, NULL, OPT_LEASE },
 	{ "grace", required_argument, NULL, OPT_GRACE },
 	{ "state", required_argument, NULL, OPT_STATE },
@@ -79,7 +81,7 @@ struct command_line {
 	const char *port, *lease, *grace;
 	const char **listen;
 	unsigned nlisten;
-	bool read_only, no_root_squash, insecure, no_delegations, rpcbind;
+	bool read_only, no_root_squash, insecure, async, no_delegations, rpcbind;
 	struct daemon_options *o; /* allow goes there at once */
 };
 
@@ -135,6 +137,9 @@ static void take_option(struct command_line *cl, int opt, const char *arg)
 		break;
 	case OPT_INSECURE:
 		cl->insecure = true;
+		break;
+	case OPT_ASYNC:
+		cl->async = true;
 		break;
 	case OPT_LEASE:
 		cl->lease = arg;
@@ -261,10 +266,10 @@ static int set_listen(struct config *c, const struct command_line *cl, int *stat
 /* The options within the parentheses of the export that --serve stands for. */
 static int make_export_options(const struct command_line *cl, char **out)
 {
-	return asprintf(out, "fsid=0,crossmnt,%s,%s,%s%s%s", cl->read_only ? "ro" : "rw",
+	return asprintf(out, "fsid=0,crossmnt,%s,%s,%s%s%s%s", cl->read_only ? "ro" : "rw",
 			cl->no_root_squash ? "no_root_squash" : "root_squash",
-			cl->insecure ? "insecure" : "secure", cl->backend ? ",backend=" : "",
-			cl->backend ? cl->backend : "");
+			cl->insecure ? "insecure" : "secure", cl->async ? ",async" : "",
+			cl->backend ? ",backend=" : "", cl->backend ? cl->backend : "");
 }
 
 /* Are --allow and --backend such as exports(5) takes? */

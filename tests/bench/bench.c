@@ -31,7 +31,7 @@ struct options {
 	double seconds;
 	unsigned rounds, threads;
 	bool quick, no_peer, no_atoll, no_limits;
-	bool scaling;
+	bool scaling, async;
 	unsigned others;
 	const char *who; /* root, user, or NULL: both */
 	const char *peer;
@@ -575,6 +575,8 @@ static const char usage_text[] =
     "  --peer HOST:PORT/EXPORT  against this server instead of a Ganesha of our own\n"
     "  --peer-pid PID        its process, if it runs on this machine: for its CPU time\n"
     "  --no-peer, --no-atoll, --no-limits   leave these out\n"
+    "  --async               Atoll's export with the promise of the peer's: names may be answered\n"
+    "                        before they are on stable storage\n"
     "  --atoll PROGRAM       default: ../../atoll from here\n"
     "  --image DIR           where the disk image lies; default: in memory\n"
     "  --others N            scaling: objects, opens, locks; default 1000000, with --quick 20000\n"
@@ -648,6 +650,7 @@ enum {
 	OPT_NO_PEER,
 	OPT_NO_ATOLL,
 	OPT_NO_LIMITS,
+	OPT_ASYNC,
 	OPT_ATOLL,
 	OPT_IMAGE,
 	OPT_OUT,
@@ -668,6 +671,7 @@ static const struct option long_options[] = {
 	{ "no-peer", no_argument, NULL, OPT_NO_PEER },
 	{ "no-atoll", no_argument, NULL, OPT_NO_ATOLL },
 	{ "no-limits", no_argument, NULL, OPT_NO_LIMITS },
+	{ "async", no_argument, NULL, OPT_ASYNC },
 	{ "atoll", required_argument, NULL, OPT_ATOLL },
 	{ "image", required_argument, NULL, OPT_IMAGE },
 	{ "out", required_argument, NULL, OPT_OUT },
@@ -740,6 +744,9 @@ static int plain_option(int opt)
 	case OPT_NO_ATOLL:
 		options.no_atoll = true;
 		return 0;
+	case OPT_ASYNC:
+		options.async = true;
+		return 0;
 	default:
 		options.no_limits = true;
 		return 0;
@@ -776,6 +783,7 @@ static int parse(int argc, char **argv)
 		case OPT_NO_PEER:
 		case OPT_NO_ATOLL:
 		case OPT_NO_LIMITS:
+		case OPT_ASYNC:
 			err = plain_option(opt);
 			break;
 		default:
@@ -842,7 +850,8 @@ static int start_servers(void)
 				   lab_start_child(&streams, "streams", stream_serve)))
 		return -1;
 	if (!options.no_atoll &&
-	    start_side(&sides[OURS], lab_start_atoll(ours, options.atoll, options.out_dir)))
+	    start_side(&sides[OURS], lab_start_atoll(ours, options.atoll, options.out_dir,
+						     options.async)))
 		return -1;
 	if (options.peer)
 		return start_side(&sides[PEER],

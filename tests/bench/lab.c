@@ -284,7 +284,7 @@ static int make_export(const char *name, char dir[64])
 	return 0;
 }
 
-int lab_start_atoll(struct server *s, const char *program, const char *log_dir)
+int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async)
 {
 	char dir[64], port[8];
 	char *argv[] = { (char *)program,
@@ -297,6 +297,7 @@ int lab_start_atoll(struct server *s, const char *program, const char *log_dir)
 			 (char *)"--no-root-squash",
 			 (char *)"--state",
 			 (char *)LAB_DIR "/atoll-state",
+			 async ? (char *)"--async" : NULL,
 			 NULL };
 
 	s->name = "atoll";

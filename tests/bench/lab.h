@@ -31,7 +31,7 @@ struct server {
 
 /* Start a server on LAB_FS/<name> and wait until it answers; its output goes to log_dir/<name>.log.
  */
-int lab_start_atoll(struct server *s, const char *program, const char *log_dir);
+int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async);
 int lab_start_ganesha(struct server *s, const char *log_dir);
 
 /* A server that runs somewhere: "HOST:PORT/EXPORT"; pid -1 if it is not on this machine. */

@@ -267,17 +267,17 @@ static enum step object_decode(struct conn *c, struct slot *s, struct dec *d, ui
 	return next_step(s, units);
 }
 
-/* Every open is a state of its own: another owner for each pass over the files. */
+/* Every open is a state of its own: another owner for each pass over the files without locks. */
 static bool open_encode(struct conn *c, struct slot *s, struct enc *e)
 {
 	char name[32];
 
 	if (fill.next == fill.end)
 		return false;
-	file_name(name, fill.next % FILES);
+	file_name(name, fill.next % (FILES / 2));
 	compound_begin(c, s, e, c->cred, false);
 	op_putfh(e, &tree.files_dir);
-	op_open(e, c, FILL_OWNER + fill.next / FILES, name, OPEN_READ, false, 0);
+	op_open(e, c, FILL_OWNER + fill.next / (FILES / 2), name, OPEN_READ, false, 0);
 	fill.next++;
 	return true;
 }
