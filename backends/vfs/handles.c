@@ -94,6 +94,14 @@ bool vfs_handles_find(struct vfs_mount *m, const struct statx *sx, uint8_t *kind
 	return true;
 }
 
+void vfs_handles_prefetch(struct vfs_mount *m, uint64_t ino)
+{
+	struct vfs_handles *h = atomic_load_explicit(&m->handles, memory_order_acquire);
+
+	if (h)
+		__builtin_prefetch(&h->slots[ino % SLOTS]);
+}
+
 /* The table of a mount, made when it is first needed. NULL: out of memory. */
 static struct vfs_handles *table_of(struct vfs_mount *m)
 {

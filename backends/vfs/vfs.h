@@ -241,6 +241,8 @@ void vfs_object_free(struct object *obj);
 /* The kernel's handle of the inode that statx has told of, if it is remembered. */
 bool vfs_handles_find(struct vfs_mount *m, const struct statx *sx, uint8_t *kind, uint8_t *bytes,
 		      uint8_t *len);
+/* It will be asked for soon. */
+void vfs_handles_prefetch(struct vfs_mount *m, uint64_t ino);
 /* Remembers it if that is safe. */
 void vfs_handles_keep(struct vfs_mount *m, const struct statx *sx, uint8_t kind,
 		      const uint8_t *bytes, size_t len);
