@@ -340,6 +340,7 @@ void wire_need_disk(void)
 unsigned wire_server_descriptors(void)
 {
 	char path[64];
+	struct dirent *e;
 	unsigned n = 0;
 	DIR *d;
 
@@ -347,8 +348,8 @@ unsigned wire_server_descriptors(void)
 	d = opendir(path);
 	if (!d)
 		fail_with("%s: %s", path, strerror(errno));
-	while (readdir(d))
-		n++;
+	while ((e = readdir(d)))
+		n += e->d_name[0] != '.';
 	closedir(d);
 	return n;
 }
