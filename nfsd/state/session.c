@@ -25,7 +25,7 @@
 #define MIN_OPS	     2
 
 /* A session may take this part of the reply cache that is still free... */
-#define CACHE_SHARE 16
+#define CACHE_SHARE 4096
 /* ...but always gets this many slots if there is room at all. */
 #define FEW_SLOTS 4
 
@@ -163,8 +163,12 @@ static struct channel_attrs grant_fore(const struct state *s, const struct chann
 	return fore;
 }
 
-/* Takes the replies of the session's slots out of the budget; fewer slots when it runs low. */
-static enum nfsstat4 reserve_replies(struct state *s, struct session *session)
+/*
+ * Takes the replies of the session's slots out of the budget; fewer slots when it runs low. DELAY
+ * when it has run out.
+ */
+static enum nfsstat4 reserve_replies(struct state *s, struct session *session,
+				     struct state_result *result)
 {
 	size_t each = session->fore.max_response_cached, free_bytes, share;
 	uint32_t slots = session->fore.max_slots;
@@ -180,7 +184,8 @@ static enum nfsstat4 reserve_replies(struct state *s, struct session *session)
 	if (share < FEW_SLOTS)
 		share = free_bytes / each < FEW_SLOTS ? free_bytes / each : FEW_SLOTS;
 	if (share == 0) {
-		status = NFS4ERR_NOSPC;
+		status = NFS4ERR_DELAY;
+		result->over_limit = true;
 	} else {
 		session->fore.max_slots =
 		    min_u32(slots, (uint32_t)min_u32(SLOTS_MAX, (uint32_t)share));
@@ -201,7 +206,8 @@ static void make_sessionid(struct client *c, const uint8_t random[8], struct ses
 }
 
 static enum nfsstat4 session_new(struct state *s, struct client *c, const struct state_command *cmd,
-				 struct session **out) REQUIRES(&s->names_lock)
+				 struct state_result *result, struct session **out)
+    REQUIRES(&s->names_lock)
 {
 	struct session *session = calloc(1, sizeof(*session));
 	enum nfsstat4 status;
@@ -225,7 +231,8 @@ static enum nfsstat4 session_new(struct state *s, struct client *c, const struct
 	session->cb_flavor = cmd->create_session.cb_flavor;
 	/* The first slots with the session: a client that has one can use it. */
 	session->chunks[0] = calloc(SLOTS_PER_CHUNK, sizeof(struct slot));
-	status = session->chunks[0] ? reserve_replies(s, session) : out_of_memory(cmd->minor);
+	status = session->chunks[0] ? reserve_replies(s, session, result)
+				    : out_of_memory(cmd->minor);
 	if (status) {
 		session_free(session);
 		return status;
@@ -311,7 +318,7 @@ static enum nfsstat4 make_session(struct state *s, struct client *c,
 	result->over_limit = s->nsessions >= s->config.limits.max_sessions;
 	if (result->over_limit)
 		return NFS4ERR_DELAY;
-	status = session_new(s, c, cmd, &session);
+	status = session_new(s, c, cmd, result, &session);
 	if (status)
 		return status;
 	c->create.session = session->id;

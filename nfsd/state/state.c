@@ -25,7 +25,7 @@ void state_config_default(struct state_config *c)
 			.max_opens = 4000000,
 			.max_owners = 8000000,
 			.max_sessions = 200000,
-			.max_reply_cache = 256u << 20,
+			.max_reply_cache = 1u << 30,
 			.fore = {
 				/* 1 MiB of data and what surrounds it */
 				.max_request = (1u << 20) + 65536,

@@ -354,6 +354,23 @@ unsigned wire_server_descriptors(void)
 	return n;
 }
 
+uint64_t wire_server_memory(void)
+{
+	unsigned long long kib = 0;
+	char path[64], line[200];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)srv.pid);
+	f = fopen(path, "r");
+	if (!f)
+		fail_with("%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f) && sscanf(line, "RssAnon: %llu kB", &kib) != 1)
+		;
+	fclose(f);
+	check(kib != 0);
+	return kib * 1024;
+}
+
 void wire_server_reload(void)
 {
 	kill(srv.pid, SIGHUP);

@@ -69,6 +69,8 @@ void wire_need_restart(void);
 void wire_need_disk(void);
 /* How many descriptors the server has open. */
 unsigned wire_server_descriptors(void);
+/* How many bytes of memory are the server's own (RssAnon). */
+uint64_t wire_server_memory(void);
 /* Puts exports(5) text where the server looks for it. */
 void wire_write_exports(const char *text);
 /* SIGHUP: the server reads its exports again (and says so by its effect only). */
