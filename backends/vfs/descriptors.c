@@ -6,8 +6,8 @@
  *	   ^     use: opened again by its handle, as the server      |
  *	   `---------------------------------------------------------'
  *
- * An open file has two descriptors, its own and its object's. When there are more open files than
- * a quarter of RLIMIT_NOFILE, or descriptors have run out, files that nobody works on are parked:
+ * An open file has two descriptors, its own and its object's. When there are more open files than a
+ * quarter of RLIMIT_NOFILE or OPEN_MOST, or descriptors have run out, files that nobody works on are parked:
  * they keep their handle only. Whoever uses a parked file opens it again, without asking
  * for permission, which its open had. Never parked is a file that has no name any more (it could
  * not be opened again), that has locks (which belong to the description), or whose descriptor is on its
@@ -35,6 +35,7 @@
 #define PARKED_LISTS 64 /* of a shard, by the handle */
 #define LOOK_AT	     64 /* files of a shard, when some are to be parked */
 #define PARK_BATCH   8
+#define OPEN_MOST    65536 /* each keeps an inode and some 2 KiB in the kernel */
 
 struct shard {
 	struct mutex lock;
@@ -88,6 +89,8 @@ static uint32_t open_max(void)
 	if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur > 1u << 20)
 		rl.rlim_cur = 1u << 20;
 	max = rl.rlim_cur >= 16 ? (uint32_t)rl.rlim_cur / 4 : 4;
+	if (max > OPEN_MOST)
+		max = OPEN_MOST;
 	return max;
 }
 
