@@ -525,7 +525,7 @@ static void begin_process(struct node *n)
 		.safe = s->world.safe,
 		.hang_ms = s->world.hang_ms,
 		.patience_ms = 2000,
-		.begin_patience_ms = 10000,
+		.begin_patience_ms = s->world.begin_patience_ms ? s->world.begin_patience_ms : 10000,
 		.seen = n->seen,
 	};
 

@@ -40,6 +40,8 @@ struct sim_world {
 	unsigned nodes;
 	bool safe;	  /* the logs' durability */
 	uint32_t hang_ms; /* see struct cluster_config */
+	/* How long none begins a state anew while somebody is missing who may have it; 0: 10 s. */
+	uint32_t begin_patience_ms;
 	/* A process begins at `node`: its application, which has no state. */
 	struct cluster_app (*begin)(void *ctx, unsigned node);
 	/* It has ended, whether killed or because its state was lost; no callback comes from it any more. */

@@ -92,7 +92,7 @@ struct run {
 	unsigned nflying;
 	uint64_t next_seq, ndone, nrefused;
 	struct place *floor;
-	unsigned roots;
+	unsigned roots, lost; /* states begun; those that were lost after something was done */
 };
 
 static NORETURN void fail_run(struct run *r, const char *what)
@@ -209,6 +209,7 @@ static void phase(void *ctx, enum cluster_phase p)
 
 	if (p == CLUSTER_SERVING && !pr->restored && !pr->serving) {
 		pr->run->roots++;
+		pr->run->lost += pr->run->floor != NULL;
 		pr->run->floor = NULL;
 	}
 	pr->serving |= p == CLUSTER_SERVING;
@@ -332,8 +333,8 @@ static void check_final(struct run *r)
 			fail_run(r, "something that was refused is there");
 	}
 	free(lasts);
-	if (r->profile->keeps && r->roots != 1)
-		fail_run(r, "the state was begun again");
+	if (r->profile->keeps && r->lost)
+		fail_run(r, "the state is lost");
 }
 
 static void free_run(struct run *r)
@@ -359,6 +360,7 @@ static void run(const struct profile *p, uint64_t seed, uint64_t commands)
 		.nodes = p->nodes,
 		.safe = p->safe,
 		.hang_ms = 5000,
+		.begin_patience_ms = p->keeps ? 3600000 : 0,
 		.begin = begin,
 		.end = end,
 		.ctx = &r,
@@ -378,6 +380,8 @@ static void run(const struct profile *p, uint64_t seed, uint64_t commands)
 	}
 	if (!sim_settle(r.sim))
 		fail_run(&r, "nodes do not come together again");
+	for (steps = 0; r.nflying && steps < 20000; steps++)
+		sim_step(r.sim);
 	if (r.nflying)
 		fail_run(&r, "something is neither done nor refused");
 	check_final(&r);
