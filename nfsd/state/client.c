@@ -399,13 +399,15 @@ static enum nfsstat4 establish_unconfirmed(struct state *s, const struct state_c
 {
 	struct client_name *name = name_find(s, v40, owner), *fresh = NULL;
 	struct client *c = client_new(s, v40, owner, verifier, cmd->principal);
-	enum nfsstat4 status = out_of_memory(cmd->minor);
+	enum nfsstat4 status;
 
 	if (!c)
-		return status;
+		return out_of_memory(cmd->minor);
 	fresh = name_new(v40, owner); /* withdrawing the old record may free the name */
-	if (!fresh)
+	if (!fresh) {
+		status = out_of_memory(cmd->minor);
 		goto fail;
+	}
 	if (!name || !name->unconfirmed) {
 		status = client_room(s, cmd->minor, evicted);
 		if (status)
