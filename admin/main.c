@@ -18,6 +18,10 @@ static const struct {
 	{ "exports", "[DIR]", "the exports in force", admin_show },
 	{ "reload", "[DIR]", "read the exports again", admin_show },
 	{ "restart", "[DIR]", "restart the server; clients keep what they hold", admin_restart },
+	{ "nodes", "[DIR]", "the nodes of its cluster", admin_show },
+	{ "addresses", "[DIR]", "the cluster's virtual addresses", admin_show },
+	{ "drain", "NODE", "move a node's addresses and clients to others", admin_show },
+	{ "undrain", "NODE", "let it have some again", admin_show },
 	{ "ping", "HOST[:PORT]", "ask an NFSv4 server whether it is there", admin_ping },
 };
 
@@ -25,7 +29,7 @@ static void usage(FILE *to)
 {
 	fputs("usage: atoll SUBCOMMAND ...\n\n", to);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(to, "  atoll %-8s %-14s %s\n", commands[i].name, commands[i].arguments,
+		fprintf(to, "  atoll %-9s %-14s %s\n", commands[i].name, commands[i].arguments,
 			commands[i].summary);
 	fputs("\n`atoll SUBCOMMAND --help' says more, `atoll --version' the version.\n", to);
 }

@@ -1,6 +1,6 @@
 /*
- * `atoll status`, `clients`, `sessions`, `locks`, `exports`, `reload`: questions to a running
- * daemon. The daemon answers in JSON; here it is printed as it is (--json), or as a table that a
+ * `atoll status`, `clients`, `sessions`, `locks`, `exports`, `reload`, `nodes`, `addresses`, `drain`,
+ * `undrain`: questions to a running daemon. The daemon answers in JSON; here it is printed as it is (--json), or as a table that a
  * row of `views` describes.
  */
 #include <errno.h>
@@ -22,6 +22,7 @@ struct view {
 	const char *command, *summary;
 	const char *rows; /* NULL: the answer itself, a line a member */
 	const char *columns[COLUMNS_MAX];
+	bool wants_node; /* its one word is a node's number, not a directory */
 };
 
 static const struct view views[] = {
@@ -40,27 +41,46 @@ static const struct view views[] = {
 	  { "kind", "client", "type", "access", "deny", "first", "last", "file" } },
 	{ "exports", "The exports in force, and who gets them how.", "exports", { 0 } },
 	{ "reload", "Has the server read the exports again. Clients keep what they hold.", NULL, { 0 } },
+	{ "nodes",
+	  "The nodes of the cluster that this server belongs to. `behind' is by how many changes a node is "
+	  "behind this one, as far as it has said.",
+	  "nodes",
+	  { "node", "self", "phase", "drained", "addresses", "behind", "heard_ms" } },
+	{ "addresses",
+	  "The cluster's virtual addresses, and which node holds which.",
+	  "addresses",
+	  { "address", "node", "moves_to", "connections" } },
+	{ "drain",
+	  "Moves a node's virtual addresses, and with them its clients, to the other nodes, and waits until "
+	  "that is done. It gets none until it is undrained, whatever happens to it meanwhile.",
+	  NULL,
+	  { 0 },
+	  true },
+	{ "undrain", "Lets a drained node have virtual addresses again.", NULL, { 0 }, true },
 };
 
 struct request {
 	const struct view *view;
 	const char *dir, *state, *config;
-	const char *most;
+	const char *most, *node;
 	bool json;
 };
 
 static void print_usage(FILE *to, const struct view *v)
 {
 	fprintf(to,
-		"usage: atoll %s [DIR] [--state DIR] [--config FILE]%s [--json]\n"
+		"usage: atoll %s %s [--state DIR] [--config FILE]%s [--json]\n"
 		"\n"
 		"%s\n"
 		"\n"
-		"  DIR            the directory that `atoll serve DIR' serves; default: the system's "
-		"atolld\n"
+		"%s"
 		"  --state DIR    the server's state directory\n"
 		"  --config FILE  the server's configuration; default " ADMIN_DEFAULT_CONFIG "\n",
-		v->command, v->columns[0] ? " [--limit N]" : "", v->summary);
+		v->command, v->wants_node ? "NODE" : "[DIR]", v->columns[0] ? " [--limit N]" : "",
+		v->summary,
+		v->wants_node ? "  NODE           its number, as `atoll nodes' shows it\n"
+			      : "  DIR            the directory that `atoll serve DIR' serves; default: "
+				"the system's atolld\n");
 	if (v->columns[0])
 		fputs("  --limit N      at most N entries; default 10000\n", to);
 	fputs("  --json         for programs\n", to);
@@ -177,6 +197,8 @@ static int ask(const struct request *r, const char *state_dir)
 
 	if (!rc && r->most)
 		json_object_set_new(question, "limit", json_integer(atoll(r->most)));
+	if (!rc && r->node)
+		json_object_set_new(question, "node", json_integer(atoll(r->node)));
 	if (!rc)
 		rc = control_ask(state_dir, question, &reply);
 	json_decref(question);
@@ -247,7 +269,12 @@ static int parse(int argc, char **argv, struct request *r)
 	}
 	if (r->most && (!r->view->columns[0] || !is_limit(r->most)))
 		return usage_error(r->view, "--limit: expected a number, and a listing");
-	r->dir = optind < argc ? argv[optind++] : NULL;
+	if (r->view->wants_node) {
+		r->node = optind < argc ? argv[optind++] : "";
+		if (!is_limit(r->node))
+			return usage_error(r->view, "expected a node's number");
+	}
+	r->dir = optind < argc && !r->node ? argv[optind++] : NULL;
 	if (optind < argc || (r->dir != NULL) + (r->state != NULL) + (r->config != NULL) > 1)
 		return usage_error(r->view, "expected one of DIR, --state and --config");
 	return EXIT_OK;

@@ -466,10 +466,32 @@ static int command_reload(void *ctx, const json_t *request, json_t *reply)
 	return rc;
 }
 
+static int command_nodes(void *ctx, const json_t *request, json_t *reply)
+{
+	return node_report_nodes(&((struct daemon *)ctx)->node, reply);
+}
+
+static int command_addresses(void *ctx, const json_t *request, json_t *reply)
+{
+	return node_report_addresses(&((struct daemon *)ctx)->node, reply);
+}
+
+static int command_drain(void *ctx, const json_t *request, json_t *reply)
+{
+	return node_drain(&((struct daemon *)ctx)->node, request, true, reply);
+}
+
+static int command_undrain(void *ctx, const json_t *request, json_t *reply)
+{
+	return node_drain(&((struct daemon *)ctx)->node, request, false, reply);
+}
+
 static const struct control_command commands[] = {
 	{ "status", command_status },	  { "clients", command_clients },
 	{ "sessions", command_sessions }, { "locks", command_locks },
 	{ "exports", command_exports },	  { "reload", command_reload },
+	{ "nodes", command_nodes },	  { "addresses", command_addresses },
+	{ "drain", command_drain },	  { "undrain", command_undrain },
 	{ 0 },
 };
 

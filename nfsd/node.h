@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "config/conf.h"
@@ -33,6 +34,12 @@ void node_tick(struct node *n);
 void node_leave(struct node *n);
 /* When the NFS server has been freed. */
 void node_free(struct node *n);
+
+/* What the control socket asks for; as commands of admin/control.h. */
+int node_report_nodes(struct node *n, json_t *reply);
+int node_report_addresses(struct node *n, json_t *reply);
+/* Draining is over when this returns. */
+int node_drain(struct node *n, const json_t *request, bool drained, json_t *reply);
 
 /* atolld --drop-addresses: for when supervisor and worker were killed together. 0 or -1 (logged).
  */

@@ -560,6 +560,14 @@ bool vips_is_drained(struct vips *v, uint32_t node)
 	return drained;
 }
 
+bool vips_status(struct vips *v, struct cluster_status *out)
+{
+	if (!v->cluster || !v->cluster->status)
+		return false;
+	cluster_get_status(v->cluster, out);
+	return true;
+}
+
 unsigned vips_list(struct vips *v, struct vip_view *out, unsigned room)
 {
 	unsigned n;

@@ -52,5 +52,7 @@ int vips_drain(struct vips *v, uint32_t node, bool drained);
 int vips_set_list(struct vips *v, const struct vip *vips, unsigned n);
 
 bool vips_is_drained(struct vips *v, uint32_t node);
+/* What the log says about itself. False: there is none. */
+bool vips_status(struct vips *v, struct cluster_status *out);
 /* At most `room` of them; returns how many. */
 unsigned vips_list(struct vips *v, struct vip_view *out, unsigned room);
