@@ -18,7 +18,8 @@
 #   CL_CACHE       a folder that may keep downloaded sources between runs (set by meson)
 #   CL_SET         short (default) or long
 #   CL_ONLY        a pattern of case names: run only these
-#   CL_SERVER      atoll (default), or ganesha: runs the same cases against nfs-ganesha, for comparison
+#   CL_SERVER      atoll (default); cluster: guest N mounts from node N of three (tests/cluster/cluster.sh); or
+#                  ganesha: runs the same cases against nfs-ganesha, for comparison
 #   CL_FS          file system below the export: ext4 (default), xfs, btrfs or tmpfs
 #   CL_KEEP        a folder that gets logs, consoles and captures of this run
 #   CL_VERBOSE     1: show the output of cases that passed, too
@@ -32,7 +33,7 @@ export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 CL_SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 CL_SET=${CL_SET:-short} CL_ONLY=${CL_ONLY:-*} CL_SERVER=${CL_SERVER:-atoll} CL_FS=${CL_FS:-ext4}
 CL_MODULES=/usr/lib/uml/modules
-CL_NET=10.99.0 CL_HOST=10.99.0.1 CL_NET6=fd00:99: CL_HOST6=fd00:99::1
+CL_NET=10.99.0 CL_HOST=10.99.0.1 CL_NET6=fd00:99: CL_HOST6=fd00:99::1 CL_BRIDGE=nfsbr0
 
 # --- TAP -----------------------------------------------------------------------------------------------------------
 # Results are counted as they come; the plan is printed at the end, and only by a test that got there.
@@ -122,6 +123,19 @@ world() {
 		cl_fetch
 		CL_WORLD=1 exec unshare --net --mount --pid --fork --kill-child --mount-proc -- "$0" "$@"
 	fi
+	world_files
+	ip link set lo up
+	ip link add $CL_BRIDGE type bridge && ip addr add $CL_HOST/24 dev $CL_BRIDGE &&
+		ip addr add $CL_HOST6/64 dev $CL_BRIDGE nodad && ip link set $CL_BRIDGE up ||
+		bail "cannot make a bridge"
+	disk /mnt/export 12G
+	if [[ ${CL_CAPTURE:-} ]]; then
+		tcpdump_start
+	fi
+}
+
+# What is in /mnt of every world.
+world_files() {
 	trap cl_end EXIT
 	trap 'exit 143' TERM INT HUP
 	mkdir -p /lib/modules # UML's mount point for its modules; the kernel packages own the same folder
@@ -134,18 +148,10 @@ world() {
 		cl_preload=/mnt/bin/uml-xstate.so # see uml-xstate.c
 	fi
 	[[ ${CL_CACHE:-} ]] && cp "$CL_CACHE"/*.tar /mnt/bin
-	ip link set lo up
-	ip link add nfsbr0 type bridge && ip addr add $CL_HOST/24 dev nfsbr0 &&
-		ip addr add $CL_HOST6/64 dev nfsbr0 nodad && ip link set nfsbr0 up ||
-		bail "cannot make a bridge"
-	disk /mnt/export 12G
-	if [[ ${CL_CAPTURE:-} ]]; then
-		tcpdump_start
-	fi
 }
 
 tcpdump_start() {
-	dumpcap -q -i nfsbr0 -w /mnt/log/capture.pcapng >/mnt/log/dumpcap 2>&1 &
+	dumpcap -q -i $CL_BRIDGE -w /mnt/log/capture.pcapng >/mnt/log/dumpcap 2>&1 &
 	cl_capture=$!
 	wait_line /mnt/log/dumpcap 'File:' 10 || bail "dumpcap does not start"
 }
@@ -271,9 +277,10 @@ server_stop() {
 }
 
 # server_log_clean [EXPECTED]: there are no messages that a server must not have reason to write, but for EXPECTED.
-server_log_clean() {
-	local bad='Sanitizer|runtime error:|assert|invariant|corrupt|leak|(client|session|state|lease|stateid).*(error|expired|lost)'
-	! grep -v -E -e "${1:-^\$}" $server_log | grep -E -i "$bad"
+server_log_clean() { log_clean $server_log "$@"; }
+log_clean() {
+	local log=$1 bad='Sanitizer|runtime error:|assert|invariant|corrupt|leak|(client|session|state|lease|stateid).*(error|expired|lost)'
+	! grep -v -E -e "${2:-^\$}" "$log" | grep -E -i "$bad"
 }
 
 # --- guests --------------------------------------------------------------------------------------------------------
@@ -304,7 +311,7 @@ guest_spawn() {
 	exec {in}<>$box/in {out}<>$box/out
 	guest_in[$id]=$in guest_out[$id]=$out
 	ip tuntap add dev tap$id mode tap 2>/dev/null
-	ip link set tap$id master nfsbr0 up || bail "cannot make a tap"
+	ip link set tap$id master $CL_BRIDGE up || bail "cannot make a tap"
 	# in a process namespace of its own, so that its end is the end of all its processes
 	LD_PRELOAD=$cl_preload unshare --pid --fork --kill-child linux.uml mem=${CL_MEM:-768M} quiet umid=uml uml_dir=$box/ rootfstype=hostfs rootflags=/ ro \
 		init=/mnt/bin/guest-init cl_id=$id cl_addr=$(guest_addr $id)/24 cl_addr6=$CL_NET6:1$id/64 cl_host=$CL_HOST \
@@ -386,9 +393,12 @@ both() {
 	return $status
 }
 
+# The address that a guest mounts from.
+server_addr() { echo $CL_HOST; }
+
 # nfs_mount ID DIR [OPTIONS] [PATH]: mounts the server in a guest.
 nfs_mount() {
-	on "$1" "mkdir -p $2 && mount -t nfs -o '${3:-}${3:+,}proto=tcp,port=2049,sec=sys' $CL_HOST:${4:-/} $2" 60
+	on "$1" "mkdir -p $2 && mount -t nfs -o '${3:-}${3:+,}proto=tcp,port=2049,sec=sys' $(server_addr "$1"):${4:-/} $2" 60
 }
 
 # --- cases that run in a guest -------------------------------------------------------------------------------------
@@ -452,3 +462,6 @@ finish() {
 	((cl_failed == 0))
 	exit
 }
+
+# CL_SERVER=cluster: three nodes instead of one server, each guest mounts from another one.
+[[ $CL_SERVER != cluster ]] || . "$CL_SRC/../cluster/cluster.sh"
