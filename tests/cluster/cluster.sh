@@ -80,8 +80,9 @@ asked_node() {
 holder() { atoll_at "$(asked_node)" addresses 2>/dev/null | awk -v a="$1/24" '$1 == a { print $2 }'; }
 
 node_start() {
-	lab_node $1 "$ATOLL"d -c /mnt/node$1/atoll.conf >>/mnt/log/node$1.log 2>&1 </dev/null &
-	node_pid[$1]=$!
+	nsenter -t "$(<$LAB/$1/pid)" --net --mount \
+		"$ATOLL"d -c /mnt/node$1/atoll.conf >>/mnt/log/node$1.log 2>&1 </dev/null &
+	node_pid[$1]=$! # the supervisor
 }
 
 node_serves() {
