@@ -12,8 +12,10 @@
  */
 #include "cluster/supervisor.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -305,40 +306,92 @@ static void check(struct boss *b, struct held *h)
 
 /* ---- the keeper ---- */
 
+struct pipes {
+	int channel[2]; /* supervisor, worker */
+	int go[2];	/* the supervisor's words to the keeper */
+	int gone[2];	/* ends when neither worker nor keeper has descriptors any more */
+};
+
+struct keeper {
+	int go, gone; /* its ends */
+	pid_t worker;
+};
+
+/* Calls `act` for every descriptor that is open. */
+static void each_descriptor(void (*act)(const struct keeper *k, int fd), const struct keeper *k)
+{
+	DIR *d = opendir("/proc/self/fd");
+	struct dirent *e;
+
+	if (!d) {
+		for (int fd = 0; fd < 65536; fd++)
+			act(k, fd);
+		return;
+	}
+	while ((e = readdir(d)))
+		if (e->d_name[0] != '.' && atoi(e->d_name) != dirfd(d))
+			act(k, atoi(e->d_name));
+	closedir(d);
+}
+
+static bool is_tcp(int fd)
+{
+	int protocol = 0;
+	socklen_t len = sizeof(protocol);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) == 0 &&
+	       protocol == IPPROTO_TCP;
+}
+
+/*
+ * All but the clients' connections, and the pipes: corosync is to see by its end of a socket that
+ * the worker is gone, and files are to lose their locks.
+ */
+static void close_other(const struct keeper *k, int fd)
+{
+	if (fd != k->go && fd != k->gone && fd != STDERR_FILENO && !is_tcp(fd))
+		close(fd);
+}
+
 /*
  * The connections go without a FIN: a reset, which has no address to come from and finds
  * nobody. Nothing of them stays behind in this machine that would meet the same client's next one.
  */
-static void reset_sockets(void)
+static void reset_connection(const struct keeper *k, int fd)
 {
 	struct linger at_once = { .l_onoff = 1 };
-	struct rlimit rl;
-	int most = 65536;
 
-	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < (1u << 20))
-		most = (int)rl.rlim_cur;
-	for (int fd = 0; fd < most; fd++)
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
-static _Noreturn void keeper(const struct supervisor_params *params, int pipe, pid_t worker)
+/* The supervisor's next word; false: it has died. */
+static bool await_word(int fd)
 {
-	sigset_t all;
 	ssize_t n;
 	char c;
+
+	do
+		n = read(fd, &c, 1);
+	while (n < 0 && errno == EINTR);
+	return n == 1;
+}
+
+/* Two words: the worker is gone; its addresses have been taken over. */
+static _Noreturn void keeper(const struct supervisor_params *params, const struct keeper *k)
+{
+	sigset_t all;
 
 	prctl(PR_SET_NAME, "atoll-keeper", 0, 0, 0);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	do
-		n = read(pipe, &c, 1);
-	while (n < 0 && errno == EINTR);
-	if (n != 1) {
-		/* The supervisor has died. */
+	if (!await_word(k->go)) {
 		supervisor_clean(params->vips, params->nvips);
-		kill(worker, SIGKILL);
+		kill(k->worker, SIGKILL);
+	} else {
+		each_descriptor(close_other, k);
+		await_word(k->go);
 	}
-	reset_sockets();
+	each_descriptor(reset_connection, k);
 	_exit(0);
 }
 
@@ -346,13 +399,13 @@ static _Noreturn void keeper(const struct supervisor_params *params, int pipe, p
  * A raw clone(): glibc has none that shares descriptors but not memory. The copy has one thread,
  * like the original, and calls nothing that asks for its thread ID.
  */
-static void start_keeper(const struct supervisor_params *params, int pipe)
+static void start_keeper(const struct supervisor_params *params, const struct pipes *p)
 {
-	pid_t worker = getpid();
+	struct keeper k = { p->go[0], p->gone[1], getpid() };
 	long pid = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, NULL, NULL, NULL);
 
 	if (pid == 0)
-		keeper(params, pipe, worker);
+		keeper(params, &k);
 	if (pid < 0)
 		log_warn("no keeper: %s; should this process be killed, clients will take some "
 			 "seconds longer to go on at another node",
@@ -362,12 +415,6 @@ static void start_keeper(const struct supervisor_params *params, int pipe)
 /* ---- the supervisor ---- */
 
 static const int passed_on[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 };
-
-struct pipes {
-	int channel[2]; /* supervisor, worker */
-	int go[2];	/* a byte, or the end of the supervisor, tells the keeper to end */
-	int gone[2];	/* ends when neither worker nor keeper has descriptors any more */
-};
 
 static void close_pair(const int fds[2])
 {
@@ -404,7 +451,7 @@ static struct supervisor *become_worker(struct boss *b, const struct pipes *p)
 	close(p->go[1]);
 	close(p->gone[0]);
 	/* From here on descriptors are the keeper's, too: go[0] and gone[1] stay. */
-	start_keeper(&b->params, p->go[0]);
+	start_keeper(&b->params, p);
 	sigprocmask(SIG_SETMASK, &b->before, NULL);
 	if (!s)
 		return NULL;
@@ -510,6 +557,7 @@ static void worker_gone(struct boss *b, int status)
 	uint64_t now = clock_mono_ns();
 
 	drop_all(b);
+	(void)!write(b->go, "", 1);
 	say_end(b, status);
 	b->worker = 0;
 	b->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
