@@ -985,7 +985,7 @@ static enum rpc_verdict compound_go(struct compound *c, bool resumed)
 			status = c->row->run(c, c->args);
 		if (status == NFS4_PARKED)
 			return RPC_PARKED;
-		if (unlikely(c->server->replicated))
+		if (status == NFS4_OK && unlikely(c->server->replicated))
 			note_exactly_once(c);
 		if (c->has_session && c->slot.replay)
 			return compound_replay(c, c->slot.replay, c->slot.replay_len);

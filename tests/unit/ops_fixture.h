@@ -36,12 +36,19 @@ struct exchange {
 
 extern struct nfs_server *server;
 extern const struct cred *caller; /* whoever the next request comes from */
+extern const char *server_address; /* IPv4, as the client sees it */
+extern uint64_t connection;	   /* the number of the fake one */
+extern uint32_t same_xid;	   /* not 0: the next request's, again */
 
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 
 /* A request of that minor version; 1 and 2 begin with SEQUENCE in a session of the fixture's. */
 struct exchange *begin(uint32_t minor);
+/* The same without SEQUENCE. */
+struct exchange *begin_bare(uint32_t minor);
+/* Sends, whatever comes: false if the connection is closed in place of a reply. */
+bool send_any(struct exchange *e);
 /* Puts an operation's number. */
 void ask(struct exchange *e, uint32_t opnum);
 /* Sends and checks the status of the whole; SEQUENCE's result is stepped over. */

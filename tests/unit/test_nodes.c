@@ -1,0 +1,758 @@
+/*
+ * Nodes of a cluster as clients see them: COMPOUNDs against three servers in this process, on a
+ * replicated log that applies every command at all nodes at once. They share one file system (of
+ * memory). A node that dies is just not there any more for the others.
+ */
+#include "tests/unit/ops_fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "nfsd/compound.h"
+#include "nfsd/state/snapshot.h"
+
+#define NODES	3
+#define LEASE	90
+#define PENDING 64
+
+/* ------------------------------------------------------------------------- the log ---- */
+
+struct node {
+	struct cluster cluster;
+	unsigned number; /* 0: none */
+	bool member;
+	bool closed; /* without quorum */
+};
+
+/* A command that was submitted from within another. */
+struct later {
+	struct node *from;
+	uint8_t *bytes;
+	size_t len;
+};
+
+static struct node nodes[NODES + 1];
+static struct nfs_server *servers[NODES + 1];
+static unsigned starting; /* the node whose cluster is being made */
+static bool applying, in_order;
+static struct later later[PENDING];
+static unsigned nlater;
+
+static void apply_everywhere(struct node *from, const uint8_t *bytes, size_t len, void *result)
+{
+	for (unsigned i = 1; i <= NODES; i++) {
+		struct node *n = &nodes[i];
+
+		if (n->member)
+			n->cluster.app.apply_bytes(n->cluster.app.ctx, from->number, bytes, len,
+						   n == from ? result : NULL);
+	}
+}
+
+static void run_later(void)
+{
+	for (unsigned i = 0; i < nlater; i++) {
+		apply_everywhere(later[i].from, later[i].bytes, later[i].len, NULL);
+		free(later[i].bytes);
+	}
+	nlater = 0;
+}
+
+static enum cluster_submitted node_submit(struct cluster *c, const void *command, void *result,
+					  void (*done)(void *arg), void *arg)
+{
+	struct node *n = container_of(c, struct node, cluster);
+	uint8_t *bytes;
+	size_t len;
+
+	if (!n->member || n->closed) {
+		if (result)
+			c->app.refuse(c->app.ctx, result);
+		return CLUSTER_APPLIED;
+	}
+	assert_int_equal(c->app.encode(c->app.ctx, command, &bytes, &len), 0);
+	if (applying) {
+		assert_null(done);
+		assert_true(nlater < PENDING);
+		later[nlater++] = (struct later){ n, bytes, len };
+		return CLUSTER_PENDING;
+	}
+	applying = true;
+	apply_everywhere(n, bytes, len, result);
+	free(bytes);
+	run_later();
+	applying = false;
+	if (!done)
+		return CLUSTER_PENDING;
+	/* Now so, now so. */
+	in_order = !in_order;
+	if (in_order)
+		return CLUSTER_APPLIED;
+	done(arg);
+	return CLUSTER_PENDING;
+}
+
+static void tell_members(void)
+{
+	struct cluster_members m = { 0 };
+
+	for (unsigned i = 1; i <= NODES; i++) {
+		if (nodes[i].member)
+			m.nodes[m.n++] = i;
+	}
+	applying = true;
+	for (unsigned i = 1; i <= NODES; i++) {
+		m.self = i;
+		if (nodes[i].member)
+			nodes[i].cluster.app.members(nodes[i].cluster.app.ctx, &m);
+	}
+	applying = false;
+	run_later();
+}
+
+static struct node *a_member(void)
+{
+	for (unsigned i = 1; i <= NODES; i++) {
+		if (nodes[i].member)
+			return &nodes[i];
+	}
+	return NULL;
+}
+
+static int node_start(struct cluster *c)
+{
+	struct node *n = container_of(c, struct node, cluster), *giver = a_member();
+	uint8_t *bytes;
+	size_t len;
+
+	if (giver) {
+		assert_int_equal(giver->cluster.app.snapshot(giver->cluster.app.ctx, &bytes, &len),
+				 0);
+		assert_int_equal(c->app.restore(c->app.ctx, bytes, len), 0);
+		free(bytes);
+	}
+	n->member = true;
+	tell_members();
+	c->app.phase(c->app.ctx, CLUSTER_SERVING);
+	return 0;
+}
+
+static void node_status(struct cluster *c, struct cluster_status *status)
+{
+	*status = (struct cluster_status){ .phase = CLUSTER_SERVING };
+	strcpy(status->scope, "atoll");
+}
+
+static void node_free(struct cluster *c)
+{
+	container_of(c, struct node, cluster)->member = false;
+}
+
+static struct cluster *node_new(const struct cluster_app *app, const struct cluster_config *config)
+{
+	struct node *n = &nodes[starting];
+
+	*n = (struct node){
+		.cluster = { .app = *app,
+			     .start = node_start,
+			     .status = node_status,
+			     .current_until = UINT64_MAX,
+			     .submit = node_submit,
+			     .free = node_free },
+		.number = starting,
+	};
+	return &n->cluster;
+}
+
+/* ----------------------------------------------------------------------- the nodes ---- */
+
+static struct exports *exports_of(const char *options)
+{
+	struct exports *e = exports_new();
+	struct config_error err;
+
+	assert_non_null(e);
+	assert_int_equal(exports_add(e, "/data", "127.0.0.1", options, &err), 0);
+	return e;
+}
+
+static void start_node(unsigned i)
+{
+	struct nfs_server_options o;
+	struct config_error err;
+
+	nfs_server_options_default(&o);
+	memset(&o.handle_key, 7, sizeof(o.handle_key));
+	o.lease_seconds = LEASE;
+	o.epoch = 100 + i;
+	o.replicated = true;
+	o.cluster_new = node_new;
+	o.delegations = false; /* whoever watches for local programs is one in a process */
+	starting = i;
+	assert_int_equal(
+	    nfs_server_new(&o, exports_of("rw,insecure,no_root_squash,exactly_once,backend=memory"),
+			   &servers[i], &err),
+	    0);
+	/* One file system: that of the first. */
+	if (i > 1) {
+		export_set_unref(servers[i]->exports);
+		servers[i]->exports = nfs_server_exports(servers[1]);
+	}
+	assert_int_equal(cluster_start(servers[i]->cluster), 0);
+	strcpy(servers[i]->owner_major, "atoll");
+}
+
+static void at(unsigned i)
+{
+	server = servers[i];
+}
+
+/* The node is dead: the others go on without it. */
+static void kill_node(unsigned i)
+{
+	nodes[i].member = false;
+	tell_members();
+}
+
+static void same_everywhere(void)
+{
+	uint64_t first = 0, digest;
+	bool any = false;
+
+	for (unsigned i = 1; i <= NODES; i++) {
+		if (!nodes[i].member)
+			continue;
+		assert_int_equal(state_digest(servers[i]->state, &digest), 0);
+		assert_true(!any || digest == first);
+		first = digest;
+		any = true;
+	}
+}
+
+static int setup(void **state)
+{
+	caller = cred_root();
+	connection = 1;
+	server_address = "10.0.0.100";
+	nlater = 0;
+	memset(nodes, 0, sizeof(nodes));
+	for (unsigned i = 1; i <= NODES; i++)
+		start_node(i);
+	at(1);
+	make_file("data", "f", "hello", 5);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	same_everywhere();
+	for (unsigned i = NODES; i > 0; i--) {
+		nfs_server_free(servers[i]);
+		nodes[i].member = false;
+	}
+	return 0;
+}
+
+/* --------------------------------------------------------------------- 4.1 clients ---- */
+
+struct client41 {
+	uint64_t id;
+	uint8_t session[NFS4_SESSIONID_SIZE];
+	uint32_t seqid[4]; /* of the last request on the slot */
+};
+
+static struct exchange *ask_exchange_id(const char *owner)
+{
+	struct exchange *e = begin_bare(1);
+
+	ask(e, OP_EXCHANGE_ID);
+	xdr_put_u64(&e->req, 12345);
+	xdr_put_opaque(&e->req, owner, (uint32_t)strlen(owner));
+	xdr_put_u32(&e->req, 0);
+	xdr_put_u32(&e->req, SP4_NONE);
+	xdr_put_u32(&e->req, 0);
+	return e;
+}
+
+static void put_channel(struct exchange *e)
+{
+	static const uint32_t attrs[] = { 0, 1 << 20, 1 << 20, 8192, 64, 4, 0 };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(attrs); i++)
+		xdr_put_u32(&e->req, attrs[i]);
+}
+
+static struct exchange *request(struct client41 *c, uint32_t slot, uint32_t seqid)
+{
+	struct exchange *e = begin_bare(1);
+
+	ask(e, OP_SEQUENCE);
+	xdr_put_fixed(&e->req, c->session, sizeof(c->session));
+	xdr_put_u32(&e->req, seqid);
+	xdr_put_u32(&e->req, slot);
+	xdr_put_u32(&e->req, 3);
+	xdr_put_bool(&e->req, true);
+	return e;
+}
+
+static struct exchange *next_request(struct client41 *c, uint32_t slot)
+{
+	return request(c, slot, ++c->seqid[slot]);
+}
+
+static void done(struct exchange *e)
+{
+	e->res.p = e->res.end;
+	end(e);
+}
+
+static struct client41 new_client(const char *owner)
+{
+	struct client41 c = { 0 };
+	struct exchange *e = ask_exchange_id(owner);
+	uint32_t sequence;
+
+	send_expect(e, NFS4_OK);
+	ok(e, OP_EXCHANGE_ID);
+	c.id = get_u64(e);
+	sequence = get_u32(e);
+	done(e);
+	e = begin_bare(1);
+	ask(e, OP_CREATE_SESSION);
+	xdr_put_u64(&e->req, c.id);
+	xdr_put_u32(&e->req, sequence);
+	xdr_put_u32(&e->req, 0);
+	put_channel(e);
+	put_channel(e);
+	xdr_put_u32(&e->req, 0x40000000);
+	xdr_put_u32(&e->req, 1);
+	xdr_put_u32(&e->req, RPC_AUTH_NONE);
+	send_expect(e, NFS4_OK);
+	ok(e, OP_CREATE_SESSION);
+	assert_true(xdr_get_copy(&e->res, c.session, sizeof(c.session)));
+	done(e);
+	e = next_request(&c, 0);
+	ask(e, OP_RECLAIM_COMPLETE);
+	xdr_put_bool(&e->req, false);
+	assert_true(send_any(e)); /* it may have said so before */
+	assert_true(e->status == NFS4_OK || e->status == NFS4ERR_COMPLETE_ALREADY);
+	done(e);
+	return c;
+}
+
+static void put_stateid(struct exchange *e, const struct stateid *id)
+{
+	xdr_put_u32(&e->req, id->seqid);
+	xdr_put_fixed(&e->req, id->other, sizeof(id->other));
+}
+
+static struct stateid get_stateid(struct exchange *e)
+{
+	struct stateid id;
+
+	id.seqid = get_u32(e);
+	assert_true(xdr_get_copy(&e->res, id.other, sizeof(id.other)));
+	return id;
+}
+
+static void put_open(struct exchange *e, uint64_t clientid, uint32_t seqid, const char *owner,
+		     uint32_t access, uint32_t deny)
+{
+	ask(e, OP_OPEN);
+	xdr_put_u32(&e->req, seqid);
+	xdr_put_u32(&e->req, access);
+	xdr_put_u32(&e->req, deny);
+	xdr_put_u64(&e->req, clientid);
+	put_name(e, owner);
+	xdr_put_u32(&e->req, OPEN4_NOCREATE);
+	xdr_put_u32(&e->req, CLAIM_NULL);
+	put_name(e, "f");
+}
+
+static enum nfsstat4 open_f(struct client41 *c, uint32_t access, uint32_t deny, struct stateid *id)
+{
+	struct exchange *e = next_request(c, 0);
+	enum nfsstat4 status;
+
+	go(e, "data");
+	put_open(e, 0, 0, "owner", access | OPEN4_SHARE_ACCESS_WANT_NO_DELEG, deny);
+	assert_true(send_any(e));
+	status = e->status;
+	if (status == NFS4_OK) {
+		e->res.p += 8 + NFS4_SESSIONID_SIZE + 20;
+		went(e, "data");
+		ok(e, OP_OPEN);
+		*id = get_stateid(e);
+	}
+	done(e);
+	return status;
+}
+
+/* LOCK of a new lock-owner. */
+static enum nfsstat4 lock_f(struct client41 *c, uint32_t slot, const struct stateid *open,
+			    const char *owner, uint64_t offset, struct stateid *id)
+{
+	struct exchange *e = next_request(c, slot);
+	enum nfsstat4 status;
+
+	go(e, "data/f");
+	ask(e, OP_LOCK);
+	xdr_put_u32(&e->req, WRITE_LT);
+	xdr_put_bool(&e->req, false);
+	xdr_put_u64(&e->req, offset);
+	xdr_put_u64(&e->req, 10);
+	xdr_put_bool(&e->req, true);
+	xdr_put_u32(&e->req, 0);
+	put_stateid(e, open);
+	xdr_put_u32(&e->req, 0);
+	xdr_put_u64(&e->req, 0);
+	put_name(e, owner);
+	assert_true(send_any(e));
+	status = e->status;
+	if (status == NFS4_OK) {
+		e->res.p += 8 + NFS4_SESSIONID_SIZE + 20;
+		went(e, "data/f");
+		ok(e, OP_LOCK);
+		*id = get_stateid(e);
+	}
+	done(e);
+	return status;
+}
+
+static enum nfsstat4 unlock_f(struct client41 *c, uint32_t slot, const struct stateid *lock,
+			      uint64_t offset)
+{
+	struct exchange *e = next_request(c, slot);
+	enum nfsstat4 status;
+
+	go(e, "data/f");
+	ask(e, OP_LOCKU);
+	xdr_put_u32(&e->req, WRITE_LT);
+	xdr_put_u32(&e->req, 0);
+	put_stateid(e, lock);
+	xdr_put_u64(&e->req, offset);
+	xdr_put_u64(&e->req, 10);
+	assert_true(send_any(e));
+	status = e->status;
+	done(e);
+	return status;
+}
+
+static enum nfsstat4 read_f(struct client41 *c, const struct stateid *id)
+{
+	struct exchange *e = next_request(c, 0);
+	enum nfsstat4 status;
+
+	go(e, "data/f");
+	ask(e, OP_READ);
+	put_stateid(e, id);
+	xdr_put_u64(&e->req, 0);
+	xdr_put_u32(&e->req, 100);
+	assert_true(send_any(e));
+	status = e->status;
+	done(e);
+	return status;
+}
+
+static enum nfsstat4 status_of(struct exchange *e)
+{
+	enum nfsstat4 status;
+
+	assert_true(send_any(e));
+	status = e->status;
+	done(e);
+	return status;
+}
+
+static uint32_t home_of(uint64_t id)
+{
+	uint32_t home = UINT32_MAX;
+
+	assert_true(state_client_home(server->state, id, &home));
+	return home;
+}
+
+/* -------------------------------------------------------------------------- tests ---- */
+
+#define RW OPEN4_SHARE_ACCESS_BOTH
+
+static void test_goes_on_elsewhere(void **state)
+{
+	struct client41 a = new_client("a"), b;
+	struct stateid open, lock, other, none;
+
+	assert_int_equal(open_f(&a, RW, 0, &open), NFS4_OK);
+	assert_int_equal(lock_f(&a, 0, &open, "l", 0, &lock), NFS4_OK);
+	assert_int_equal(home_of(a.id), 1);
+	same_everywhere();
+	kill_node(1);
+	at(2);
+	assert_int_equal(home_of(a.id), 0);
+	/* Somebody else does not get it meanwhile. */
+	b = new_client("b");
+	assert_int_equal(open_f(&b, RW, 0, &other), NFS4_OK);
+	assert_int_equal(lock_f(&b, 0, &other, "l", 0, &none), NFS4ERR_DENIED);
+	/* The same session, the same stateids. */
+	connection = 2;
+	assert_int_equal(read_f(&a, &open), NFS4_OK);
+	assert_int_equal(home_of(a.id), 2);
+	assert_int_equal(read_f(&a, &lock), NFS4_OK);
+	assert_int_equal(unlock_f(&a, 1, &lock, 0), NFS4_OK);
+	assert_int_equal(lock_f(&b, 0, &other, "l", 0, &none), NFS4_OK);
+}
+
+static void test_conflicts_between_nodes(void **state)
+{
+	struct client41 a = new_client("a"), b;
+	struct stateid open, lock, other, none;
+
+	assert_int_equal(open_f(&a, RW, OPEN4_SHARE_DENY_WRITE, &open), NFS4_OK);
+	assert_int_equal(lock_f(&a, 0, &open, "l", 0, &lock), NFS4_OK);
+	at(3);
+	b = new_client("b");
+	assert_int_equal(open_f(&b, RW, 0, &other), NFS4ERR_SHARE_DENIED);
+	assert_int_equal(open_f(&b, OPEN4_SHARE_ACCESS_READ, 0, &other), NFS4_OK);
+	at(1);
+	assert_int_equal(read_f(&a, &open), NFS4_OK);
+	at(3);
+	assert_int_equal(lock_f(&b, 0, &other, "l", 0, &none), NFS4ERR_OPENMODE);
+	same_everywhere();
+}
+
+/* What was done but not answered is asked for again at the next node. */
+static void test_retry_of_state(void **state)
+{
+	struct client41 a = new_client("a");
+	struct stateid open, lock;
+
+	assert_int_equal(open_f(&a, RW, 0, &open), NFS4_OK);
+	assert_int_equal(lock_f(&a, 0, &open, "l", 0, &lock), NFS4_OK);
+	assert_int_equal(unlock_f(&a, 1, &lock, 0), NFS4_OK); /* the client never hears of it */
+	kill_node(1);
+	at(2);
+	a.seqid[1]--;
+	assert_int_equal(unlock_f(&a, 1, &lock, 0), NFS4_OK);
+	/* Only as the first on its slot. */
+	assert_int_equal(unlock_f(&a, 1, &lock, 0), NFS4ERR_OLD_STATEID);
+}
+
+static enum nfsstat4 make(struct client41 *c, uint32_t seqid, const char *name)
+{
+	static const uint8_t mode_0755[] = { 0, 0, 1, 0xed };
+	struct exchange *e = request(c, 2, seqid);
+
+	go(e, "data");
+	ask(e, OP_CREATE);
+	xdr_put_u32(&e->req, NF4DIR);
+	put_name(e, name);
+	put_fattr(e, FATTR4_MODE, mode_0755, sizeof(mode_0755));
+	return status_of(e);
+}
+
+/* A directory is made once, though the client asks twice. */
+static void test_exactly_once(void **state)
+{
+	struct client41 a = new_client("a");
+
+	assert_int_equal(make(&a, 1, "d"), NFS4_OK);
+	same_everywhere();
+	kill_node(1);
+	at(3);
+	assert_int_equal(make(&a, 1, "d"), NFS4_OK);
+	assert_int_equal(make(&a, 1, "d"), NFS4_OK);
+	assert_int_equal(make(&a, 2, "d"), NFS4ERR_EXIST);
+}
+
+static void test_exactly_once_v40(void **state)
+{
+	static const uint8_t mode_0755[] = { 0, 0, 1, 0xed };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct exchange *e = begin_bare(0);
+
+		at(i + 1);
+		same_xid = 4711;
+		go(e, "data");
+		ask(e, OP_CREATE);
+		xdr_put_u32(&e->req, NF4DIR);
+		put_name(e, "once");
+		put_fattr(e, FATTR4_MODE, mode_0755, sizeof(mode_0755));
+		assert_int_equal(status_of(e), NFS4_OK);
+		same_xid = 0;
+		if (i == 0)
+			kill_node(1);
+	}
+}
+
+/* Without quorum nothing is said but that it takes a while. */
+static void test_gate(void **state)
+{
+	struct client41 a = new_client("a");
+	struct stateid open;
+	struct exchange *e;
+
+	assert_int_equal(open_f(&a, RW, 0, &open), NFS4_OK);
+	nodes[1].cluster.app.phase(nodes[1].cluster.app.ctx, CLUSTER_SUSPENDED);
+	assert_int_equal(read_f(&a, &open), NFS4ERR_DELAY);
+	assert_int_equal(status_of(ask_exchange_id("b")), NFS4ERR_DELAY);
+	e = begin_bare(0);
+	go(e, "data");
+	assert_int_equal(status_of(e), NFS4ERR_DELAY);
+	nodes[1].cluster.app.phase(nodes[1].cluster.app.ctx, CLUSTER_SERVING);
+	a.seqid[0]--; /* the slot was not touched */
+	assert_int_equal(read_f(&a, &open), NFS4_OK);
+	/* A process that was stopped does not trust what it knows. */
+	nodes[1].cluster.current_until = clock_mono_ns() - 1;
+	assert_int_equal(read_f(&a, &open), NFS4ERR_DELAY);
+	nodes[1].cluster.current_until = UINT64_MAX;
+	a.seqid[0]--;
+	assert_int_equal(read_f(&a, &open), NFS4_OK);
+	/* Commands are refused before the phase changes. */
+	nodes[1].closed = true;
+	assert_int_equal(open_f(&a, RW, 0, &open), NFS4ERR_DELAY);
+	nodes[1].closed = false;
+	assert_int_equal(open_f(&a, RW, 0, &open), NFS4_OK);
+}
+
+/* An address that moves is the same server; two addresses are two. */
+static void test_identity(void **state)
+{
+	struct client41 a = new_client("a"), again, other;
+
+	at(2);
+	again = new_client("a");
+	assert_true(again.id == a.id);
+	assert_int_equal(home_of(a.id), 2);
+	server_address = "10.0.0.101";
+	other = new_client("a");
+	assert_true(other.id != a.id);
+	same_everywhere();
+}
+
+/* ---- minor version 0 ---- */
+
+static uint64_t new_client40(const char *owner)
+{
+	struct exchange *e = begin_bare(0);
+	struct nfs_verifier confirm;
+	uint64_t id;
+
+	ask(e, OP_SETCLIENTID);
+	xdr_put_u64(&e->req, 12345);
+	put_name(e, owner);
+	xdr_put_u32(&e->req, 0x40000000);
+	put_name(e, "tcp");
+	put_name(e, "127.0.0.1.3.4");
+	xdr_put_u32(&e->req, 1);
+	send_expect(e, NFS4_OK);
+	ok(e, OP_SETCLIENTID);
+	id = get_u64(e);
+	assert_true(xdr_get_copy(&e->res, confirm.data, sizeof(confirm.data)));
+	end(e);
+	e = begin_bare(0);
+	ask(e, OP_SETCLIENTID_CONFIRM);
+	xdr_put_u64(&e->req, id);
+	xdr_put_fixed(&e->req, confirm.data, sizeof(confirm.data));
+	send_expect(e, NFS4_OK);
+	done(e);
+	return id;
+}
+
+static struct stateid open40(uint64_t id, uint32_t seqid, const char *owner)
+{
+	struct exchange *e = begin_bare(0);
+	struct stateid open;
+
+	go(e, "data");
+	put_open(e, id, seqid, owner, RW, 0);
+	send_expect(e, NFS4_OK);
+	went(e, "data");
+	ok(e, OP_OPEN);
+	open = get_stateid(e);
+	done(e);
+	return open;
+}
+
+static struct exchange *ask_confirm40(const struct stateid *open, uint32_t seqid)
+{
+	struct exchange *e = begin_bare(0);
+
+	go(e, "data/f");
+	ask(e, OP_OPEN_CONFIRM);
+	put_stateid(e, open);
+	xdr_put_u32(&e->req, seqid);
+	return e;
+}
+
+static struct exchange *ask_close40(const struct stateid *open, uint32_t seqid)
+{
+	struct exchange *e = begin_bare(0);
+
+	go(e, "data/f");
+	ask(e, OP_CLOSE);
+	xdr_put_u32(&e->req, seqid);
+	put_stateid(e, open);
+	return e;
+}
+
+static void test_v40_goes_on_elsewhere(void **state)
+{
+	uint64_t id = new_client40("v40");
+	struct stateid open = open40(id, 1, "o");
+	struct exchange *e = ask_confirm40(&open, 2);
+
+	send_expect(e, NFS4_OK);
+	went(e, "data/f");
+	ok(e, OP_OPEN_CONFIRM);
+	open = get_stateid(e);
+	end(e);
+	same_everywhere();
+	kill_node(1);
+	at(2);
+	/* The last request again, which was answered; then the next. */
+	e = ask_confirm40(&open, 2);
+	assert_int_equal(status_of(e), NFS4_OK);
+	assert_int_equal(home_of(id), 2);
+	kill_node(2);
+	at(3);
+	e = begin_bare(0);
+	ask(e, OP_RENEW);
+	xdr_put_u64(&e->req, id);
+	assert_int_equal(status_of(e), NFS4_OK);
+	assert_int_equal(home_of(id), 3);
+	assert_int_equal(status_of(ask_close40(&open, 3)), NFS4_OK);
+}
+
+/* A sequence id that the client has used is not lost: it gets no answer, and asks again elsewhere. */
+static void test_v40_refused(void **state)
+{
+	uint64_t id = new_client40("v40");
+	struct stateid open = open40(id, 1, "o");
+	struct exchange *e = ask_confirm40(&open, 2);
+
+	nodes[1].closed = true;
+	assert_false(send_any(e));
+	e->res.p = e->res.end;
+	end(e);
+	nodes[1].closed = false;
+	kill_node(1);
+	at(2);
+	assert_int_equal(status_of(ask_confirm40(&open, 2)), NFS4_OK);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_goes_on_elsewhere),	   TEST(test_conflicts_between_nodes),
+		TEST(test_retry_of_state),	   TEST(test_exactly_once),
+		TEST(test_exactly_once_v40),	   TEST(test_gate),
+		TEST(test_identity),		   TEST(test_v40_goes_on_elsewhere),
+		TEST(test_v40_refused),
+	};
+
+	return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
+}
