@@ -626,23 +626,35 @@ static bool all_eager(const struct replica *r)
 	return true;
 }
 
-/* Of those that have a state: the one with the latest, if no later one has served. NULL: none. */
-static struct peer *latest(struct replica *r)
+/* The latest generation that anybody here knows. */
+static struct generation all_seen(const struct replica *r)
 {
 	struct generation seen = { 0 };
+
+	for (unsigned i = 0; i < r->npeers; i++)
+		if (r->peers[i].state != PEER_OUT)
+			see(&seen, &r->peers[i].seen);
+	return seen;
+}
+
+/*
+ * Of those that have a state: the one with the latest. NULL: none has one, or a later one is known of, which
+ * somebody may have who is not here. If all are here nobody has: those who gave their vote for it may
+ * have learnt of a decision that the one whom it concerned did not live to see.
+ */
+static struct peer *latest(struct replica *r)
+{
+	struct generation seen = all_seen(r);
 	struct peer *best = NULL;
 
 	for (unsigned i = 0; i < r->npeers; i++) {
 		struct peer *p = &r->peers[i];
 
-		if (p->state == PEER_OUT)
-			continue;
-		see(&seen, &p->seen);
 		if (p->state == PEER_SUSPENDED &&
 		    (!best || compare_positions(&p->position, &best->position) > 0))
 			best = p;
 	}
-	if (best && compare_generations(&best->position.generation, &seen) < 0)
+	if (best && r->missing && compare_generations(&best->position.generation, &seen) < 0)
 		best = NULL;
 	return best;
 }
@@ -651,7 +663,7 @@ static struct peer *latest(struct replica *r)
 static void resume(struct replica *r, const struct peer *best)
 {
 	struct position at = best->position;
-	struct generation next = at.generation;
+	struct generation next = all_seen(r);
 	struct peer winner = *best, *self = replica_self(r);
 
 	for (unsigned i = 0; i < r->npeers; i++) {
@@ -664,6 +676,7 @@ static void resume(struct replica *r, const struct peer *best)
 		p->acked = at.index;
 	}
 	/* Those that only gave their vote remember as well what it was for. */
+	see(&next, &at.generation);
 	next.epoch++;
 	remember(r, &next);
 	r->told = true;
@@ -681,7 +694,7 @@ static void resume(struct replica *r, const struct peer *best)
 static void begin(struct replica *r)
 {
 	struct peer *first = NULL;
-	struct generation g = { 0 };
+	struct generation g = all_seen(r);
 
 	for (unsigned i = 0; i < r->npeers; i++) {
 		struct peer *p = &r->peers[i];
@@ -690,8 +703,6 @@ static void begin(struct replica *r)
 			p->state = PEER_VOID;
 		if (p->state == PEER_JOINING && !first)
 			first = p;
-		if (p->state != PEER_OUT)
-			see(&g, &p->seen);
 	}
 	if (replica_self(r)->state == PEER_VOID)
 		replica_lost(r, "a later one has served since");
