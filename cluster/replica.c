@@ -453,10 +453,26 @@ static bool passed(const struct replica *r, uint32_t ms)
 	return r->quorate_since && now(r) >= r->quorate_since + ms * NS_PER_MS;
 }
 
-/* Does it wait, before a state is begun or resumed, for daemons that may come at any moment? */
+/* Do those that are here outnumber the nodes that are not? */
+static bool are_most(const struct replica *r)
+{
+	unsigned nodes = 0;
+
+	for (unsigned i = 0; i < r->npeers; i++)
+		nodes += i == 0 || r->peers[i].addr.node != r->peers[i - 1].addr.node;
+	return nodes > r->missing;
+}
+
+/*
+ * Does it wait, before a state is begun or resumed, for daemons that may come at any moment? Longer if those
+ * that are here are few: a node without a daemon gives its vote, but cannot say what it knows.
+ */
 static bool is_patient(const struct replica *r)
 {
-	return r->absent && r->phase != CLUSTER_SERVING && !passed(r, r->o.patience_ms);
+	bool few = r->seen.epoch && !are_most(r);
+
+	return r->absent && r->phase != CLUSTER_SERVING &&
+	       !passed(r, few ? r->o.begin_patience_ms : r->o.patience_ms);
 }
 
 /* May a state be begun as far as this node knows? */
@@ -805,6 +821,7 @@ static void take_hello(struct replica *r, struct peer *from, const struct messag
 	from->session = m->session;
 	from->position = h->position;
 	from->seen = h->seen;
+	remember(r, &h->seen);
 	if (m->protocol != MESSAGE_PROTOCOL || h->format != r->o.app.format) {
 		if (!from->foreign)
 			say_foreign(r, from);

@@ -255,8 +255,12 @@ static void check_order(struct run *r, const struct op *op)
 
 	if (!p || p->source != op->command.source || p->seq != op->command.seq)
 		fail_run(r, "done without having been applied");
-	if (f && p->n <= f->n && p->root == f->root)
+	if (f && p->n <= f->n && p->root == f->root) {
+		printf("# node %" PRIu64 "'s %" PRIu64 " at place %" PRIu64 ", node %" PRIu64 "'s %" PRIu64
+		       " was done at %" PRIu64 "\n",
+		       p->source, p->seq, p->n, f->source, f->seq, f->n);
 		fail_run(r, "done at a place before what was done earlier");
+	}
 }
 
 static void finished(void *arg)
@@ -360,7 +364,7 @@ static void run(const struct profile *p, uint64_t seed, uint64_t commands)
 		.nodes = p->nodes,
 		.safe = p->safe,
 		.hang_ms = 5000,
-		.begin_patience_ms = p->keeps ? 3600000 : 0,
+		.begin_patience_ms = 3600000,
 		.begin = begin,
 		.end = end,
 		.ctx = &r,
