@@ -286,6 +286,7 @@ log_clean() {
 # --- guests --------------------------------------------------------------------------------------------------------
 
 declare -A guest_pid guest_in guest_out
+declare -A cl_kernel_args # more arguments of a guest's kernel, e.g. ubd0c=FILE for a disk that guests share
 
 guest_addr() { echo $CL_NET.$((10 + $1)); }
 
@@ -316,7 +317,7 @@ guest_spawn() {
 	LD_PRELOAD=$cl_preload unshare --pid --fork --kill-child linux.uml mem=${CL_MEM:-768M} quiet umid=uml uml_dir=$box/ rootfstype=hostfs rootflags=/ ro \
 		init=/mnt/bin/guest-init cl_id=$id cl_addr=$(guest_addr $id)/24 cl_addr6=$CL_NET6:1$id/64 cl_host=$CL_HOST \
 		vec0:transport=tap,ifname=tap$id,depth=64,gro=1,mac=02:00:00:00:00:$(printf %02x $id) \
-		con=null con0=null,fd:1 ssl=null ssl0=fd:$in,fd:$out </dev/null >>$box/console 2>&1 &
+		con=null con0=null,fd:1 ssl=null ssl0=fd:$in,fd:$out ${cl_kernel_args[$id]:-} </dev/null >>$box/console 2>&1 &
 	guest_pid[$id]=$!
 	[[ " ${cl_guests[*]} " == *" $id "* ]] || cl_guests+=($id)
 }
