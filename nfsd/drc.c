@@ -6,17 +6,21 @@
 #include "nfsd/drc.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/blocking.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/lock.h"
+#include "nfsd/state/snapshot_io.h"
 
 #define DRC_BUCKETS	1024
 #define DRC_MAX_ENTRIES 4096
+#define VERSION		1
 #define DRC_MAX_REPLY	4096 /* longer ones belong to requests that need no protection */
 
 /* Numbers are big-endian: nodes tell it to each other. */
@@ -30,7 +34,8 @@ struct drc_entry {
 	struct drc_key key;
 	struct list age;
 	struct drc_entry *next; /* in its bucket */
-	unsigned holders;	/* the first request, and duplicates looking at the reply */
+	uint64_t born_ns;
+	unsigned holders; /* the first request, and duplicates looking at the reply */
 	bool finished;
 	uint8_t *reply; /* NULL although finished: it could not be kept */
 	size_t len;
@@ -38,7 +43,7 @@ struct drc_entry {
 
 struct drc {
 	struct siphash_key hash_key; /* immutable */
-	struct mutex lock; /* everything below and in the entries */
+	struct mutex lock;	     /* everything below and in the entries */
 	struct cond finished;
 	struct drc_entry *buckets[DRC_BUCKETS];
 	struct list by_age;
@@ -70,7 +75,7 @@ void drc_free(struct drc *d)
 
 	if (!d)
 		return;
-	list_for_each_safe(e, tmp, &d->by_age, age)
+	list_for_each_safe (e, tmp, &d->by_age, age)
 		entry_free(e);
 	cond_destroy(&d->finished);
 	mutex_destroy(&d->lock);
@@ -116,7 +121,7 @@ static void drop_oldest(struct drc *d) REQUIRES(d->lock)
 {
 	struct drc_entry *e;
 
-	list_for_each(e, &d->by_age, age) {
+	list_for_each (e, &d->by_age, age) {
 		if (e->holders == 0) {
 			entry_remove(d, e);
 			return;
@@ -134,6 +139,7 @@ static struct drc_entry *entry_add(struct drc *d, const struct drc_key *k) REQUI
 	if (d->count >= DRC_MAX_ENTRIES)
 		drop_oldest(d);
 	e->key = *k;
+	e->born_ns = clock_coarse_ns();
 	e->holders = 1;
 	e->next = *bucket;
 	*bucket = e;
@@ -240,4 +246,65 @@ void drc_release(struct drc *d, struct drc_entry *e)
 void drc_abandon(struct drc *d, struct drc_entry *e)
 {
 	drc_finish(d, e, NULL, 0);
+}
+
+void drc_age(struct drc *d, unsigned seconds)
+{
+	uint64_t now = clock_coarse_ns(), most = seconds * NS_PER_SEC;
+	struct drc_entry *e, *tmp;
+
+	mutex_lock(&d->lock);
+	list_for_each_safe (e, tmp, &d->by_age, age) {
+		if (now - e->born_ns < most)
+			break;
+		if (e->holders == 0)
+			entry_remove(d, e);
+	}
+	mutex_unlock(&d->lock);
+}
+
+/* ---- for the next process ---- */
+
+int drc_save(struct drc *d, int fd)
+{
+	struct snapshot_out o;
+	struct drc_entry *e;
+	int err = snapshot_out_init(&o, fd);
+
+	if (err)
+		return err;
+	snapshot_put_u32(&o, VERSION);
+	mutex_lock(&d->lock);
+	list_for_each (e, &d->by_age, age) {
+		if (!e->finished || !e->reply)
+			continue;
+		snapshot_put_u32(&o, 1);
+		snapshot_put(&o, &e->key, sizeof(e->key));
+		snapshot_put_bytes(&o, e->reply, (uint32_t)e->len);
+	}
+	mutex_unlock(&d->lock);
+	snapshot_put_u32(&o, 0);
+	return snapshot_out_finish(&o);
+}
+
+int drc_load(struct drc *d, int fd)
+{
+	struct snapshot_in in;
+	int err = snapshot_in_init(&in, fd);
+
+	if (err)
+		return err;
+	if (snapshot_get_u32(&in) != VERSION)
+		snapshot_bad(&in);
+	/* What comes before damage is as it was written. */
+	while (snapshot_get_bool(&in)) {
+		struct drc_key k;
+		struct bytes reply;
+
+		snapshot_get(&in, &k, sizeof(k));
+		reply.p = snapshot_get_bytes(&in, DRC_MAX_REPLY, &reply.len);
+		if (!in.err)
+			drc_keep(d, (struct bytes){ (const uint8_t *)&k, sizeof(k) }, reply);
+	}
+	return snapshot_in_finish(&in);
 }

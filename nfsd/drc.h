@@ -4,7 +4,8 @@
  * (Minor versions above 0 have sessions for this.)
  *
  * A request is recognised by the client's address, user, XID, length and a hash of its
- * arguments. The cache is small: it has to outlive a reconnect, not a lease.
+ * arguments. The cache is small and forgets after some leases: it has to outlive a reconnect. At a
+ * planned restart it goes to the next process.
  */
 #pragma once
 
@@ -39,3 +40,11 @@ void drc_keep(struct drc *d, struct bytes key, struct bytes reply);
 void drc_release(struct drc *d, struct drc_entry *e);
 /* Gives a first entry back whose request will have no reply. */
 void drc_abandon(struct drc *d, struct drc_entry *e);
+
+/* Forgets what is older. */
+void drc_age(struct drc *d, unsigned seconds);
+
+/* Writes the finished requests, when there are no others, for the next process. 0 or -errno. */
+int drc_save(struct drc *d, int fd);
+/* Reads them; 0 or -errno (-EBADMSG: damaged), and what could be read is known. */
+int drc_load(struct drc *d, int fd);

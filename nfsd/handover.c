@@ -31,7 +31,7 @@ static const char *reason(int err)
 	}
 }
 
-int handover_read(struct state *state, const char *state_dir, uint64_t served)
+int handover_read(struct state *state, struct drc *drc, const char *state_dir, uint64_t served)
 {
 	int dir_fd = open_dir(state_dir), fd, err;
 
@@ -39,6 +39,9 @@ int handover_read(struct state *state, const char *state_dir, uint64_t served)
 		return dir_fd;
 	fd = openat(dir_fd, SNAPSHOT_FILE, O_RDONLY | O_CLOEXEC);
 	err = fd < 0 ? -errno : state_load(state, fd, served);
+	/* Without it a client's worst is to hear that what it had made exists. */
+	if (!err && drc_load(drc, fd) != 0)
+		log_warn("%s/" SNAPSHOT_FILE ": what was answered last is not known", state_dir);
 	if (fd >= 0)
 		close(fd);
 	close(dir_fd);
@@ -54,13 +57,15 @@ int handover_read(struct state *state, const char *state_dir, uint64_t served)
 }
 
 /* A crash leaves a whole snapshot or none. */
-static int write_file(struct state *state, int dir_fd, uint64_t instance)
+static int write_file(struct state *state, struct drc *drc, int dir_fd, uint64_t instance)
 {
 	int fd = openat(dir_fd, TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), err;
 
 	if (fd < 0)
 		return -errno;
 	err = state_save(state, fd, instance);
+	if (!err)
+		err = drc_save(drc, fd);
 	if (!err && fsync(fd) != 0)
 		err = -errno;
 	if (close(fd) != 0 && !err)
@@ -72,7 +77,7 @@ static int write_file(struct state *state, int dir_fd, uint64_t instance)
 	return err;
 }
 
-void handover_write(struct state *state, const char *state_dir, uint64_t instance)
+void handover_write(struct state *state, struct drc *drc, const char *state_dir, uint64_t instance)
 {
 	int dir_fd, err;
 
@@ -82,7 +87,7 @@ void handover_write(struct state *state, const char *state_dir, uint64_t instanc
 		return;
 	}
 	dir_fd = open_dir(state_dir);
-	err = dir_fd < 0 ? dir_fd : write_file(state, dir_fd, instance);
+	err = dir_fd < 0 ? dir_fd : write_file(state, drc, dir_fd, instance);
 	if (err)
 		log_error("%s/" SNAPSHOT_FILE " cannot be written: %s; clients will have to reclaim "
 			  "what they hold", state_dir, strerror(-err));

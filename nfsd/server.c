@@ -78,7 +78,7 @@ static int take_over(struct nfs_server *s, const struct state_config *config)
 	/* In a cluster the others have it; if there are none, its clients have to reclaim. */
 	if (!s->options.state_dir || !s->options.served || s->replicated)
 		return 0;
-	err = handover_read(s->state, s->options.state_dir, s->options.served);
+	err = handover_read(s->state, s->drc, s->options.state_dir, s->options.served);
 	if (err) {
 		state_free(s->state);
 		s->state = NULL;
@@ -353,13 +353,14 @@ void nfs_server_tick(struct nfs_server *s)
 		recorder_tick(s->recorder);
 	deleg_tick(s);
 	local_locks_tick(s);
+	drc_age(s->drc, 2 * s->options.lease_seconds);
 }
 
 void nfs_server_hand_over(struct nfs_server *s, const char *state_dir)
 {
 	/* A cluster lives on without this node, and what is written now will be old. */
 	if (!s->replicated)
-		handover_write(s->state, state_dir, s->options.instance);
+		handover_write(s->state, s->drc, state_dir, s->options.instance);
 }
 
 void nfs_server_free(struct nfs_server *s)

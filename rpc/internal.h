@@ -352,6 +352,7 @@ struct worker {
 	struct call *calls; /* pools */
 	struct rxbuf *bufs;
 	unsigned ncalls, nbufs;
+	uint32_t trimmed; /* server->trims when the pools were last emptied */
 
 	/* Written by the thread, read by rpc_server_stats(). */
 	struct worker_counters {
@@ -399,6 +400,8 @@ void worker_assign(struct worker *w, struct loop *l);
 void worker_unreserve(struct worker *w);
 void worker_add_counters(struct worker_counters *sum, const struct worker_counters *n);
 void workers_join(struct rpc_server *s);
+/* Empties the calling worker's pools if the server has asked for it; false if not. */
+bool worker_trim(struct worker *w);
 int thread_start(pthread_t *t, void *(*main)(void *), void *arg);
 
 /* ---- the watcher (watcher.c) ---- */
@@ -472,6 +475,16 @@ struct rpc_server {
 	struct loop **loops;
 	unsigned nloops;
 	bool started;
+
+	/* Workers that have not seen it change yet free what they keep for reuse. Rarely written. */
+	_Atomic uint32_t trims;
+
+	/* The ticking thread's (rpc_server_tick). */
+	struct {
+		uint64_t calls; /* so far, at the last tick */
+		uint64_t since; /* calls since the last trim */
+		unsigned quiet; /* ticks with next to no calls */
+	} tick;
 
 	/* Loop 0's owner's. */
 	struct listener listeners[MAX_LISTENERS];

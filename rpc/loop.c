@@ -479,6 +479,7 @@ void loop_run(struct worker *w, struct loop *l)
 		/* Ordered before the look whether the watcher sleeps. */
 		atomic_exchange(&l->state, LOOP_RUNNING);
 		watcher_wake(w->server);
+		worker_trim(w);
 		if (n < 0 && errno != EINTR) {
 			log_error("epoll_wait: %s; giving up", strerror(errno));
 			abort();

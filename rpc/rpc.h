@@ -253,3 +253,10 @@ struct rpc_stats {
 	size_t memory;
 };
 void rpc_server_stats(struct rpc_server *s, struct rpc_stats *st);
+
+/*
+ * To be called about once a second, by one thread. Buffers are kept for reuse while there is work;
+ * after some seconds of quiet they are given back. True when that has been done, so that the
+ * caller may give back to the system what it has freed itself.
+ */
+bool rpc_server_tick(struct rpc_server *s);

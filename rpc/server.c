@@ -10,6 +10,12 @@
 
 #define MIB ((size_t)1 << 20)
 
+/* When buffers are given back: so many seconds with no more calls than these (leases are renewed
+ * even by clients that do nothing); and again once there have been so many since. */
+#define QUIET_SECONDS 5
+#define QUIET_CALLS   200
+#define AGAIN_CALLS   2000
+
 /* A quarter of the machine's memory, but no more than this. */
 #define MEMORY_MOST  (512 * MIB)
 #define MEMORY_LEAST (8 * MIB)
@@ -238,4 +244,65 @@ void rpc_server_stats(struct rpc_server *s, struct rpc_stats *st)
 		.memory = atomic_load(&s->memory),
 	};
 	mutex_unlock(&s->lock);
+}
+
+/* ---- memory for reuse ---- */
+
+static uint64_t calls_so_far(struct rpc_server *s)
+{
+	uint64_t calls;
+	struct worker *w;
+
+	mutex_lock(&s->lock);
+	calls = atomic_load_explicit(&s->past.calls, memory_order_relaxed);
+	list_for_each (w, &s->workers, link)
+		calls += atomic_load_explicit(&w->n.calls, memory_order_relaxed);
+	mutex_unlock(&s->lock);
+	return calls;
+}
+
+static void free_bigs(struct rpc_server *s)
+{
+	struct rxbuf *bigs;
+
+	mutex_lock(&s->bigs_lock);
+	bigs = s->bigs;
+	s->bigs = NULL;
+	s->nbigs = 0;
+	mutex_unlock(&s->bigs_lock);
+	rxbuf_pool_free(s, bigs);
+}
+
+/* Threads empty their pools themselves; those that wait are woken for it. */
+static void trim(struct rpc_server *s)
+{
+	struct worker *w;
+
+	free_bigs(s);
+	atomic_fetch_add(&s->trims, 1);
+	wake_all(s);
+	mutex_lock(&s->lock);
+	list_for_each (w, &s->spares, spare_link)
+		cond_signal(&w->wake);
+	mutex_unlock(&s->lock);
+}
+
+bool rpc_server_tick(struct rpc_server *s)
+{
+	uint64_t calls = calls_so_far(s), fresh = calls - s->tick.calls;
+
+	s->tick.calls = calls;
+	s->tick.since += fresh;
+	if (fresh > QUIET_CALLS || (s->tick.quiet > QUIET_SECONDS && s->tick.since > AGAIN_CALLS))
+		s->tick.quiet = 0;
+	else if (s->tick.quiet <= QUIET_SECONDS)
+		s->tick.quiet++;
+	else
+		return false;
+	if (s->tick.quiet == QUIET_SECONDS) {
+		s->tick.since = 0;
+		trim(s);
+	}
+	/* A tick later, as the threads have to free theirs first. */
+	return s->tick.quiet > QUIET_SECONDS;
 }

@@ -38,6 +38,21 @@ void worker_add_counters(struct worker_counters *sum, const struct worker_counte
 	count(&sum->given, n->given);
 }
 
+bool worker_trim(struct worker *w)
+{
+	uint32_t trims = atomic_load_explicit(&w->server->trims, memory_order_relaxed);
+
+	if (likely(w->trimmed == trims))
+		return false;
+	w->trimmed = trims;
+	call_pool_free(w->server, w->calls);
+	rxbuf_pool_free(w->server, w->bufs);
+	w->calls = NULL;
+	w->bufs = NULL;
+	w->ncalls = w->nbufs = 0;
+	return true;
+}
+
 /* Waits for a loop; NULL: this thread is to end (and is on server->exited). */
 static struct loop *next_loop(struct worker *w)
 {
@@ -59,6 +74,12 @@ static struct loop *next_loop(struct worker *w)
 		}
 		if (!w->reserved && atomic_load(&s->quit))
 			break;
+		if (w->trimmed != atomic_load(&s->trims)) {
+			mutex_unlock(&s->lock);
+			worker_trim(w);
+			mutex_lock(&s->lock);
+			continue;
+		}
 		if (cond_wait_until(&w->wake, &s->lock, deadline))
 			continue;
 		if (!w->reserved && !w->assigned && s->spares.next != s->spares.prev)

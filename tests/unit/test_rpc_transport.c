@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- helpers ---- */
@@ -560,6 +562,65 @@ static void *resume_all(void *arg)
 	for (uint32_t key = r->n; key-- > 0;)
 		rpc_call_resume(fixture_wait_parked(r->f, key));
 	return NULL;
+}
+
+static void echo_big(int fd)
+{
+	struct bytes call = { 0 }, reply = { 0 };
+	static uint8_t data[900 * 1000];
+
+	put_call(&call, 1, PROC_ECHO);
+	put_opaque(&call, data, sizeof(data));
+	assert_true(client_exchange(fd, &call, &reply));
+	take_success(&reply);
+	bytes_free(&call);
+	bytes_free(&reply);
+}
+
+/* Ticks until it says that memory has been given back. */
+static void tick_until_given_back(struct fixture *f)
+{
+	const struct timespec pause = { .tv_nsec = 20 * 1000 * 1000 };
+	unsigned ticks = 0;
+
+	while (!rpc_server_tick(f->server)) {
+		assert_true(++ticks < 20);
+		nanosleep(&pause, NULL);
+	}
+}
+
+/* What is kept for reuse is used while there is work and given back when there is none. */
+static void quiet_gives_buffers_back(void **state)
+{
+	enum { ROUNDS = 3, LEAST = 1 << 20 };
+	struct fixture f;
+	int fd[4];
+
+	fixture_start(&f, 2, NULL);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		for (unsigned i = 0; i < 4; i++) {
+			fd[i] = client_connect(&f);
+			echo_big(fd[i]);
+		}
+		assert_true(fixture_stats(&f).memory > LEAST);
+		for (unsigned i = 0; i < 4; i++)
+			close(fd[i]);
+		fixture_wait_closed(&f, round * 5 + 4);
+		tick_until_given_back(&f);
+		while (fixture_stats(&f).memory > LEAST / 2)
+			sched_yield();
+		/* Once is enough as long as nothing has happened. */
+		for (unsigned i = 0; i < 20; i++)
+			assert_false(rpc_server_tick(f.server));
+		fd[0] = client_connect(&f);
+		for (uint32_t i = 0; i < 2100; i++) {
+			client_call_u32(fd[0], i, PROC_SELF, i % KEYS);
+			expect_key(fd[0], i, i % KEYS);
+		}
+		close(fd[0]);
+		fixture_wait_closed(&f, round * 5 + 5);
+	}
+	fixture_stop(&f);
 }
 
 static void parked_calls_come_back(void **state)
@@ -1817,6 +1878,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(batch_around_a_blocking_call),
 		cmocka_unit_test(threads_are_bounded),
 		cmocka_unit_test(idle_spares_end),
+		cmocka_unit_test(quiet_gives_buffers_back),
 		cmocka_unit_test(parked_calls_come_back),
 		cmocka_unit_test(parked_call_holds_no_thread_and_no_bytes),
 		cmocka_unit_test(resume_after_the_connection_has_gone),

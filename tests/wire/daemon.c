@@ -371,6 +371,45 @@ uint64_t wire_server_memory(void)
 	return kib * 1024;
 }
 
+unsigned wire_server_nameless(void)
+{
+	char path[64], target[512];
+	struct dirent *e;
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)srv.pid);
+	d = opendir(path);
+	if (!d)
+		fail_with("%s: %s", path, strerror(errno));
+	while ((e = readdir(d))) {
+		ssize_t len = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+
+		target[len > 0 ? len : 0] = '\0';
+		n += strncmp(target, srv.dir, strlen(srv.dir)) == 0 && strstr(target, " (deleted)");
+	}
+	closedir(d);
+	return n;
+}
+
+struct wire_usage wire_server_usage(void)
+{
+	struct wire_usage u = { .descriptors = wire_server_descriptors() };
+	char path[64], line[256];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)srv.pid);
+	f = fopen(path, "r");
+	if (!f)
+		fail_with("%s: %s", path, strerror(errno));
+	while (fgets(line, sizeof(line), f)) {
+		sscanf(line, "RssAnon: %lu", &u.memory_kb);
+		sscanf(line, "Threads: %u", &u.threads);
+	}
+	fclose(f);
+	return u;
+}
+
 void wire_server_reload(void)
 {
 	kill(srv.pid, SIGHUP);

@@ -71,6 +71,14 @@ void wire_need_disk(void);
 unsigned wire_server_descriptors(void);
 /* How many bytes of memory are the server's own (RssAnon). */
 uint64_t wire_server_memory(void);
+/* What it needs: memory of its own (not of files), open descriptors, threads. */
+struct wire_usage {
+	unsigned long memory_kb;
+	unsigned descriptors, threads;
+};
+struct wire_usage wire_server_usage(void);
+/* How many descriptors it has of files that have no name any more. */
+unsigned wire_server_nameless(void);
 /* Puts exports(5) text where the server looks for it. */
 void wire_write_exports(const char *text);
 /* SIGHUP: the server reads its exports again (and says so by its effect only). */
