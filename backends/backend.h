@@ -368,6 +368,13 @@ struct backend {
 	int (*reopen)(struct object *obj, const struct cred *cred, unsigned access,
 		      struct file **out);
 	/*
+	 * Calls `fn` for every open file that has no name any more, with a descriptor of it, which
+	 * stays the backend's: as long as there is one the file can be opened by its handle. Files
+	 * must neither be opened nor closed meanwhile.
+	 */
+	void (*each_nameless)(void (*fn)(void *arg, int fd, const struct backend_handle *handle),
+			      void *arg);
+	/*
 	 * Locks a byte range of the file as seen by local processes, changes the kind of lock it
 	 * has or unlocks it; never waits. The locks belong to this `struct file` and go with it;
 	 * those of two are in each other's way. A file that has locks keeps its descriptor until

@@ -28,6 +28,7 @@
 #include "base/log.h"
 #include "nfsd/epoch.h"
 #include "nfsd/handover.h"
+#include "nfsd/nameless.h"
 #include "nfsd/node.h"
 #include "nfsd/options.h"
 #include "nfsd/privileges.h"
@@ -51,6 +52,7 @@ struct daemon {
 	char *program; /* what a restart runs */
 	bool running; /* the RPC server's threads */
 	bool rpcbind; /* registered */
+	bool in_place; /* it ends to become the next program */
 	struct node node;
 };
 
@@ -706,6 +708,8 @@ static void stop(struct daemon *d)
 		rpc_server_free(d->rpc);
 	if (d->running)
 		nfs_server_hand_over(d->nfs, d->options.config->state_dir);
+	if (d->running && d->in_place)
+		nfs_server_keep_nameless(d->nfs);
 	if (d->nfs)
 		nfs_server_free(d->nfs);
 	node_free(&d->node);
@@ -731,6 +735,7 @@ static int restart(struct daemon *d, char **argv)
 
 	log_info("restarting");
 	notify("RELOADING=1");
+	d->in_place = !supervised;
 	if (!supervised)
 		restart_keep(d->rpc);
 	stop(d);
@@ -738,6 +743,9 @@ static int restart(struct daemon *d, char **argv)
 		free(d->program);
 		return SUPERVISOR_RESTART;
 	}
+	rc = nameless_pass();
+	if (rc)
+		log_warn("open files without a name are lost by the restart: %s", strerror(-rc));
 	rc = d->program ? restart_exec(d->program, argv) : -ENOENT;
 	log_error("cannot run %s again: %s; start the server by hand",
 		  d->program ? d->program : "the server", strerror(-rc));
@@ -770,6 +778,7 @@ int main(int argc, char **argv)
 	mutex_init(&d.reload_lock);
 	block_signals(&signals);
 	restart_inherit();
+	nameless_inherit();
 	status = start(&d) == 0 ? 0 : 1;
 	if (status == 0) {
 		announce(&d);

@@ -20,6 +20,7 @@
 #include "nfsd/drc.h"
 #include "nfsd/effects.h"
 #include "nfsd/handover.h"
+#include "nfsd/nameless.h"
 #include "nfsd/local_locks.h"
 #include "nfsd/deleg_local.h"
 #include "nfsd/recorder.h"
@@ -353,6 +354,7 @@ void nfs_server_tick(struct nfs_server *s)
 		recorder_tick(s->recorder);
 	deleg_tick(s);
 	local_locks_tick(s);
+	nameless_tick(s->state);
 	drc_age(s->drc, 2 * s->options.lease_seconds);
 }
 
@@ -361,6 +363,11 @@ void nfs_server_hand_over(struct nfs_server *s, const char *state_dir)
 	/* A cluster lives on without this node, and what is written now will be old. */
 	if (!s->replicated)
 		handover_write(s->state, s->drc, state_dir, s->options.instance);
+}
+
+void nfs_server_keep_nameless(struct nfs_server *s)
+{
+	nameless_collect(s->state);
 }
 
 void nfs_server_free(struct nfs_server *s)

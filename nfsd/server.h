@@ -82,5 +82,7 @@ void nfs_server_tick(struct nfs_server *s);
  * has served.
  */
 void nfs_server_hand_over(struct nfs_server *s, const char *state_dir);
+/* Before a restart in place, likewise: nameless.h. */
+void nfs_server_keep_nameless(struct nfs_server *s);
 /* After the rpc_server has stopped. */
 void nfs_server_free(struct nfs_server *s);

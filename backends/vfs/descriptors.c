@@ -355,3 +355,20 @@ void vfs_files_revive(const struct backend_handle *handle)
 	}
 	vfs_drop_privileges();
 }
+
+/* Parked files have names. */
+void vfs_files_nameless(void (*fn)(void *arg, int fd, const struct backend_handle *handle),
+			void *arg)
+{
+	struct vfs_file *f;
+
+	for (unsigned i = 0; i < SHARDS; i++) {
+		struct shard *s = shard_lock(i);
+
+		list_for_each (f, &s->open, link) {
+			if (!has_name(f))
+				fn(arg, f->fd, &f->handle);
+		}
+		shard_unlock(s);
+	}
+}

@@ -150,6 +150,7 @@ const struct backend vfs_backend = {
 	.commit = vfs_commit,
 	.write_verifier = vfs_write_verifier,
 	.reopen = vfs_reopen_file,
+	.each_nameless = vfs_files_nameless,
 	.lock = vfs_lock,
 	.lock_test = vfs_lock_test,
 	.path = vfs_path,

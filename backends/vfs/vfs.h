@@ -339,6 +339,8 @@ bool vfs_files_park(void);
 /* Closes the other idle files of the same object; false when there are none. */
 bool vfs_files_park_others(const struct vfs_file *keep);
 bool vfs_files_parked(void);
+void vfs_files_nameless(void (*fn)(void *arg, int fd, const struct backend_handle *handle),
+			void *arg);
 /* The object has lost its last name: its files are opened while the caller's reference keeps it. */
 void vfs_files_revive(const struct backend_handle *handle);
 

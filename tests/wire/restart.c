@@ -43,6 +43,14 @@ static uint32_t write_status(struct client *cl, struct open_file *f, const struc
 	return r->status;
 }
 
+static uint32_t getattr_status(struct client *cl, const struct fh *fh)
+{
+	struct compound *q = begin_at(cl, fh);
+
+	add_getattr(q, bm_of(FATTR4_SIZE, -1));
+	return call(q)->status;
+}
+
 static void expect_text(struct client *cl, struct open_file *f, const struct sid *sid,
 			uint64_t offset, const char *text)
 {
@@ -187,6 +195,39 @@ static void owners_replay(void **state)
 	close_file(cl, &f);
 }
 
+/*
+ * An open file that has lost its name goes on over restarts in place, also over one before which
+ * nobody has used it, and is let go when it is closed.
+ */
+static void nameless_goes_on(void **state)
+{
+	struct client *cl = client_new(minor_of(state)), *other = client_new(1);
+	struct fh dir = test_dir(cl);
+	struct open_file f, g;
+
+	f = open_create(cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_BOTH, 0);
+	g = open_create(cl, owner_new(), &dir, "g", OPEN4_SHARE_ACCESS_BOTH, 0);
+	expect_status(write_status(cl, &f, &f.sid, 0, "before"), NFS4_OK);
+	expect_status(write_status(cl, &g, &g.sid, 0, "idle"), NFS4_OK);
+	expect_status(remove_name(other, &dir, "f"), NFS4_OK);
+	expect_status(remove_name(other, &dir, "g"), NFS4_OK);
+	for (unsigned round = 0; round < 3; round++) {
+		wire_server_exec();
+		reconnect(cl);
+		expect_text(cl, &f, &f.sid, 0, "before");
+		expect_status(write_status(cl, &f, &f.sid, 100, "after"), NFS4_OK);
+	}
+	expect_text(cl, &g, &g.sid, 0, "idle");
+	check(wire_server_nameless() > 0);
+	close_file(cl, &f);
+	close_file(cl, &g);
+	for (unsigned i = 0; wire_server_nameless() > 0; i++) {
+		check(i < 300);
+		usleep(100 * 1000);
+	}
+	check_num(getattr_status(cl, &f.fh), NFS4ERR_STALE);
+}
+
 /* What was opened stays so, whatever has become of the permission. */
 static void opened_is_opened(void **state)
 {
@@ -233,8 +274,8 @@ static void delegations_go_on(void **state)
 	struct compound *q;
 
 	/*
-	 * Minor version 0's first OPEN must be confirmed, and gets none; and the server may not have
-	 * read yet that the client answers.
+	 * Minor version 0's first OPEN must be confirmed, and gets none; and the server may not
+	 * have read yet that the client answers.
 	 */
 	for (unsigned i = 0; i < 100; i++) {
 		char name[16];
@@ -367,7 +408,8 @@ int main(void)
 		WIRE_MINOR(damaged, 1),
 		WIRE_MINOR(used_once, 1),
 		WIRE_TEST(twenty_restarts),
-		WIRE_SESSIONS(replays),
+		WIRE_ALL_MINORS(replays),
+		WIRE_ALL_MINORS(nameless_goes_on),
 		WIRE_TEST(owners_replay),
 		WIRE_ALL_MINORS(opened_is_opened),
 		WIRE_ALL_MINORS(delegations_go_on),
