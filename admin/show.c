@@ -28,9 +28,10 @@ struct view {
 static const struct view views[] = {
 	{ "status", "Whether the server runs, and how much its clients hold.", NULL, { 0 } },
 	{ "clients",
-	  "The clients that the server knows. `silent_ms' is how long a client has not been heard of.",
+	  "The clients that the server knows. `home' is the node that a client's requests reach (1\n"
+	  "without a cluster), `silent_ms' how long this node has not heard of it.",
 	  "clients",
-	  { "client", "name", "sessions", "opens", "locks", "delegations", "silent_ms" } },
+	  { "client", "home", "name", "sessions", "opens", "locks", "delegations", "silent_ms" } },
 	{ "sessions",
 	  "The sessions of clients that mount with NFSv4.1 and 4.2.",
 	  "sessions",

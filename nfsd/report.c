@@ -112,6 +112,7 @@ static bool add_client(void *arg, const struct state_client_info *info)
 	err |= set(e, "name", text_of(info->owner));
 	err |= set(e, "sessions_used", json_boolean(!info->v40));
 	err |= set(e, "confirmed", json_boolean(info->confirmed));
+	err |= set(e, "home", json_integer(info->home));
 	err |= set(e, "silent_ms", json_integer((json_int_t)info->silent_ms));
 	err |= set(e, "lease_passed", json_boolean(info->lease_passed));
 	err |= set(e, "recorded", json_boolean(info->recorded));

@@ -56,6 +56,7 @@ static void describe_client(struct state *s, struct client *c, struct state_clie
 		.v40 = c->v40,
 		.confirmed = c->confirmed,
 		.owner = { c->name->bytes, c->name->len },
+		.home = c->home,
 		.silent_ms = silent / NS_PER_MS,
 		.lease_passed = silent > s->config.lease_seconds * NS_PER_SEC,
 		.recorded = c->record == RECORD_STORED,

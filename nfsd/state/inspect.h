@@ -13,6 +13,7 @@ struct state_client_info {
 	uint64_t clientid;
 	bool v40, confirmed;
 	struct bytes owner; /* nfs_client_id4.id or co_ownerid */
+	uint32_t home;	    /* the node that its requests reach; 0: none just now */
 	uint64_t silent_ms; /* this node's: since it was last heard of */
 	bool lease_passed;
 	bool recorded; /* in stable storage */
