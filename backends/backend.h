@@ -77,6 +77,9 @@ enum attr_set_bits {
 	ATTR_SET_MTIME = 1 << 5,
 	ATTR_SET_ATIME_NOW = 1 << 6, /* server's time */
 	ATTR_SET_MTIME_NOW = 1 << 7,
+	/* nfsd's own, never asked of a backend: times that a delegation's holder has kept. */
+	ATTR_SET_HOLDER_ATIME = 1 << 8,
+	ATTR_SET_HOLDER_MTIME = 1 << 9,
 };
 
 struct attr_set {
@@ -86,6 +89,7 @@ struct attr_set {
 	gid_t gid;
 	uint64_t size;
 	struct timespec atime, mtime;
+	struct timespec holder_atime, holder_mtime; /* nfsd's own */
 	/*
 	 * create only: mode is to be limited by `umask` (RFC 8275) unless the directory has a
 	 * default ACL; mask has ATTR_SET_MODE then.

@@ -61,6 +61,7 @@ struct config {
 	uint32_t max_clients, max_opens, max_locks, max_owners, max_sessions;
 	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
 	uint32_t max_sessions_per_client;
+	uint32_t max_delegations, max_delegations_per_client;
 	uint32_t max_slots_per_session;
 	uint32_t max_io;	  /* greatest READ and WRITE, bytes; a multiple of 4096 */
 	bool rpcbind;		  /* register with rpcbind, if one runs */

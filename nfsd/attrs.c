@@ -172,6 +172,29 @@ PUT(fs_charset_cap, xdr_put_u32,
     src->options && src->options->utf8_names ? FSCHARSET_CAP4_ALLOWS_ONLY_UTF8
 					     : FSCHARSET_CAP4_CONTAINS_NON_UTF8)
 
+/* What OPEN knows to do: draft-ietf-nfsv4-delstid section 3. Bits are the values of OPEN's arguments. */
+static void put_bits(struct xdr_out *x, uint32_t bits)
+{
+	xdr_put_u32(x, 1);
+	xdr_put_u32(x, bits);
+}
+
+#define BIT(value) (1u << (value))
+
+static void put_open_arguments(struct attr_source *src, struct xdr_out *x)
+{
+	put_bits(x, BIT(OPEN4_SHARE_ACCESS_READ) | BIT(OPEN4_SHARE_ACCESS_WRITE) |
+			BIT(OPEN4_SHARE_ACCESS_BOTH));
+	put_bits(x, BIT(OPEN4_SHARE_DENY_NONE) | BIT(OPEN4_SHARE_DENY_READ) |
+			BIT(OPEN4_SHARE_DENY_WRITE) | BIT(OPEN4_SHARE_DENY_BOTH));
+	/* ANY_DELEG, NO_DELEG, CANCEL; DELEG_TIMESTAMPS, OPEN_XOR_DELEGATION */
+	put_bits(x, BIT(3) | BIT(4) | BIT(5) | OPEN4_SHARE_ACCESS_WANT_DELEG_TIMESTAMPS |
+			OPEN4_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION);
+	put_bits(x, BIT(CLAIM_NULL) | BIT(CLAIM_PREVIOUS) | BIT(CLAIM_DELEGATE_CUR) |
+			BIT(CLAIM_FH) | BIT(CLAIM_DELEG_CUR_FH));
+	put_bits(x, BIT(UNCHECKED4) | BIT(GUARDED4) | BIT(EXCLUSIVE4) | BIT(EXCLUSIVE4_1));
+}
+
 static void put_filehandle(struct attr_source *src, struct xdr_out *x)
 {
 	xdr_put_opaque(x, src->fh->data, src->fh->len);
@@ -320,6 +343,11 @@ const struct attr_row attr_rows[ATTR_COUNT] = {
 	[FATTR4_CHANGE_ATTR_TYPE] = READ_ONLY(SHAPE_U32, 2, 0, put_change_attr_type),
 	[FATTR4_MODE_UMASK] =
 	    SETTABLE(SHAPE_PAIR32, 2, 0, ATTR_SET_MODE, NULL, attr_decode_mode_umask),
+	[FATTR4_TIME_DELEG_ACCESS] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_ATIME, NULL,
+					      attr_decode_holder_atime),
+	[FATTR4_TIME_DELEG_MODIFY] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_MTIME, NULL,
+					      attr_decode_holder_mtime),
+	[FATTR4_OPEN_ARGUMENTS] = READ_ONLY(SHAPE_OPEN_ARGUMENTS, 2, 0, put_open_arguments),
 };
 
 static void add_row(struct minor_masks *m, unsigned attr, const struct attr_row *row)

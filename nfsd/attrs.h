@@ -121,5 +121,7 @@ const struct attr_bitmap *attr_of_dir_entry(void);
  */
 enum nfsstat4 fattr_to_attr_set(struct compound *c, const struct fattr *f, bool exclusive,
 				struct attr_set *set);
+/* Of something to be made: INVAL for what only SETATTR can have (times that a delegation's holder kept). */
+enum nfsstat4 attr_set_check_new(const struct attr_set *set);
 /* attrsset: the attributes of `f` that were set, given the bits in `done` (attr_set_bits). */
 void attr_set_bitmap(const struct fattr *f, uint32_t done, struct attr_bitmap *out);

@@ -74,6 +74,12 @@ static bool skip_value(struct xdr_in *x, enum attr_shape shape)
 		return xdr_get_bitmap(x, &bitmap, &flag);
 	case SHAPE_FS_LOCATIONS:
 		return skip_fs_locations(x);
+	case SHAPE_OPEN_ARGUMENTS:
+		for (unsigned i = 0; i < 5; i++) {
+			if (!xdr_get_bitmap(x, &bitmap, &flag))
+				return false;
+		}
+		return true;
 	case SHAPE_NONE:
 	case SHAPE_SETTIME:
 		break;

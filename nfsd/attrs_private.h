@@ -18,6 +18,7 @@ enum attr_shape {
 	SHAPE_BITMAP, /* compared as a set of bits */
 	SHAPE_FS_LOCATIONS,
 	SHAPE_SETTIME, /* settime4: only set */
+	SHAPE_OPEN_ARGUMENTS, /* five bitmaps */
 };
 
 enum attr_flags {
@@ -61,3 +62,5 @@ enum nfsstat4 attr_decode_owner(struct xdr_in *x, struct attr_set *set);
 enum nfsstat4 attr_decode_owner_group(struct xdr_in *x, struct attr_set *set);
 enum nfsstat4 attr_decode_atime(struct xdr_in *x, struct attr_set *set);
 enum nfsstat4 attr_decode_mtime(struct xdr_in *x, struct attr_set *set);
+enum nfsstat4 attr_decode_holder_atime(struct xdr_in *x, struct attr_set *set);
+enum nfsstat4 attr_decode_holder_mtime(struct xdr_in *x, struct attr_set *set);

@@ -97,6 +97,32 @@ enum nfsstat4 attr_decode_mtime(struct xdr_in *x, struct attr_set *set)
 	return status;
 }
 
+static enum nfsstat4 decode_time(struct xdr_in *x, struct timespec *ts)
+{
+	uint64_t sec;
+	uint32_t nsec;
+
+	if (!xdr_get_u64(x, &sec) || !xdr_get_u32(x, &nsec))
+		return NFS4ERR_BADXDR;
+	if (nsec >= 1000000000u)
+		return NFS4ERR_INVAL;
+	ts->tv_sec = (time_t)(int64_t)sec;
+	ts->tv_nsec = (long)nsec;
+	return NFS4_OK;
+}
+
+enum nfsstat4 attr_decode_holder_atime(struct xdr_in *x, struct attr_set *set)
+{
+	set->mask |= ATTR_SET_HOLDER_ATIME;
+	return decode_time(x, &set->holder_atime);
+}
+
+enum nfsstat4 attr_decode_holder_mtime(struct xdr_in *x, struct attr_set *set)
+{
+	set->mask |= ATTR_SET_HOLDER_MTIME;
+	return decode_time(x, &set->holder_mtime);
+}
+
 /* Which attributes may come at all: before their values, which those unknown would hide. */
 static enum nfsstat4 check_mask(uint32_t minor, const struct fattr *f, bool exclusive)
 {
@@ -126,6 +152,11 @@ enum nfsstat4 fattr_to_attr_set(struct compound *c, const struct fattr *f, bool 
 			return status;
 	}
 	return xdr_in_left(&x) ? NFS4ERR_BADXDR : NFS4_OK;
+}
+
+enum nfsstat4 attr_set_check_new(const struct attr_set *set)
+{
+	return set->mask & (ATTR_SET_HOLDER_ATIME | ATTR_SET_HOLDER_MTIME) ? NFS4ERR_INVAL : NFS4_OK;
 }
 
 void attr_set_bitmap(const struct fattr *f, uint32_t done, struct attr_bitmap *out)

@@ -59,7 +59,7 @@ struct compound {
 	void *op_state;		  /* the operation's own, in the arena */
 	bool error_body;	  /* set by an operation whose failure has a body */
 	uint8_t nguards;	  /* deleg_guard(): until the operation ends */
-	uint16_t guards[2];
+	uint16_t guards[6];
 	struct asking *asking;	  /* deleg_ask(): likewise */
 	struct local_op *local_op; /* local_locks.h: NULL, or in the arena */
 

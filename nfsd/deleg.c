@@ -25,6 +25,7 @@
 #include "nfsd/attrs.h"
 #include "nfsd/callback/callback.h"
 #include "nfsd/deleg_ask.h"
+#include "nfsd/deleg_local.h"
 #include "nfsd/deleg_private.h"
 #include "nfsd/ops.h"
 
@@ -47,6 +48,7 @@ struct delegations *delegations_new(void)
 		return NULL;
 	mutex_init(&d->lock);
 	list_init(&d->failed);
+	list_init(&d->recalls_any);
 	mutex_init(&d->ask_lock);
 	list_init(&d->queries);
 	return d;
@@ -60,6 +62,7 @@ void delegations_free(struct delegations *d)
 		return;
 	list_for_each_safe (r, next, &d->failed, link)
 		free(r);
+	deleg_full_end(d);
 	mutex_destroy(&d->ask_lock);
 	mutex_destroy(&d->lock);
 	free(d);
@@ -197,6 +200,7 @@ void deleg_tick(struct nfs_server *s)
 	for (unsigned i = 0; i < n; i++)
 		revoke(s, &overdue[i]);
 	retry_failed(s);
+	deleg_full_tick(s);
 }
 
 /* --------------------------------------------------------------------- granting ---- */
@@ -234,6 +238,19 @@ static uint32_t wished_type(struct compound *c, uint32_t access, uint32_t want)
 	}
 }
 
+/* It has one already, which is not exchanged for another kind; or it gets no more at all. */
+static uint32_t why_not_another(struct nfs_server *s, uint64_t clientid, struct bytes key,
+				uint32_t type)
+{
+	uint32_t has = state_deleg_type(s->state, clientid, key);
+
+	if (has == OPEN_DELEGATE_READ && type == OPEN_DELEGATE_WRITE)
+		return WND4_NOT_SUPP_UPGRADE;
+	if (has == OPEN_DELEGATE_WRITE && type == OPEN_DELEGATE_READ)
+		return WND4_NOT_SUPP_DOWNGRADE;
+	return WND4_RESOURCE;
+}
+
 uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uint32_t access,
 		    uint32_t want, uint32_t *why)
 {
@@ -241,9 +258,12 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 	uint32_t type = s->options.delegations ? wished_type(c, access, want) : OPEN_DELEGATE_NONE;
 
 	*why = WND4_RESOURCE;
-	if (type == OPEN_DELEGATE_NONE || !callback_path_up(s, clientid) ||
-	    !state_may_delegate(s->state, clientid, key))
+	if (type == OPEN_DELEGATE_NONE || !callback_path_up(s, clientid))
 		return OPEN_DELEGATE_NONE;
+	if (!state_may_delegate(s->state, clientid, key)) {
+		*why = why_not_another(s, clientid, key, type);
+		return OPEN_DELEGATE_NONE;
+	}
 	if (contended(s->delegations, key)) {
 		*why = WND4_CONTENTION;
 		return OPEN_DELEGATE_NONE;
@@ -254,6 +274,87 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 bool deleg_first_complaint(struct delegations *d, uint64_t export_id)
 {
 	return !atomic_flag_test_and_set(&d->complained[export_id % DELEG_COMPLAINTS]);
+}
+
+enum nfsstat4 deleg_grant_submit(struct compound *c, struct deleg_granting *g, uint32_t claim,
+				 uint32_t type, bool times)
+{
+	struct object *obj = c->current.object;
+	const struct nfs_fh *fh;
+	struct attr attr;
+	enum nfsstat4 status;
+
+	g->cmd = compound_command(c, CMD_DELEGATE);
+	g->result = arena_zalloc(&c->call->arena, sizeof(*g->result));
+	if (!g->cmd || !g->result)
+		return NFS4ERR_DELAY;
+	status = compound_file_key(c, &g->cmd->open.file);
+	if (status == NFS4_OK)
+		status = compound_fh(c, &fh);
+	if (status != NFS4_OK)
+		return status;
+	g->cmd->open.claim = claim;
+	g->cmd->open.cred = c->current.cred;
+	g->cmd->open.delegate = type;
+	g->cmd->open.times = times;
+	g->cmd->open.directory = obj->type == FILE_DIRECTORY;
+	g->cmd->open.fh = (struct bytes){ fh->data, fh->len };
+	if (type == OPEN_DELEGATE_WRITE && obj->backend->getattr(obj, &attr) == 0)
+		g->cmd->open.change = attr.change;
+	g->cmd->open.request.present = true;
+	g->cmd->open.request.slot = c->slot.slot;
+	g->cmd->open.request.seqid = c->slot.seqid;
+	slot_use_session_id(&c->slot, &g->cmd->open.request.session);
+	c->phase = 1;
+	return compound_submit(c, g->cmd, g->result);
+}
+
+/* Not kept: somebody needs the file just now, or it cannot be promised. */
+static void take_back(struct compound *c, struct deleg_granting *g)
+{
+	struct state_command cmd = {
+		.type = CMD_DELEG_RETURN,
+		.minor = c->minor,
+		.clientid = c->clientid,
+		.deleg_return = { .stateid = g->result->open.deleg_stateid,
+				  .file = g->cmd->open.file },
+	};
+
+	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+	g->result->open.delegation = OPEN_DELEGATE_NONE;
+}
+
+enum nfsstat4 deleg_grant_finish(struct compound *c, struct deleg_granting *g, struct file *file,
+				 uint32_t *why)
+{
+	struct state_result *result = g->result;
+	enum nfsstat4 status = result->status;
+
+	if (status != NFS4_OK)
+		return status;
+	*why = result->open.why_none;
+	if (result->open.delegation == OPEN_DELEGATE_NONE)
+		return NFS4_OK;
+	if (g->cmd->open.claim != CLAIM_PREVIOUS && deleg_is_guarded(c, g->cmd->open.file)) {
+		take_back(c, g);
+		*why = WND4_CONTENTION;
+		return NFS4_OK;
+	}
+	status = compound_promise(c, c->clientid);
+	if (status != NFS4_OK)
+		take_back(c, g);
+	else if (file)
+		state_attach_file(c->server->state, &result->open.deleg_stateid, file_ref(file));
+	return status;
+}
+
+void deleg_grant_end(struct deleg_granting *g)
+{
+	if (!g->watched)
+		return;
+	local_settled(g->watched);
+	object_unref(g->watched);
+	g->watched = NULL;
 }
 
 /* ------------------------------------------------------------------------ guards ---- */
@@ -298,6 +399,29 @@ static void submit_recall(struct compound *c, struct bytes key, uint64_t clienti
 	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
 }
 
+/* A name that is there makes no difference to the directory: then others may keep their delegations. */
+enum nfsstat4 deleg_break_dir(struct compound *c, const struct place *dir, uint64_t clientid,
+			      const char *only_new)
+{
+	struct object *obj = dir->object, *found;
+	uint64_t holder;
+	struct bytes key;
+	bool due;
+
+	if (!c->server->options.delegations)
+		return NFS4_OK;
+	if (only_new && compound_object_key(c, obj, &key) == NFS4_OK) {
+		deleg_guard(c, key);
+		if (!state_deleg_conflict(c->server->state, key, clientid, true, &holder, &due))
+			return NFS4_OK;
+		if (obj->backend->lookup(obj, dir->cred, only_new, &found) == 0) {
+			object_unref(found);
+			return NFS4_OK;
+		}
+	}
+	return deleg_break(c, obj, clientid, true);
+}
+
 void deleg_recall_all(struct compound *c, struct bytes key)
 {
 	submit_recall(c, key, 0, true);
@@ -310,7 +434,8 @@ enum nfsstat4 deleg_break(struct compound *c, struct object *obj, uint64_t clien
 	struct bytes key;
 	bool recall;
 
-	if (!c->server->options.delegations || obj->type != FILE_REGULAR)
+	if (!c->server->options.delegations ||
+	    (obj->type != FILE_REGULAR && obj->type != FILE_DIRECTORY))
 		return NFS4_OK;
 	status = compound_object_key(c, obj, &key);
 	if (status != NFS4_OK)

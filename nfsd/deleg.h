@@ -29,6 +29,24 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 		    uint32_t want, uint32_t *why);
 /* True once for each export (or rather more seldom): that its files cannot be delegated. */
 bool deleg_first_complaint(struct delegations *d, uint64_t export_id);
+/* A delegation that is asked for without an open: WANT_DELEGATION, GET_DIR_DELEGATION. */
+struct deleg_granting {
+	struct object *watched; /* reference: from local_watch() on, NULL if it has not succeeded */
+	struct state_command *cmd;
+	struct state_result *result;
+};
+
+/* Of the current object: submits the grant. 0, or NFS4_PARKED, with phase 1; or an error. */
+enum nfsstat4 deleg_grant_submit(struct compound *c, struct deleg_granting *g, uint32_t claim,
+				 uint32_t type, bool times);
+/*
+ * Phase 1: the command's status. What was granted is kept with `file` (may be NULL), or has been
+ * taken back, and result->open.delegation says so; then *why.
+ */
+enum nfsstat4 deleg_grant_finish(struct compound *c, struct deleg_granting *g, struct file *file,
+				 uint32_t *why);
+/* The operation has ended, however. */
+void deleg_grant_end(struct deleg_granting *g);
 /* No delegation of this file is given at this node until the operation ends. */
 void deleg_guard(struct compound *c, struct bytes key);
 /* Does another operation have it guarded? Then a grant must be taken back. */
@@ -44,5 +62,11 @@ void deleg_guards_end(struct compound *c);
 enum nfsstat4 deleg_break(struct compound *c, struct object *obj, uint64_t clientid, bool changes);
 /* The same for what a name in a directory leads to. A name that is not there: 0. */
 enum nfsstat4 deleg_break_name(struct compound *c, const struct place *dir, const char *name);
+/*
+ * Before an entry is made, removed or renamed: the same for the directory's own delegation. With
+ * `only_new` (may be NULL) nothing is in the way if that name is there already.
+ */
+enum nfsstat4 deleg_break_dir(struct compound *c, const struct place *dir, uint64_t clientid,
+			      const char *only_new);
 /* Recalls whatever there is of the file. */
 void deleg_recall_all(struct compound *c, struct bytes key);

@@ -343,3 +343,26 @@ enum nfsstat4 deleg_answer_apply(struct compound *c, struct object *obj,
 		attr->atime = clamp(a->atime, &now);
 	return NFS4_OK;
 }
+
+enum nfsstat4 deleg_store_times(struct object *obj, const struct timespec *atime,
+				const struct timespec *mtime)
+{
+	struct attr_set set = { 0 };
+	struct timespec now;
+	struct attr attr;
+	uint32_t done;
+	int err = obj->backend->getattr(obj, &attr);
+
+	if (err)
+		return status_from_errno(err);
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (!mtime || !later(mtime, &attr.mtime))
+		return NFS4_OK;
+	set.mask = ATTR_SET_MTIME;
+	set.mtime = clamp(*mtime, &now);
+	if (atime && later(atime, &attr.atime)) {
+		set.mask |= ATTR_SET_ATIME;
+		set.atime = clamp(*atime, &now);
+	}
+	return status_from_errno(obj->backend->setattr(obj, NULL, cred_root(), &set, &done));
+}

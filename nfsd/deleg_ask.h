@@ -39,5 +39,12 @@ const struct deleg_answer *deleg_answer(struct compound *c, struct bytes key);
  */
 enum nfsstat4 deleg_answer_apply(struct compound *c, struct object *obj,
 				 const struct deleg_answer *answer, struct attr *attr);
+/*
+ * Stores the times that a holder has kept (NULL: not known), on its behalf: what is earlier than the
+ * file's own is ignored, the future is now. Linux cannot set an access time without a new
+ * ctime, so it is stored only along with a time of modification.
+ */
+enum nfsstat4 deleg_store_times(struct object *obj, const struct timespec *atime,
+				const struct timespec *mtime);
 /* The operation has ended, or the call has without it. */
 void deleg_ask_end(struct compound *c);

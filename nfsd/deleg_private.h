@@ -9,13 +9,21 @@
 #define DELEG_PLACES	 4096
 #define DELEG_COMPLAINTS 64
 
+struct nfs_server;
+struct delegations;
+
+/* deleg_full.c: once a second; every call has ended. */
+void deleg_full_tick(struct nfs_server *s);
+void deleg_full_end(struct delegations *d);
+
 struct delegations {
 	_Atomic uint64_t recalled[DELEG_PLACES]; /* RECALLED_TIME: when; the rest: whose hash */
 	_Atomic uint32_t guards[DELEG_PLACES];
 	atomic_flag complained[DELEG_COMPLAINTS];
 
 	struct mutex lock;
-	struct list failed; /* under lock: struct recall */
+	struct list failed;	 /* under lock: struct recall */
+	struct list recalls_any; /* under lock, deleg_full.c: who was asked lately */
 
 	struct mutex ask_lock; /* deleg_ask.c */
 	struct list queries;   /* under ask_lock: questions on their way */

@@ -210,6 +210,8 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.max_clients = c->max_clients;
 	o.max_opens = c->max_opens;
 	o.max_locks = c->max_locks;
+	o.max_delegations = c->max_delegations;
+	o.max_delegations_per_client = c->max_delegations_per_client;
 	o.max_owners = c->max_owners;
 	o.max_sessions = c->max_sessions;
 	o.max_owners_per_client = c->max_owners_per_client;

@@ -22,6 +22,7 @@ static const struct op_row *const rows[] = {
 	[OP_DESTROY_SESSION] = &op_destroy_session,
 	[OP_EXCHANGE_ID] = &op_exchange_id,
 	[OP_FREE_STATEID] = &op_free_stateid,
+	[OP_GET_DIR_DELEGATION] = &op_get_dir_delegation,
 	[OP_GETATTR] = &op_getattr,
 	[OP_GETFH] = &op_getfh,
 	[OP_IO_ADVISE] = &op_io_advise,
@@ -60,6 +61,7 @@ static const struct op_row *const rows[] = {
 	[OP_SETCLIENTID_CONFIRM] = &op_setclientid_confirm,
 	[OP_TEST_STATEID] = &op_test_stateid,
 	[OP_VERIFY] = &op_verify,
+	[OP_WANT_DELEGATION] = &op_want_delegation,
 	[OP_WRITE] = &op_write,
 };
 

@@ -104,6 +104,8 @@ static void set_limits(struct state_limits *l, const struct nfs_server_options *
 	set_limit(&l->max_clients, o->max_clients);
 	set_limit(&l->max_opens, o->max_opens);
 	set_limit(&l->max_locks, o->max_locks);
+	set_limit(&l->max_delegs, o->max_delegations);
+	set_limit(&l->max_delegs_per_client, o->max_delegations_per_client);
 	set_limit(&l->max_owners, o->max_owners);
 	set_limit(&l->max_sessions, o->max_sessions);
 	set_limit(&l->max_owners_per_client, o->max_owners_per_client);

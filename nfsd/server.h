@@ -31,6 +31,7 @@ struct nfs_server_options {
 	uint32_t max_clients, max_opens, max_locks, max_owners, max_sessions;
 	uint32_t max_opens_per_client, max_locks_per_client, max_owners_per_client;
 	uint32_t max_sessions_per_client;
+	uint32_t max_delegations, max_delegations_per_client;
 	uint32_t max_slots_per_session;
 	/* With state_dir: the last instance that served on it (epoch.h); its state may be there. */
 	uint64_t served;

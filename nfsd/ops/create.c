@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "nfsd/attrs.h"
+#include "nfsd/deleg.h"
 #include "nfsd/debts.h"
 #include "nfsd/ops_list.h"
 
@@ -79,6 +80,8 @@ static enum nfsstat4 check_args(struct compound *c, const struct create_op_args 
 		status = compound_check_name(c, &a->name, name);
 	if (!status)
 		status = fattr_to_attr_set(c, &a->attrs, false, &out->attrs);
+	if (!status)
+		status = attr_set_check_new(&out->attrs);
 	if (!status && (out->attrs.mask & ATTR_SET_SIZE))
 		status = NFS4ERR_INVAL; /* of regular files only */
 	if (!status)
@@ -101,6 +104,9 @@ static enum nfsstat4 create_run(struct compound *c, void *args)
 		return status;
 	if (!dir->backend->create)
 		return NFS4ERR_NOTSUPP;
+	status = deleg_break_dir(c, &c->current, c->clientid, name);
+	if (status)
+		return status;
 	change.may_owe = debts_accept(c, dir, 1);
 	err = dir->backend->create(dir, c->current.cred, name, &create, &change, &made);
 	if (err)

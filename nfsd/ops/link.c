@@ -36,6 +36,8 @@ static enum nfsstat4 link_run(struct compound *c, void *args)
 	if (!obj->backend->link)
 		return NFS4ERR_NOTSUPP;
 	status = deleg_break(c, obj, c->clientid, true);
+	if (!status)
+		status = deleg_break_dir(c, &c->current, c->clientid, NULL);
 	if (status)
 		return status;
 	change.may_owe = debts_accept(c, c->current.object, 1);

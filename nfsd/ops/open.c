@@ -16,17 +16,9 @@
 #include "nfsd/deleg.h"
 #include "nfsd/callback/callback.h"
 #include "nfsd/deleg_local.h"
+#include "nfsd/ops/open_delegation.h"
 #include "nfsd/ops/seqid.h"
 #include "nfsd/ops_list.h"
-
-#define WANT_FLAGS                                                                                 \
-	(OPEN4_SHARE_ACCESS_WANT_DELEG_MASK |                                                      \
-	 OPEN4_SHARE_ACCESS_WANT_SIGNAL_DELEG_WHEN_RESRC_AVAIL |                                   \
-	 OPEN4_SHARE_ACCESS_WANT_PUSH_DELEG_WHEN_UNCONTENDED)
-
-/* What a client may hold back under a write delegation. */
-#define HELD_BACK_MAX	(64u << 20)
-#define HELD_BACK_BLOCK 4096u
 
 struct open_args {
 	uint32_t seqid, access, deny;
@@ -123,7 +115,7 @@ bool open_names_file(struct xdr_in *x, struct arena *arena)
 
 static enum nfsstat4 check_share(struct compound *c, struct open_args *a)
 {
-	uint32_t known = OPEN4_SHARE_ACCESS_BOTH | (c->minor > 0 ? WANT_FLAGS : 0);
+	uint32_t known = OPEN4_SHARE_ACCESS_BOTH | open_want_flags(c->minor);
 	uint32_t want = a->access & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK;
 
 	if ((a->access & ~known) || (a->access & OPEN4_SHARE_ACCESS_BOTH) == 0 ||
@@ -277,6 +269,8 @@ static enum nfsstat4 create_args(struct compound *c, struct open_args *a, struct
 	}
 	if (a->createmode != EXCLUSIVE4)
 		status = fattr_to_attr_set(c, &a->attrs, a->createmode == EXCLUSIVE4_1, &o->attrs);
+	if (status == NFS4_OK)
+		status = attr_set_check_new(&o->attrs);
 	how->attrs = o->attrs;
 	/* The open itself decides about truncating, after the share reservation. */
 	if (how->mode == CREATE_UNCHECKED && (o->attrs.mask & ATTR_SET_SIZE) && o->attrs.size == 0)
@@ -311,6 +305,9 @@ static enum nfsstat4 open_create(struct compound *c, struct open_args *a, const 
 		return status;
 	if (!dir->backend->open_create)
 		return NFS4ERR_ROFS;
+	status = deleg_break_dir(c, &c->current, c->minor ? c->clientid : a->clientid, name);
+	if (status != NFS4_OK)
+		return status;
 	o->change.may_owe = c->minor > 0 && debts_accept(c, dir, 1);
 	err = dir->backend->open_create(dir, c->current.cred, name,
 					a->access & OPEN4_SHARE_ACCESS_BOTH, &how, &o->change,
@@ -392,6 +389,9 @@ static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 	enum nfsstat4 status;
 
 	cmd->open.deleg_stateid = a->delegate_stateid;
+	cmd->open.times = a->access & OPEN4_SHARE_ACCESS_WANT_DELEG_TIMESTAMPS;
+	cmd->open.xor_delegation = a->claim != CLAIM_PREVIOUS &&
+				   (a->access & OPEN4_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION);
 	if (a->claim == CLAIM_PREVIOUS)
 		cmd->open.delegate = reclaimed_type(c, a);
 	else if (a->claim == CLAIM_NULL || a->claim == CLAIM_FH)
@@ -453,7 +453,7 @@ static void open_undo(struct compound *c, struct open_progress *o)
 {
 	struct state_command *cmd = compound_command(c, CMD_CLOSE);
 
-	if (!cmd || o->result->open.upgraded)
+	if (!cmd || o->result->open.upgraded || o->result->open.no_open)
 		return;
 	cmd->clientid = o->cmd->clientid;
 	cmd->open_downgrade.stateid = o->result->open.stateid;
@@ -512,78 +512,23 @@ static enum nfsstat4 open_truncate(struct compound *c, struct open_progress *o)
 	return NFS4_OK;
 }
 
-/* open_delegation4: none, with the reason where a minor version above 0 asked for one. */
-static void put_no_delegation(struct compound *c, const struct open_args *a, uint32_t why)
-{
-	struct xdr_out *x = reply_of(c);
-	uint32_t want = a->access & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK;
-
-	if (want == OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE) {
-		xdr_put_u32(x, OPEN_DELEGATE_NONE);
-		return;
-	}
-	xdr_put_u32(x, OPEN_DELEGATE_NONE_EXT);
-	switch (want) {
-	case OPEN4_SHARE_ACCESS_WANT_NO_DELEG:
-		xdr_put_u32(x, WND4_NOT_WANTED);
-		break;
-	case OPEN4_SHARE_ACCESS_WANT_CANCEL:
-		xdr_put_u32(x, WND4_CANCELLED);
-		break;
-	default:
-		xdr_put_u32(x, why);
-		xdr_put_bool(x, false); /* the server will neither push nor signal */
-		break;
-	}
-}
-
-/* nfsace4 that lets nobody do anything without asking by ACCESS or OPEN. */
-static void put_no_ace(struct xdr_out *x)
-{
-	xdr_put_u32(x, 0); /* ACE4_ACCESS_ALLOWED_ACE_TYPE */
-	xdr_put_u32(x, 0);
-	xdr_put_u32(x, 0);
-	xdr_put_opaque(x, NULL, 0);
-}
-
-/*
- * What the client may hold back beyond its CLOSE: less than there is room for, so that a write that
- * an application believes done does not fail for want of space.
- */
-static void put_space_limit(struct compound *c)
-{
-	struct object *obj = c->current.object;
-	struct xdr_out *x = reply_of(c);
-	struct fs_info info;
-	uint64_t bytes = 0;
-
-	if (obj->backend->statfs(obj, c->current.cred, &info) == 0 && !info.has_quota)
-		bytes = info.bytes_avail / 16 < HELD_BACK_MAX ? info.bytes_avail / 16 : HELD_BACK_MAX;
-	xdr_put_u32(x, NFS_LIMIT_BLOCKS);
-	xdr_put_u32(x, (uint32_t)(bytes / HELD_BACK_BLOCK));
-	xdr_put_u32(x, HELD_BACK_BLOCK);
-}
-
 static void put_delegation(struct compound *c, const struct open_args *a,
 			   const struct open_progress *o)
 {
 	const struct state_result *result = o->result;
-	struct xdr_out *x = reply_of(c);
+	struct open_delegation d = {
+		.type = result->open.delegation,
+		.stateid = result->open.deleg_stateid,
+		.times = o->cmd->open.times && result->open.delegation == OPEN_DELEGATE_WRITE,
+		.want = a->access,
+		.why = o->cmd->open.delegate == OPEN_DELEGATE_NONE ? o->why_none
+								   : result->open.why_none,
+	};
 
-	if (result->open.delegation == OPEN_DELEGATE_NONE) {
-		put_no_delegation(c, a, o->cmd->open.delegate == OPEN_DELEGATE_NONE
-					    ? o->why_none
-					    : result->open.why_none);
-		return;
-	}
-	xdr_put_u32(x, result->open.delegation);
-	xdr_put_stateid(x, &result->open.deleg_stateid);
 	/* A reclaimed one cannot stay if its client cannot be called. */
-	xdr_put_bool(x, a->claim == CLAIM_PREVIOUS &&
-			    (o->recall || !callback_path_up(c->server, o->cmd->clientid)));
-	if (result->open.delegation == OPEN_DELEGATE_WRITE)
-		put_space_limit(c);
-	put_no_ace(x);
+	if (a->claim == CLAIM_PREVIOUS)
+		d.recall = o->recall || !callback_path_up(c->server, o->cmd->clientid);
+	put_open_delegation(c, &d);
 }
 
 static void put_result(struct compound *c, const struct open_args *a,
@@ -595,6 +540,8 @@ static void put_result(struct compound *c, const struct open_args *a,
 
 	if (o->result->open.needs_confirm)
 		rflags |= OPEN4_RESULT_CONFIRM;
+	if (o->result->open.no_open)
+		rflags |= OPEN4_RESULT_NO_OPEN_STATEID;
 	if (c->minor > 0 && callback_path_up(c->server, c->clientid))
 		rflags |= OPEN4_RESULT_MAY_NOTIFY_LOCK;
 	if (a->opentype == OPEN4_CREATE && a->createmode != EXCLUSIVE4)
@@ -604,6 +551,20 @@ static void put_result(struct compound *c, const struct open_args *a,
 	xdr_put_u32(x, rflags);
 	xdr_put_bitmap(x, &attrset);
 	put_delegation(c, a, o);
+}
+
+static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct open_progress *o);
+
+/* The delegation that there was instead of an open could not stay: now without one. */
+static enum nfsstat4 open_after_all(struct compound *c, struct open_args *a,
+				    struct open_progress *o)
+{
+	o->cmd->open.delegate = OPEN_DELEGATE_NONE;
+	o->why_none = WND4_CONTENTION;
+	o->truncate = false; /* it has been */
+	if (compound_submit(c, o->cmd, o->result) == NFS4_PARKED)
+		return NFS4_PARKED;
+	return open_finish(c, a, o);
 }
 
 static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct open_progress *o)
@@ -626,9 +587,15 @@ static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct
 		return status;
 	}
 	settle_delegation(c, a, o);
-	state_attach_file(c->server->state, &result->open.stateid, o->file);
-	o->file = NULL;
-	compound_set_stateid(c, &result->open.stateid);
+	if (result->open.no_open && result->open.delegation == OPEN_DELEGATE_NONE)
+		return open_after_all(c, a, o);
+	if (result->open.no_open) {
+		compound_set_stateid(c, &result->open.deleg_stateid);
+	} else {
+		state_attach_file(c->server->state, &result->open.stateid, o->file);
+		o->file = NULL;
+		compound_set_stateid(c, &result->open.stateid);
+	}
 	/* What has to be confirmed first is not promised yet. */
 	status = compound_promise(c, result->open.needs_confirm ? 0 : o->cmd->clientid);
 	if (status == NFS4_OK)
@@ -688,7 +655,7 @@ const struct op_row op_open = {
 	.name = "OPEN",
 	.max_minor = 2,
 	.flags = ROW_NEEDS_FH | ROW_LEADS_ON | ROW_ONCE,
-	.max_body = 16 + 20 + 4 + 16 + 4 + 16 + 4 + 12 + 16,
+	.max_body = 16 + 20 + 4 + ATTR_BITMAP_MAX + OPEN_DELEGATION_MAX,
 	.args_size = sizeof(struct open_args),
 	.decode = open_decode,
 	.run = open_run,

@@ -25,6 +25,7 @@
 
 #include "nfsd/attrs.h"
 #include "nfsd/deleg_ask.h"
+#include "nfsd/ops/readdir.h"
 #include "nfsd/ops_list.h"
 
 #define LAST_RESERVED_COOKIE 2
@@ -45,7 +46,7 @@ struct readdir_op_args {
 	struct attr_bitmap wanted;
 };
 
-static const uint8_t our_verifier[NFS4_VERIFIER_SIZE] = { 'a', 't', 'o', 'l', 'l', 0, 0, 1 };
+const uint8_t readdir_verifier[NFS4_VERIFIER_SIZE] = { 'a', 't', 'o', 'l', 'l', 0, 0, 1 };
 
 /* One READDIR while its entries come. */
 struct listing {
@@ -306,7 +307,7 @@ static enum nfsstat4 check_args(struct compound *c, const struct readdir_op_args
 		return NFS4ERR_INVAL;
 	if (a->cookie && a->cookie <= LAST_RESERVED_COOKIE)
 		return NFS4ERR_BAD_COOKIE;
-	if (a->cookie && memcmp(a->verifier, our_verifier, NFS4_VERIFIER_SIZE) != 0 &&
+	if (a->cookie && memcmp(a->verifier, readdir_verifier, NFS4_VERIFIER_SIZE) != 0 &&
 	    memcmp(a->verifier, zero, NFS4_VERIFIER_SIZE) != 0)
 		return NFS4ERR_NOT_SAME;
 	return a->maxcount < EMPTY_RESULT ? NFS4ERR_TOOSMALL : NFS4_OK;
@@ -378,7 +379,7 @@ static enum nfsstat4 readdir_run(struct compound *c, void *args)
 	if (!l)
 		return NFS4ERR_DELAY;
 	prepare(l, c, a, room, &rd);
-	xdr_put_fixed(x, our_verifier, NFS4_VERIFIER_SIZE);
+	xdr_put_fixed(x, readdir_verifier, NFS4_VERIFIER_SIZE);
 	err = dir->backend->readdir(dir, c->current.cred, &rd);
 	if (err == -EINVAL && a->cookie)
 		return NFS4ERR_BAD_COOKIE; /* the file system cannot go to where it says */

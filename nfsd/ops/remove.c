@@ -41,6 +41,8 @@ static enum nfsstat4 remove_run(struct compound *c, void *args)
 	if (!dir->backend->remove)
 		return NFS4ERR_NOTSUPP;
 	status = deleg_break_name(c, &c->current, name);
+	if (!status)
+		status = deleg_break_dir(c, &c->current, c->clientid, NULL);
 	if (status)
 		return status;
 	change.may_owe = debts_accept(c, dir, 1);

@@ -78,6 +78,10 @@ static enum nfsstat4 rename_run(struct compound *c, void *args)
 	status = deleg_break_name(c, &c->saved, from);
 	if (!status)
 		status = deleg_break_name(c, &c->current, to);
+	if (!status)
+		status = deleg_break_dir(c, &c->saved, c->clientid, NULL);
+	if (!status)
+		status = deleg_break_dir(c, &c->current, c->clientid, NULL);
 	if (status)
 		return status;
 	source_change.may_owe = target_change.may_owe = debts_accept(c, target, 2);

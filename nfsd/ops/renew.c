@@ -12,7 +12,13 @@ static bool renew_decode(struct xdr_in *x, struct arena *arena, void *args)
 
 static enum nfsstat4 renew_run(struct compound *c, void *args)
 {
-	return state_renew(c->server->state, ((struct renew_args *)args)->clientid, c->principal);
+	uint64_t clientid = ((struct renew_args *)args)->clientid;
+	enum nfsstat4 status = state_renew(c->server->state, clientid, c->principal);
+
+	/* It is renewed all the same (section 16.30.5): the client is to mend its callback path. */
+	if (status == NFS4_OK && state_path_is_missed(c->server->state, clientid))
+		status = NFS4ERR_CB_PATH_DOWN;
+	return status;
 }
 
 static uint64_t renew_client(struct compound *c, const void *args)

@@ -5,6 +5,7 @@
  */
 #include "nfsd/attrs.h"
 #include "nfsd/deleg.h"
+#include "nfsd/deleg_ask.h"
 #include "nfsd/ops/io_file.h"
 #include "nfsd/ops_list.h"
 
@@ -71,12 +72,35 @@ static enum nfsstat4 break_delegations(struct compound *c, const struct setattr_
 	return deleg_break(c, c->current.object, clientid, true);
 }
 
+#define HOLDER_TIMES (ATTR_SET_HOLDER_ATIME | ATTR_SET_HOLDER_MTIME)
+
+/* Only who has a delegation with which it keeps the times; and that is what lets it set them. */
+static enum nfsstat4 check_holder(struct compound *c, struct stateid id)
+{
+	struct bytes key;
+	enum nfsstat4 status = compound_resolve_stateid(c, &id);
+
+	if (!status)
+		status = compound_file_key(c, &key);
+	if (!status && !state_keeps_times(c->server->state, c->clientid, &id, key))
+		status = NFS4ERR_BAD_STATEID;
+	return status;
+}
+
+static enum nfsstat4 set_holder_times(struct compound *c, const struct attr_set *set)
+{
+	return deleg_store_times(c->current.object,
+				 set->mask & ATTR_SET_HOLDER_ATIME ? &set->holder_atime : NULL,
+				 set->mask & ATTR_SET_HOLDER_MTIME ? &set->holder_mtime : NULL);
+}
+
 static enum nfsstat4 set_attributes(struct compound *c, const struct setattr_args *a,
 				    uint32_t *done)
 {
 	struct object *obj = c->current.object;
 	struct file *file = NULL;
 	struct attr_set set;
+	uint32_t others = 0;
 	enum nfsstat4 status = fattr_to_attr_set(c, &a->attrs, false, &set);
 	int err;
 
@@ -88,18 +112,24 @@ static enum nfsstat4 set_attributes(struct compound *c, const struct setattr_arg
 		status = compound_want_writable(c);
 	if (!status && (set.mask & ATTR_SET_SIZE))
 		status = use_stateid(c, a->stateid, &file);
+	if (!status && (set.mask & HOLDER_TIMES))
+		status = check_holder(c, a->stateid);
 	if (!status && set.mask)
 		status = break_delegations(c, a, &set);
 	if (!status && set.mask && !obj->backend->setattr)
 		status = NFS4ERR_NOTSUPP;
+	if (!status && (set.mask & HOLDER_TIMES)) {
+		status = set_holder_times(c, &set);
+		*done = status ? 0 : set.mask & HOLDER_TIMES;
+		set.mask &= ~(uint32_t)HOLDER_TIMES;
+	}
 	if (status || !set.mask) {
 		file_unref(file);
 		return status;
 	}
-	err = obj->backend->setattr(obj, file, c->current.cred, &set, done);
+	err = obj->backend->setattr(obj, file, c->current.cred, &set, &others);
 	file_unref(file);
-	if (!err)
-		*done = set.mask;
+	*done |= err ? others : set.mask;
 	return status_from_errno(err);
 }
 

@@ -45,6 +45,7 @@ static const struct row rows[] = {
 	[CMD_RELEASE_LOCKOWNER] = CLIENT_ROW(cmd_release_lockowner),
 	[CMD_FREE_STATEID] = STATEID_ROW(cmd_free_stateid, free_stateid),
 	[CMD_OWNER_ADVANCE] = CLIENT_ROW(cmd_owner_advance),
+	[CMD_DELEGATE] = CLIENT_ROW(cmd_delegate),
 	[CMD_RECALL] = { GLOBAL, cmd_recall },
 	[CMD_DELEG_RETURN] = STATEID_ROW(cmd_deleg_return, deleg_return),
 	[CMD_REVOKE] = CLIENT_ROW(cmd_revoke),

@@ -320,6 +320,9 @@ static void io_open(struct io *io, struct state_command *c)
 	io_u32(io, &c->open.delegate);
 	io_bytes(io, &c->open.fh);
 	io_u64(io, &c->open.change);
+	io_bool(io, &c->open.times);
+	io_bool(io, &c->open.directory);
+	io_bool(io, &c->open.xor_delegation);
 	io_request(io, &c->open.request);
 	io_stateid(io, &c->open.deleg_stateid);
 }
@@ -424,6 +427,7 @@ static void io_arguments(struct io *io, struct state_command *c)
 		io_u32(io, &c->expire_client.adoptions);
 		break;
 	case CMD_OPEN:
+	case CMD_DELEGATE:
 		io_open(io, c);
 		break;
 	case CMD_OPEN_CONFIRM:

@@ -18,7 +18,8 @@
  * nobody's way, only its stateid remains so that its client learns what has happened.
  *
  * Whoever conflicts gets NFS4ERR_DELAY and comes again; the delegation is marked, and the effect
- * EFFECT_RECALL emitted, once. What an OPEN wishes is decided at the node where it starts (is there
+ * EFFECT_RECALL emitted, once. A directory's delegation is a read delegation, given by CMD_DELEGATE,
+ * and recalled by whoever changes the directory. What an OPEN wishes is decided at the node where it starts (is there
  * a way back to the client? was the file contended a moment ago?); whether it can be, here.
  *
  * Operations that are no commands (REMOVE, SETATTR...) ask state_deleg_conflict() and submit a
@@ -233,6 +234,8 @@ struct deleg *deleg_prepare(struct work *w, struct state_file *f)
 	d->type = (uint8_t)cmd->open.delegate;
 	d->granted_by = cmd->open.request;
 	d->change = cmd->open.change;
+	d->times = cmd->open.times && cmd->open.delegate == OPEN_DELEGATE_WRITE;
+	d->directory = cmd->open.directory;
 	d->fh_len = (uint8_t)cmd->open.fh.len;
 	memcpy(d->fh, cmd->open.fh.p, cmd->open.fh.len);
 	list_init(&d->in_recalled);
@@ -260,7 +263,7 @@ void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const st
 {
 	if (!d)
 		return;
-	if (!o->confirmed || deleg_find(w->c, f)) {
+	if ((o && !o->confirmed) || deleg_find(w->c, f)) {
 		free(d);
 		return;
 	}
@@ -281,6 +284,33 @@ void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const st
 		d->cred = cred_ref(w->cmd->open.cred);
 	w->result->open.delegation = d->type;
 	stateid_fill(w->s, &d->h, &w->result->open.deleg_stateid);
+}
+
+/* WANT_DELEGATION, GET_DIR_DELEGATION: nobody is called back for it. */
+enum nfsstat4 cmd_delegate(struct work *w)
+{
+	const struct state_command *cmd = w->cmd;
+	enum nfsstat4 status = cmd->open.claim == CLAIM_PREVIOUS
+				   ? grace_may_reclaim(w->s, w->c)
+				   : grace_may_claim_new(w->s, w->c);
+	struct state_file *f;
+	struct deleg *d;
+
+	if (status)
+		return status;
+	f = state_file_get(w->s, cmd->open.file, true);
+	if (!f)
+		return out_of_memory(cmd->minor);
+	d = deleg_prepare(w, f);
+	mutex_lock(&f->lock);
+	deleg_grant(w, f, d, NULL);
+	mutex_unlock(&f->lock);
+	if (w->result->open.delegation != OPEN_DELEGATE_NONE) {
+		client_granted(w->c, w->after);
+		w->c->reclaimed |= cmd->open.claim == CLAIM_PREVIOUS;
+	}
+	state_file_put(w->s, f);
+	return NFS4_OK;
 }
 
 /* The request that it was granted by has been answered long ago. */
@@ -504,6 +534,8 @@ static void deleg_describe(const struct deleg *d, struct state_deleg *out)
 	out->clientid = d->h.client->id;
 	out->type = d->type;
 	out->recalled = false;
+	out->directory = d->directory;
+	out->times = d->times;
 	out->change = d->change;
 	out->fh_len = d->fh_len;
 	memcpy(out->fh, d->fh, d->fh_len);
@@ -579,4 +611,84 @@ int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_d
 		fn(arg, &all[i]);
 	free(all);
 	return all ? 0 : -ENOMEM;
+}
+
+bool state_keeps_times(struct state *s, uint64_t clientid, const struct stateid *id,
+		       struct bytes file)
+{
+	struct client *c = client_get(s, clientid);
+	struct held *h;
+	bool keeps;
+
+	if (!c)
+		return false;
+	mutex_lock(&c->lock);
+	keeps = !c->dead && held_check(s, c, 1, id, file, HELD_DELEG, &h) == NFS4_OK &&
+		held_deleg(h)->times && !held_deleg(h)->revoked;
+	mutex_unlock(&c->lock);
+	client_unref(c);
+	return keeps;
+}
+
+uint32_t state_deleg_type(struct state *s, uint64_t clientid, struct bytes key)
+{
+	struct client *c = client_get(s, clientid);
+	uint32_t type = OPEN_DELEGATE_NONE;
+	struct state_file *f;
+	struct deleg *d;
+
+	if (!c)
+		return OPEN_DELEGATE_NONE;
+	f = c->ndelegs ? state_file_get(s, key, false) : NULL;
+	if (f) {
+		mutex_lock(&c->lock);
+		d = deleg_find(c, f);
+		if (d)
+			type = d->type;
+		mutex_unlock(&c->lock);
+		state_file_put(s, f);
+	}
+	client_unref(c);
+	return type;
+}
+
+/* -------------------------------------------------------------------- being full ---- */
+
+uint64_t state_ndelegs(struct state *s)
+{
+	return s->ndelegs;
+}
+
+unsigned state_holders(struct state *s, struct state_holder *out, unsigned cap)
+{
+	struct client *c;
+	unsigned n = 0;
+
+	mutex_lock(&s->names_lock);
+	list_for_each (c, &s->clients, in_clients) {
+		if (n == cap)
+			break;
+		if (!c->v40 && c->ndelegs)
+			out[n++] = (struct state_holder){ c->id, c->ndelegs };
+	}
+	mutex_unlock(&s->names_lock);
+	return n;
+}
+
+void state_deleg_limits(struct state *s, uint32_t *client, uint32_t *all)
+{
+	*client = s->config.limits.max_delegs_per_client;
+	*all = s->config.limits.max_delegs;
+}
+
+bool state_path_is_missed(struct state *s, uint64_t clientid)
+{
+	struct client *c = client_get(s, clientid);
+	bool missed;
+
+	if (!c)
+		return false;
+	missed = c->v40 && c->ndelegs && !c->callback_up;
+	client_unref(c);
+	return missed;
 }

@@ -112,6 +112,18 @@ static enum nfsstat4 share_denied(struct work *w, const struct open *other)
 	return NFS4ERR_SHARE_DENIED;
 }
 
+/* If a delegation is wished instead of an open, and can be granted, there is no open. */
+static bool deleg_instead(struct work *w, struct state_file *f, struct open *fresh,
+			  struct deleg **deleg) REQUIRES(&w->c->lock) REQUIRES(&f->lock)
+{
+	if (!*deleg || !w->cmd->open.xor_delegation || w->cmd->open.deny != OPEN4_SHARE_DENY_NONE)
+		return false;
+	deleg_grant(w, f, *deleg, fresh->h.owner);
+	*deleg = NULL;
+	w->result->open.no_open = w->result->open.delegation != OPEN_DELEGATE_NONE;
+	return w->result->open.no_open;
+}
+
 /*
  * `fresh` is to become the owner's open of the file, unless it has one; else it is NULL. A
  * delegation, if one is wished, is taken from *deleg.
@@ -138,6 +150,8 @@ static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open
 		set_share(w->s, w->c, open, f, open->access | access, open->deny | deny);
 		open->pairs |= pair_bit(access, deny);
 		held_bump(w->s, w->c, &open->h);
+	} else if (deleg_instead(w, f, fresh, deleg)) {
+		/* No open. */
 	} else {
 		fresh->access = (uint8_t)access;
 		fresh->deny = (uint8_t)deny;
@@ -145,7 +159,7 @@ static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open
 		count_share(f, access, deny, 1);
 		open_link(w, fresh, f);
 	}
-	if (status == NFS4_OK) {
+	if (status == NFS4_OK && *deleg) {
 		deleg_grant(w, f, *deleg, open ? open->h.owner : fresh->h.owner);
 		*deleg = NULL;
 	}
@@ -194,6 +208,10 @@ static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c-
 	status = open_file(w, f, open, fresh, &deleg);
 	if (status)
 		goto out;
+	if (w->result->open.no_open) {
+		client_granted(w->c, w->after);
+		goto out;
+	}
 	stateid_fill(w->s, open ? &open->h : &fresh->h, &w->result->open.stateid);
 	w->result->open.needs_confirm = !o->confirmed;
 	w->result->open.upgraded = open != NULL;
@@ -205,7 +223,7 @@ static enum nfsstat4 open_owned(struct work *w, struct owner *o) REQUIRES(&w->c-
 		return NFS4_OK; /* it has the file's reference */
 out:
 	free(deleg);
-	if (status)
+	if (status || w->result->open.no_open)
 		free(fresh);
 	state_file_put(w->s, f);
 	return status;
@@ -217,6 +235,8 @@ enum nfsstat4 cmd_open(struct work *w)
 	enum nfsstat4 status = may_open(w);
 	struct owner *o;
 
+	w->result->open.no_open = false;
+	w->result->open.stateid = (struct stateid){ 0 };
 	if (status == NFS4_OK)
 		status = deleg_check_claim(w);
 	if (status)
@@ -234,7 +254,7 @@ enum nfsstat4 cmd_open(struct work *w)
 		w->c->reclaimed |= reclaim;
 	if (status == NFS4_OK && !reclaim && unlikely(!w->s->granted))
 		w->s->granted = true;
-	if (status)
+	if (status || w->result->open.no_open)
 		owner_settle(w->s, w->c, o);
 	return status;
 }

@@ -705,6 +705,8 @@ static void put_delegs(struct snapshot_out *o, struct client *c) REQUIRES(&c->lo
 			put_recalled(o, d);
 		snapshot_put_bytes(o, d->fh, d->fh_len);
 		snapshot_put_u64(o, d->change);
+		snapshot_put_u32(o, d->times);
+		snapshot_put_u32(o, d->directory);
 		put_cred(o, d->cred);
 	}
 	snapshot_put_u32(o, 0);
@@ -729,6 +731,8 @@ static void get_deleg(struct snapshot_in *in, struct state *s, struct client *c)
 	memcpy(what.fh, bytes, fh_len);
 	what.fh_len = (uint8_t)fh_len;
 	what.change = snapshot_get_u64(in);
+	what.times = snapshot_get_bool(in);
+	what.directory = snapshot_get_bool(in);
 	what.type = (uint8_t)type;
 	if (type != OPEN_DELEGATE_READ && type != OPEN_DELEGATE_WRITE)
 		snapshot_bad(in);

@@ -107,6 +107,7 @@ enum state_command_type {
 	CMD_RELEASE_LOCKOWNER,
 	CMD_FREE_STATEID,
 	CMD_OWNER_ADVANCE,
+	CMD_DELEGATE,
 	CMD_RECALL,
 	CMD_DELEG_RETURN,
 	CMD_REVOKE,
@@ -219,9 +220,13 @@ struct state_command {
 			uint32_t delegate;
 			struct bytes fh;
 			uint64_t change; /* the file's change attribute: for a write delegation */
+			bool times;	 /* the client would keep its times, too */
+			bool directory;	 /* CMD_DELEGATE only: that is what it is */
+			/* With a delegation no open is needed, unless the owner has one. */
+			bool xor_delegation;
 			struct request_ref request;
 			struct stateid deleg_stateid; /* CLAIM_DELEGATE_CUR, CLAIM_DELEG_CUR_FH */
-		} open;
+		} open; /* DELEGATE: a delegation without an open, so without owner, access, deny */
 		struct {
 			struct stateid stateid;
 			struct bytes file; /* of the current filehandle; else BAD_STATEID */
@@ -353,6 +358,7 @@ struct state_result {
 			struct stateid stateid;
 			bool needs_confirm; /* minor version 0: OPEN4_RESULT_CONFIRM */
 			bool upgraded;	    /* the owner had the file open already */
+			bool no_open;	    /* there is the delegation instead; stateid is zero */
 			uint32_t delegation; /* enum open_delegation_type4; none: */
 			uint32_t why_none;   /* enum why_no_delegation4, if one was asked for */
 			struct stateid deleg_stateid;
@@ -659,7 +665,7 @@ bool state_may_delegate(struct state *s, uint64_t clientid, struct bytes file);
 struct state_deleg {
 	uint64_t clientid;
 	uint32_t type;
-	bool recalled;
+	bool recalled, directory;
 	bool times; /* the client keeps the file's times, too */
 	uint64_t change;		 /* write: the change attribute that the client knows */
 	uint8_t fh_len, fh[NFS4_FHSIZE]; /* as the client knows it */
@@ -667,6 +673,25 @@ struct state_deleg {
 
 /* Is there any write delegation? Cheap. */
 bool state_has_write_delegs(struct state *s);
+/* Is this the stateid of a write delegation of the file with which the client keeps its times? */
+bool state_keeps_times(struct state *s, uint64_t clientid, const struct stateid *id,
+		       struct bytes file);
+/* The type of the client's delegation of the file; OPEN_DELEGATE_NONE: it has none. */
+uint32_t state_deleg_type(struct state *s, uint64_t clientid, struct bytes file);
+
+/* A client with delegations. */
+struct state_holder {
+	uint64_t clientid;
+	uint32_t ndelegs;
+};
+/* Those of minor versions above 0; at most `cap`. */
+unsigned state_holders(struct state *s, struct state_holder *out, unsigned cap);
+/* How many delegations there are. Cheap. */
+uint64_t state_ndelegs(struct state *s);
+/* Limits as configured: of a client, of all together. */
+void state_deleg_limits(struct state *s, uint32_t *client, uint32_t *all);
+/* A client of minor version 0 with delegations whose callback path is down (RFC 7530 16.30.5). */
+bool state_path_is_missed(struct state *s, uint64_t clientid);
 /* The write delegation of the file that another client than `clientid` holds. False: none. */
 bool state_write_deleg(struct state *s, struct bytes file, uint64_t clientid,
 		       struct state_deleg *out);

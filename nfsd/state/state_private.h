@@ -452,7 +452,8 @@ struct lock_state {
 struct deleg {
 	struct held h;
 	/* Immutable. */
-	uint8_t type; /* OPEN_DELEGATE_READ or _WRITE */
+	uint8_t type; /* OPEN_DELEGATE_READ or _WRITE; of a directory: READ */
+	bool times, directory;
 	uint8_t fh_len, fh[DELEG_FH_MAX];
 	struct request_ref granted_by;
 
@@ -710,6 +711,7 @@ enum nfsstat4 cmd_unlock(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_release_lockowner(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_free_stateid(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_owner_advance(struct work *w) REQUIRES(&w->c->lock);
+enum nfsstat4 cmd_delegate(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_deleg_return(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_revoke(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_slot_reply(struct work *w) REQUIRES(&w->c->lock);
@@ -720,7 +722,7 @@ global_command cmd_recall;
 enum nfsstat4 deleg_check_claim(struct work *w) REQUIRES(&w->c->lock);
 /* OPEN's: what deleg_grant() may grant; NULL: nothing wished, or no room. */
 struct deleg *deleg_prepare(struct work *w, struct state_file *f) REQUIRES(&w->c->lock);
-/* Grants it, with a reference to the file, or frees it. NULL is allowed. */
+/* Grants it, with a reference to the file, or frees it. NULL is allowed. `o` opens; NULL: nobody. */
 void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const struct owner *o)
     REQUIRES(&w->c->lock) REQUIRES(&f->lock);
 

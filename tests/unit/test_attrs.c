@@ -314,10 +314,14 @@ static void settable_attributes(void **state)
 	assert_memory_equal(&expected, attr_settable(0), sizeof(expected));
 	assert_memory_equal(&expected, attr_settable(1), sizeof(expected));
 	attr_add(&expected, FATTR4_MODE_UMASK);
+	attr_add(&expected, FATTR4_TIME_DELEG_ACCESS);
+	attr_add(&expected, FATTR4_TIME_DELEG_MODIFY);
 	assert_memory_equal(&expected, attr_settable(2), sizeof(expected));
 	assert_false(attr_test(attr_exclcreat(2), FATTR4_TIME_ACCESS_SET));
 	assert_false(attr_test(attr_exclcreat(2), FATTR4_TIME_MODIFY_SET));
 	assert_true(attr_test(attr_exclcreat(2), FATTR4_MODE_UMASK));
+	assert_false(attr_test(attr_exclcreat(2), FATTR4_TIME_DELEG_MODIFY));
+	assert_true(attr_test(attr_set_only(2), FATTR4_TIME_DELEG_ACCESS));
 }
 
 static void values(void **state)

@@ -98,6 +98,9 @@ static void pick_open(struct pool *p, struct state_command *c)
 	c->open.delegate = pick(p);
 	c->open.fh = pick_bytes(p);
 	c->open.change = pick64(p);
+	c->open.times = pick(p) & 1;
+	c->open.directory = pick(p) & 1;
+	c->open.xor_delegation = pick(p) & 1;
 	c->open.request.present = pick(p) & 1;
 	pick_fixed(p, &c->open.request.session, sizeof(c->open.request.session));
 	c->open.request.slot = pick(p);
@@ -194,6 +197,7 @@ static void pick_arguments(struct pool *p, struct state_command *c)
 		c->expire_client.adoptions = pick(p);
 		break;
 	case CMD_OPEN:
+	case CMD_DELEGATE:
 		pick_open(p, c);
 		break;
 	case CMD_OPEN_CONFIRM:
@@ -329,7 +333,7 @@ static void compare(const struct state_command *a, struct state_command *b)
 			compare_bytes(a->start_grace.clients[i].key, b->start_grace.clients[i].key);
 		b->start_grace.clients = a->start_grace.clients;
 	}
-	if (a->type == CMD_OPEN)
+	if (a->type == CMD_OPEN || a->type == CMD_DELEGATE)
 		assert_ptr_equal(a->open.cred, b->open.cred); /* identities are interned */
 	adopt_pointers(a, b);
 	assert_memory_equal(a, b, sizeof(*a));

@@ -508,6 +508,66 @@ static void test_write_deleg(void **state)
 	assert_false(state_write_deleg(f->s, text("w"), b, &d));
 }
 
+/* A delegation in place of an open: nothing is left when it is returned, and it counts as one. */
+static void test_instead_of_open(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = client_v41(f, "a", NULL), b = client_v41(f, "b", NULL);
+	struct state_command cmd = open_cmd(1, a, "o", "file", RW, OPEN_DELEGATE_WRITE);
+	struct stateid id;
+
+	cmd.open.xor_delegation = true;
+	assert_ok(run(f, &cmd));
+	assert_true(f->r.open.no_open);
+	assert_int_equal(counts(f).opens, 0);
+	assert_int_equal(counts(f).open_owners, 0);
+	id = f->r.open.deleg_stateid;
+	assert_true(stateid_is_anonymous(&f->r.open.stateid));
+	assert_status(do_open(f, 1, b, "o", "file", R, 0), NFS4ERR_DELAY);
+	assert_ok(give_back(f, 1, a, id, "file"));
+	assert_int_equal(counts(f).files, 0);
+	assert_ok(do_open(f, 1, b, "o", "file", R, 0));
+	/* None to be had: an open. */
+	assert_ok(run(f, &cmd));
+	assert_false(f->r.open.no_open);
+	assert_int_equal(f->r.open.delegation, OPEN_DELEGATE_NONE);
+	assert_int_equal(counts(f).opens, 2);
+}
+
+static void test_without_open(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t a = client_v41(f, "a", NULL), b = client_v41(f, "b", NULL);
+	struct state_command cmd = open_cmd(1, a, "", "dir", 0, OPEN_DELEGATE_READ);
+	struct state_deleg d;
+	struct stateid id;
+
+	cmd.type = CMD_DELEGATE;
+	cmd.open.directory = true;
+	assert_ok(run(f, &cmd));
+	assert_int_equal(f->r.open.delegation, OPEN_DELEGATE_READ);
+	id = f->r.open.deleg_stateid;
+	assert_int_equal(state_deleg_type(f->s, a, text("dir")), OPEN_DELEGATE_READ);
+	assert_int_equal(state_deleg_type(f->s, b, text("dir")), OPEN_DELEGATE_NONE);
+	assert_ok(run(f, &cmd)); /* one is enough */
+	assert_int_equal(f->r.open.delegation, OPEN_DELEGATE_NONE);
+	assert_int_equal(counts(f).delegations, 1);
+	recall(f, b, "dir", true);
+	assert_int_equal(f->nrecalls, 1);
+	assert_ok(give_back(f, 1, a, id, "dir"));
+	assert_int_equal(counts(f).files, 0);
+	/* Whose stateid it is that keeps a file's times. */
+	cmd = open_cmd(1, a, "o", "file", RW, OPEN_DELEGATE_WRITE);
+	cmd.open.times = true;
+	assert_ok(run(f, &cmd));
+	id = f->r.open.deleg_stateid;
+	assert_true(state_keeps_times(f->s, a, &id, text("file")));
+	assert_false(state_keeps_times(f->s, a, &id, text("other")));
+	assert_false(state_keeps_times(f->s, b, &id, text("file")));
+	assert_false(state_keeps_times(f->s, a, &f->r.open.stateid, text("file")));
+	assert_true(state_write_deleg(f->s, text("file"), b, &d) && d.times);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -528,6 +588,8 @@ int main(void)
 		TEST(test_revocation_v40),
 		TEST(test_client_gone),
 		TEST(test_write_deleg),
+		TEST(test_instead_of_open),
+		TEST(test_without_open),
 	};
 
 	return cmocka_run_group_tests_name("state_deleg", tests, NULL, NULL);

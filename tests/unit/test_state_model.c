@@ -159,7 +159,7 @@ static void expect_delegation(struct model *m, unsigned c, unsigned file, bool g
 }
 
 static enum nfsstat4 open_wishing(struct model *m, unsigned c, unsigned o, unsigned file,
-				  uint32_t access, uint32_t deny, uint32_t type)
+				  uint32_t access, uint32_t deny, uint32_t type, bool instead)
 {
 	return run(&m->f, &(struct state_command){ .type = CMD_OPEN,
 						   .minor = 1,
@@ -169,6 +169,7 @@ static enum nfsstat4 open_wishing(struct model *m, unsigned c, unsigned o, unsig
 							     .access = access,
 							     .deny = deny,
 							     .delegate = type,
+							     .xor_delegation = instead,
 							     .fh = text("fh") } });
 }
 
@@ -176,11 +177,11 @@ static void step_open(struct model *m, unsigned c, unsigned o, unsigned file)
 {
 	struct model_open *open = &m->open[c][o][file];
 	uint32_t access = 1 + pick(m, 3), deny = pick(m, 3) ? 0 : pick(m, 4), type = pick(m, 3);
+	bool granted, instead = pick(m, 4) == 0;
 	unsigned due;
-	bool granted;
 
 	fixture_forget_effects(&m->f);
-	open_wishing(m, c, o, file, access, deny, type);
+	open_wishing(m, c, o, file, access, deny, type, instead);
 	if (recall_others(m, c, file, (access & 2) || (deny & 1), &due)) {
 		expect(m, NFS4ERR_DELAY);
 		assert_int_equal(m->f.nrecalls, due);
@@ -195,6 +196,10 @@ static void step_open(struct model *m, unsigned c, unsigned o, unsigned file)
 	expect(m, NFS4_OK);
 	granted = may_delegate(m, c, file, type);
 	expect_delegation(m, c, file, granted, type);
+	instead = instead && granted && !open->open && deny == 0;
+	assert_int_equal(m->f.r.open.no_open, instead);
+	if (instead)
+		return;
 	assert_int_equal(m->f.r.open.upgraded, open->open);
 	if (open->open) {
 		open->id.seqid++;
@@ -467,6 +472,24 @@ static void step_return(struct model *m, unsigned c, unsigned file)
 	}
 }
 
+/* A delegation without an open: nobody is called for it. */
+static void step_delegate(struct model *m, unsigned c, unsigned file)
+{
+	uint32_t type = pick(m, 3);
+	bool granted = may_delegate(m, c, file, type);
+
+	fixture_forget_effects(&m->f);
+	run(&m->f, &(struct state_command){ .type = CMD_DELEGATE,
+					    .minor = 1,
+					    .clientid = m->client[c],
+					    .open = { .file = text(file_names[file]),
+						      .delegate = type,
+						      .fh = text("fh") } });
+	expect(m, NFS4_OK);
+	expect_delegation(m, c, file, granted, type);
+	assert_int_equal(m->f.nrecalls, 0);
+}
+
 static void step_recall(struct model *m, unsigned c, unsigned file)
 {
 	bool changes = pick(m, 2), conflict, recall;
@@ -516,9 +539,12 @@ static void step_use_delegation(struct model *m, unsigned c, unsigned file)
 
 static void step_delegation(struct model *m, unsigned c, unsigned file)
 {
-	switch (pick(m, 8)) {
+	switch (pick(m, 9)) {
 	case 0:
 		step_recall(m, c, file);
+		break;
+	case 8:
+		step_delegate(m, c, file);
 		break;
 	case 1:
 		step_revoke(m, c, file);

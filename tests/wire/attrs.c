@@ -76,6 +76,7 @@ static void required_attributes(void **state)
 	if (cl->minor > 1) {
 		check(bm_has(&bm, FATTR4_CHANGE_ATTR_TYPE));
 		check(bm_has(&bm, FATTR4_MODE_UMASK));
+		check(bm_has(&bm, FATTR4_OPEN_ARGUMENTS));
 	}
 	for (unsigned i = last_of[cl->minor] + 1; i < 96; i++)
 		if (bm_has(&bm, i))
@@ -95,7 +96,8 @@ static void every_attribute(void **state)
 	for (unsigned i = 0; i < ATTR_MAX; i++)
 		if (bm_has(&bm, i) && i != FATTR4_TIME_ACCESS_SET && i != FATTR4_TIME_MODIFY_SET &&
 		    i != FATTR4_MODE_UMASK && i != FATTR4_MODE_SET_MASKED &&
-		    i != FATTR4_RETENTEVT_SET && i != FATTR4_RETENTION_SET)
+		    i != FATTR4_RETENTEVT_SET && i != FATTR4_RETENTION_SET &&
+		    i != FATTR4_TIME_DELEG_ACCESS && i != FATTR4_TIME_DELEG_MODIFY)
 			bm_set(&readable, i);
 	for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
 		char name[8];

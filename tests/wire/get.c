@@ -223,6 +223,15 @@ static void get_attr(struct dec *d, unsigned n, struct attr *a)
 		a->num2 = get_u32(d);
 		check(a->num2 < 1000000000);
 		break;
+	case FATTR4_OPEN_ARGUMENTS:
+		for (int i = 0; i < 5; i++) {
+			struct bitmap bm;
+
+			get_bitmap(d, &bm);
+			check(bm.n <= 1);
+			a->bits[i] = bm.n ? bm.w[0] : 0;
+		}
+		break;
 	case FATTR4_ACL:
 		skip_acl(d);
 		break;
@@ -282,10 +291,13 @@ static void get_delegation(struct dec *d, struct result *r)
 	case OPEN_DELEGATE_NONE:
 		return;
 	case OPEN_DELEGATE_READ:
+	case OPEN_DELEGATE_READ_ATTRS_DELEG:
 	case OPEN_DELEGATE_WRITE:
+	case OPEN_DELEGATE_WRITE_ATTRS_DELEG:
 		get_sid(d, &r->deleg_sid);
 		r->recall = get_bool(d);
-		if (r->delegation == OPEN_DELEGATE_WRITE) {
+		if (r->delegation == OPEN_DELEGATE_WRITE ||
+		    r->delegation == OPEN_DELEGATE_WRITE_ATTRS_DELEG) {
 			check(get_u32(d) - 1 < 2);
 			get_u64(d);
 		}
@@ -544,8 +556,23 @@ static void get_ok_body(struct dec *d, struct result *r)
 			r->list[i] = get_u32(d);
 		break;
 	case OP_GET_DIR_DELEGATION:
-		check_num(get_u32(d), 1); /* GDD4_UNAVAIL is all that is expected */
-		get_bool(d);
+		r->gdd = get_u32(d);
+		if (r->gdd == GDD4_UNAVAIL) {
+			check(!get_bool(d)); /* nobody will signal */
+			break;
+		}
+		check_num(r->gdd, GDD4_OK);
+		get_fixed(d, r->verf.data, NFS4_VERIFIER_SIZE);
+		get_sid(d, &r->deleg_sid);
+		for (int i = 0; i < 3; i++) {
+			struct bitmap none;
+
+			get_bitmap(d, &none);
+			check_num(none.n, 0);
+		}
+		break;
+	case OP_WANT_DELEGATION:
+		get_delegation(d, r);
 		break;
 	case OP_SEEK:
 		r->eof = get_bool(d);

@@ -31,7 +31,7 @@
 
 #include "nfsd/nfs4.h"
 
-#define ATTR_MAX 83 /* one more than the highest attribute number known here */
+#define ATTR_MAX 87 /* one more than the highest attribute number known here */
 #define OPS_MAX	 256
 
 /* ---- the test's memory ---- */
@@ -165,6 +165,7 @@ struct attr {
 	struct bitmap bm; /* supported_attrs, suppattr_exclcreat */
 	char *str;	  /* owner, owner_group, filehandle, mimetype; NUL added */
 	uint32_t str_len;
+	uint32_t bits[5]; /* open_arguments */
 };
 
 struct attrs {
@@ -215,6 +216,7 @@ struct result {
 	uint32_t rflags, delegation, why_none;
 	struct sid deleg_sid;
 	bool recall;
+	uint32_t gdd; /* GET_DIR_DELEGATION: gddrnf4_status */
 	bool eof;
 	uint8_t *data; /* READ, READLINK (NUL added), impl id */
 	uint32_t len;
@@ -376,6 +378,10 @@ void add_create_session(struct compound *q, uint64_t clientid, uint32_t sequence
 void add_destroy_session(struct compound *q, const uint8_t *session);
 void add_free_stateid(struct compound *q, const struct sid *sid);
 void add_get_dir_delegation(struct compound *q);
+/* gdda_signal_deleg_avail, one word of notification types. */
+void add_get_dir_delegation_of(struct compound *q, bool signal, uint32_t notifications);
+/* `type`: with CLAIM_PREVIOUS */
+void add_want_delegation(struct compound *q, uint32_t want, uint32_t claim, uint32_t type);
 void add_secinfo_no_name(struct compound *q, uint32_t style);
 void add_sequence(struct compound *q, const uint8_t *session, uint32_t seqid, uint32_t slot,
 		  uint32_t highest_slot, bool cache_this);

@@ -135,6 +135,8 @@ static void put_attr(struct enc *e, unsigned n, const struct attr *a)
 	case FATTR4_TIME_CREATE:
 	case FATTR4_TIME_BACKUP:
 	case FATTR4_TIME_DELTA:
+	case FATTR4_TIME_DELEG_ACCESS:
+	case FATTR4_TIME_DELEG_MODIFY:
 		put_i64(e, (int64_t)a->num);
 		put_u32(e, (uint32_t)a->num2);
 		break;
@@ -642,13 +644,29 @@ void add_free_stateid(struct compound *q, const struct sid *sid)
 	put_sid(&q->enc, sid);
 }
 
+void add_want_delegation(struct compound *q, uint32_t want, uint32_t claim, uint32_t type)
+{
+	add_raw(q, OP_WANT_DELEGATION);
+	put_u32(&q->enc, want);
+	put_u32(&q->enc, claim);
+	if (claim == CLAIM_PREVIOUS)
+		put_u32(&q->enc, type);
+}
+
 void add_get_dir_delegation(struct compound *q)
+{
+	add_get_dir_delegation_of(q, false, 0);
+}
+
+void add_get_dir_delegation_of(struct compound *q, bool signal, uint32_t notifications)
 {
 	struct enc *e = &q->enc;
 
 	add_raw(q, OP_GET_DIR_DELEGATION);
-	put_bool(e, false);
-	put_u32(e, 0); /* notification types */
+	put_bool(e, signal);
+	put_u32(e, notifications ? 1 : 0);
+	if (notifications)
+		put_u32(e, notifications);
 	put_i64(e, 0);
 	put_u32(e, 0);
 	put_i64(e, 0);

@@ -26,6 +26,7 @@ SAMPLE(commit, add_commit(q, 0, 0))
 SAMPLE(create, add_create(q, NF4LNK, "name", "target", 0, 0, some_attrs()))
 SAMPLE(delegpurge, add_delegpurge(q, cl->clientid))
 SAMPLE(delegreturn, add_delegreturn(q, &some_sid))
+SAMPLE(want_delegation, add_want_delegation(q, OPEN4_SHARE_ACCESS_WANT_READ_DELEG, CLAIM_FH, 0))
 SAMPLE(getattr, add_getattr(q, bm_of(FATTR4_TYPE, FATTR4_MODE, -1)))
 SAMPLE(getfh, add_getfh(q))
 SAMPLE(link, add_link(q, "name"))
@@ -151,6 +152,7 @@ const struct sample samples[] = {
 	{ OP_DESTROY_SESSION, 1, ALONE, put_destroy_session },
 	{ OP_FREE_STATEID, 1, 0, put_free_stateid },
 	{ OP_GET_DIR_DELEGATION, 1, NEEDS_FH | OPTIONAL, put_get_dir_delegation },
+	{ OP_WANT_DELEGATION, 1, NEEDS_FH | OPTIONAL, put_want_delegation },
 	{ OP_SECINFO_NO_NAME, 1, NEEDS_FH, put_secinfo_no_name },
 	{ OP_SEQUENCE, 1, 0, put_sequence },
 	{ OP_TEST_STATEID, 1, 0, put_test_stateid },
