@@ -18,7 +18,7 @@
 #define NS_PER_MS 1000000ull
 #define TICK_MS	  100
 
-enum event_type { EVENT_MESSAGE, EVENT_VIEW, EVENT_UNSURE, EVENT_JOIN, EVENT_LEAVE };
+enum event_type { EVENT_MESSAGE, EVENT_VIEW, EVENT_UNSURE, EVENT_QUORUM, EVENT_JOIN, EVENT_LEAVE };
 
 /* A message on its way, or a view; shared by those who get it. */
 struct payload {
@@ -42,6 +42,7 @@ struct ring {
 	uint64_t seq; /* 0: unused */
 	unsigned nodes; /* bit per node */
 	bool syncing;
+	bool denied; /* it would be quorate, but is not */
 	uint64_t next_order, shown_order; /* the next message's place; that of the view */
 };
 
@@ -261,7 +262,7 @@ static void show_view(struct node *n, const struct node_address *left, unsigned 
 		e->absent = count_absent(n);
 		e->missing = e->absent + n->sim->world.nodes - count_bits(n->ring->nodes);
 		e->ring = n->ring->seq;
-		e->quorate = is_quorate(n->sim, n->ring->nodes);
+		e->quorate = is_quorate(n->sim, n->ring->nodes) && !n->ring->denied;
 		e->continues = e->quorate && continues;
 		list_push_back(&n->inbox, &e->link);
 	}
@@ -597,6 +598,8 @@ static void trace(const struct node *n, const struct event *e)
 			(unsigned long long)m.batch.seq);
 	else if (e->type == EVENT_UNSURE)
 		fprintf(stderr, "unsure\n");
+	else if (e->type == EVENT_QUORUM)
+		fprintf(stderr, "quorum %d\n", e->quorate);
 	else
 		fprintf(stderr, "view of %u, %u left, ring %llu, %d %d\n", e->nmembers, e->nleft,
 			(unsigned long long)e->ring, e->quorate, e->continues);
@@ -618,6 +621,8 @@ static void deliver(struct node *n)
 		replica_message(n->replica, e->from, e->payload->bytes, e->payload->len);
 	} else if (e->type == EVENT_UNSURE) {
 		replica_unsure(n->replica);
+	} else if (e->type == EVENT_QUORUM) {
+		replica_quorum(n->replica, e->quorate);
 	} else {
 		v = (struct replica_view){
 			.ring_node = 1,
@@ -761,6 +766,23 @@ static void fault_partition(struct sim *s)
 	reform(s);
 }
 
+static void set_denied(struct sim *s, struct ring *ring, bool denied)
+{
+	if (!ring || ring->syncing || ring->denied == denied || !is_quorate(s, ring->nodes))
+		return;
+	ring->denied = denied;
+	for (unsigned i = 1; i <= s->world.nodes; i++) {
+		struct node *n = &s->nodes[i];
+		struct event *e;
+
+		if (n->ring != ring || !receives(n))
+			continue;
+		e = new_event(s, EVENT_QUORUM);
+		e->quorate = !denied;
+		list_push_back(&n->inbox, &e->link);
+	}
+}
+
 void sim_random_fault(struct sim *s, unsigned kinds)
 {
 	struct node *n = &s->nodes[1 + below(s, s->world.nodes)];
@@ -769,7 +791,7 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 	if (!(kinds & SIM_ALL_FAULTS))
 		return;
 	do
-		kind = 1u << below(s, 5);
+		kind = 1u << below(s, 6);
 	while (!(kinds & kind));
 	if (kind == SIM_PARTITION) {
 		fault_partition(s);
@@ -782,6 +804,8 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 		corosync_down(n);
 	} else if ((kind == SIM_COROSYNC || kind == SIM_POWER) && !n->up) {
 		corosync_up(n);
+	} else if (kind == SIM_QUORUM) {
+		set_denied(s, n->ring, n->ring && !n->ring->denied);
 	} else if (kind == SIM_HANG && n->replica) {
 		n->hung = true;
 		n->resume_at = s->now + below(s, 2 * s->world.hang_ms) * NS_PER_MS;
@@ -822,6 +846,8 @@ bool sim_settle(struct sim *s)
 		n->up = true;
 	}
 	reform(s);
+	for (unsigned i = 1; i <= s->world.nodes; i++)
+		set_denied(s, s->nodes[i].ring, false);
 	while (s->now < end) {
 		for (unsigned i = 0; i < 50; i++)
 			sim_step(s);
@@ -865,7 +891,7 @@ struct position sim_position(const struct sim *s, unsigned node)
 bool sim_has_quorum(const struct sim *s)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(s->rings); i++)
-		if (s->rings[i].seq && is_quorate(s, s->rings[i].nodes))
+		if (s->rings[i].seq && is_quorate(s, s->rings[i].nodes) && !s->rings[i].denied)
 			return true;
 	return false;
 }

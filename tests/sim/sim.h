@@ -63,8 +63,9 @@ enum sim_fault {
 	SIM_POWER = 4,	   /* a node fails with all that it had not sent; it starts again later */
 	SIM_COROSYNC = 8,  /* corosync ends under a running process; it starts again later */
 	SIM_HANG = 16,	   /* a process hangs; it goes on later */
+	SIM_QUORUM = 32,   /* quorum goes, or comes back, while the ring stays the same (a quorum device) */
 };
-#define SIM_ALL_FAULTS 31u
+#define SIM_ALL_FAULTS 63u
 
 /* One fault of those in `kinds`, or the end of one. */
 void sim_random_fault(struct sim *s, unsigned kinds);

@@ -14,6 +14,7 @@
  *
  *	sim_log [--seed N] [--seeds N] [--commands N] [PROFILE...]
  */
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ static const struct profile profiles[] = {
 	{ "crash", false, 3, SIM_CRASH, 4000, false },
 	{ "partition-safe", true, 3, SIM_PARTITION, 2000, true },
 	{ "partition5-safe", true, 5, SIM_PARTITION, 1500, true },
+	{ "quorum-safe", true, 3, SIM_QUORUM | SIM_PARTITION, 3000, true },
 	{ "corosync-safe", true, 3, SIM_COROSYNC | SIM_PARTITION, 4000, false },
 	{ "hang", false, 3, SIM_HANG | SIM_CRASH, 4000, false },
 	{ "all-safe", true, 3, SIM_ALL_FAULTS, 50000, false },
@@ -169,8 +171,12 @@ static int snapshot(void *ctx, uint8_t **out, size_t *len)
 {
 	struct process *pr = ctx;
 	uint8_t *bytes;
-	int err = toy_snapshot(&pr->toy, &bytes, len);
+	int err;
 
+	/* Somebody else, or the same node later, will have memory. */
+	if (pr->run->profile->faults && sim_random(pr->run->sim) % 8 == 0)
+		return -ENOMEM;
+	err = toy_snapshot(&pr->toy, &bytes, len);
 	if (err)
 		return err;
 	/* Long enough for several pieces. */
@@ -188,6 +194,8 @@ static int restore(void *ctx, const uint8_t *p, size_t len)
 
 	if (pr->restored || pr->serving)
 		fail_run(pr->run, "restored over a state");
+	if (pr->run->profile->faults && sim_random(pr->run->sim) % 16 == 0)
+		return -ENOMEM;
 	pr->restored = true;
 	memcpy(&pr->at, p, sizeof(pr->at));
 	return toy_restore(&pr->toy, p + 100000, len - 100000);
