@@ -79,7 +79,7 @@ struct corosync {
 	struct mutex keeping;
 	struct cond keep_news;
 	/* Under keeping. */
-	struct generation keep;
+	struct memory keep;
 	bool keep_due, keep_stop;
 };
 
@@ -125,12 +125,12 @@ static uint64_t draw(void *ctx)
 	return random_u64();
 }
 
-static void remember(void *ctx, const struct generation *seen)
+static void remember(void *ctx, const struct memory *memory)
 {
 	struct corosync *c = ctx;
 
 	mutex_lock(&c->keeping);
-	c->keep = *seen;
+	c->keep = *memory;
 	c->keep_due = true;
 	cond_signal(&c->keep_news);
 	mutex_unlock(&c->keeping);
@@ -147,7 +147,7 @@ static void rejoin(void *ctx)
 static void *keep_generations(void *arg)
 {
 	struct corosync *c = arg;
-	struct generation g;
+	struct memory m;
 	int err;
 
 	mutex_lock(&c->keeping);
@@ -157,9 +157,9 @@ static void *keep_generations(void *arg)
 		if (!c->keep_due)
 			break;
 		c->keep_due = false;
-		g = c->keep;
+		m = c->keep;
 		mutex_unlock(&c->keeping);
-		err = c->state_dir ? generation_store(c->state_dir, &g) : 0;
+		err = c->state_dir ? generation_store(c->state_dir, &m) : 0;
 		if (err)
 			log_warn("cluster: cannot write to %s: %s; after an outage of the whole cluster this node may "
 				 "take an old state for the latest",
@@ -662,7 +662,7 @@ static struct replica *new_replica(struct corosync *c, const struct cluster_conf
 	};
 
 	if (c->state_dir)
-		generation_load(c->state_dir, &o.seen);
+		generation_load(c->state_dir, &o.memory);
 	return replica_new(&o);
 }
 

@@ -221,7 +221,8 @@ bool gate_change(struct gate *g, const struct node_address *members, unsigned nm
 	if (nmembers > GATE_MAX_MEMBERS || nleft > GATE_MAX_MEMBERS)
 		return false;
 	memcpy(all, members, nmembers * sizeof(*all));
-	memcpy(all + nmembers, left, nleft * sizeof(*all));
+	if (nleft)
+		memcpy(all + nmembers, left, nleft * sizeof(*all));
 	e = keep(g, EVENT_CHANGE, all, (nmembers + nleft) * sizeof(*all));
 	if (!e)
 		return false;

@@ -19,12 +19,13 @@ static int path_of(const char *state_dir, const char *suffix, char path[PATH_MAX
 	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
-void generation_load(const char *state_dir, struct generation *g)
+void generation_load(const char *state_dir, struct memory *m)
 {
+	struct generation *d = &m->decided, *s = &m->served;
 	char path[PATH_MAX];
 	FILE *f;
 
-	*g = (struct generation){ 0 };
+	*m = (struct memory){ 0 };
 	if (path_of(state_dir, "", path) != 0)
 		return;
 	f = fopen(path, "re");
@@ -33,18 +34,21 @@ void generation_load(const char *state_dir, struct generation *g)
 			log_warn("cannot read %s: %s", path, strerror(errno));
 		return;
 	}
-	if (fscanf(f, "%" SCNu64 " %" SCNu64 " %" SCNu64, &g->created, &g->id, &g->epoch) != 3) {
+	if (fscanf(f, "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &d->created,
+		   &d->id, &d->epoch, &s->created, &s->id, &s->epoch) != 6) {
 		log_warn("%s is damaged; going on without it", path);
-		*g = (struct generation){ 0 };
+		*m = (struct memory){ 0 };
 	}
 	fclose(f);
 }
 
-static int write_file(const char *path, const struct generation *g)
+static int write_file(const char *path, const struct memory *m)
 {
-	char text[80];
-	int len = snprintf(text, sizeof(text), "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", g->created, g->id,
-			   g->epoch);
+	const struct generation *d = &m->decided, *s = &m->served;
+	char text[160];
+	int len = snprintf(text, sizeof(text),
+			   "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n",
+			   d->created, d->id, d->epoch, s->created, s->id, s->epoch);
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	int err = 0;
 
@@ -70,7 +74,7 @@ static int sync_directory(const char *path)
 	return err;
 }
 
-int generation_store(const char *state_dir, const struct generation *g)
+int generation_store(const char *state_dir, const struct memory *m)
 {
 	char path[PATH_MAX], tmp[PATH_MAX];
 	int err = path_of(state_dir, "", path);
@@ -78,7 +82,7 @@ int generation_store(const char *state_dir, const struct generation *g)
 	if (!err)
 		err = path_of(state_dir, ".new", tmp);
 	if (!err)
-		err = write_file(tmp, g);
+		err = write_file(tmp, m);
 	if (!err && rename(tmp, path) != 0)
 		err = -errno;
 	return err ? err : sync_directory(state_dir);

@@ -87,7 +87,7 @@ static void take_snapshot(struct replica *r)
 	r->give_position = r->position;
 	if (r->o.app.snapshot(r->o.app.ctx, &r->give, &r->give_len) != 0 ||
 	    (!r->give && !(r->give = malloc(1)))) {
-		log_error("cluster: no memory for a snapshot of the state; another node, or this one later, will "
+		log_warn("cluster: no memory for a snapshot of the state; another node, or this one later, will "
 			  "give it to those that join");
 		r->give = NULL;
 		r->failed_due = true;

@@ -60,7 +60,8 @@ static void w_hello(struct writer *w, const struct message_hello *h)
 	w32(w, (uint32_t)h->eager << 9 | (uint32_t)h->restored << 8 | (uint32_t)h->phase << 1 | h->quorate);
 	w_round(w, &h->round);
 	w_position(w, &h->position);
-	w_generation(w, &h->seen);
+	w_generation(w, &h->memory.decided);
+	w_generation(w, &h->memory.served);
 }
 
 static void w_snapshot(struct writer *w, const struct message_snapshot *s)
@@ -203,7 +204,8 @@ static void r_hello(struct reader *r, struct message_hello *h)
 		r->short_of = true;
 	r_round(r, &h->round);
 	r_position(r, &h->position);
-	r_generation(r, &h->seen);
+	r_generation(r, &h->memory.decided);
+	r_generation(r, &h->memory.served);
 }
 
 static void r_batch(struct reader *r, struct message_batch *b)

@@ -46,6 +46,14 @@ struct generation {
 	uint64_t epoch;	  /* grows when nodes have gone */
 };
 
+/*
+ * What a node knows of the latest generation, also after it has been started again. That one was decided does
+ * not mean that it has served: the nodes it concerned may not have lived to see the decision.
+ */
+struct memory {
+	struct generation decided, served;
+};
+
 /* A place in the order, and what was applied up to there. */
 struct position {
 	struct generation generation;
@@ -68,7 +76,7 @@ struct message_hello {
 	struct round round;
 	/* Of the state, if phase is SERVING or SUSPENDED; else its generation is what this node would begin. */
 	struct position position;
-	struct generation seen;	  /* the latest that this node knows to have served */
+	struct memory memory;
 };
 
 struct message_batch {

@@ -86,20 +86,23 @@ static bool same_position(const struct position *a, const struct position *b)
 	return compare_positions(a, b) == 0 && a->digest == b->digest;
 }
 
-static void see(struct generation *seen, const struct generation *g)
+/* True if it is news. */
+static bool see(struct generation *latest, const struct generation *g)
 {
-	if (compare_generations(g, seen) > 0)
-		*seen = *g;
+	if (compare_generations(g, latest) <= 0)
+		return false;
+	*latest = *g;
+	return true;
 }
 
-/* This generation serves. */
-static void remember(struct replica *r, const struct generation *g)
+static void remember(struct replica *r, const struct generation *decided, const struct generation *served)
 {
-	if (compare_generations(g, &r->seen) <= 0)
-		return;
-	r->seen = *g;
-	if (r->o.io.remember)
-		r->o.io.remember(r->o.io.ctx, &r->seen);
+	bool news = see(&r->memory.decided, decided);
+
+	if (served)
+		news |= see(&r->memory.served, served);
+	if (news && r->o.io.remember)
+		r->o.io.remember(r->o.io.ctx, &r->memory);
 }
 
 int replica_send(struct replica *r, struct message *m)
@@ -296,7 +299,7 @@ void replica_activate(struct replica *r)
 	r->tracking = true;
 	r->current_until = now(r) + hang_ns(r) / 4 * 3;
 	atomic_store(&r->outbox.applied, r->position.index);
-	remember(r, &r->position.generation);
+	remember(r, &r->position.generation, NULL);
 	outbox_open(&r->outbox);
 	replica_set_phase(r, CLUSTER_SERVING);
 	replica_tell_members(r);
@@ -352,7 +355,7 @@ static void shrink(struct replica *r)
 	if (r->phase == CLUSTER_SUSPENDED || !r->position.generation.epoch)
 		return;
 	r->position.generation.epoch++;
-	remember(r, &r->position.generation);
+	remember(r, &r->position.generation, NULL);
 	if (r->phase == CLUSTER_SERVING)
 		replica_tell_members(r);
 }
@@ -469,7 +472,7 @@ static bool are_most(const struct replica *r)
  */
 static bool is_patient(const struct replica *r)
 {
-	bool few = r->seen.epoch && !are_most(r);
+	bool few = r->memory.decided.epoch && !are_most(r);
 
 	return r->absent && r->phase != CLUSTER_SERVING &&
 	       !passed(r, few ? r->o.begin_patience_ms : r->o.patience_ms);
@@ -478,7 +481,7 @@ static bool is_patient(const struct replica *r)
 /* May a state be begun as far as this node knows? */
 static bool is_eager(const struct replica *r)
 {
-	return !r->missing || !r->seen.epoch || passed(r, r->o.begin_patience_ms);
+	return !r->missing || !r->memory.decided.epoch || passed(r, r->o.begin_patience_ms);
 }
 
 static void set_quorate(struct replica *r, bool quorate)
@@ -602,7 +605,7 @@ static void send_hello(struct replica *r)
 		.eager = is_eager(r),
 		.round = r->round,
 		.position = r->position,
-		.seen = r->seen,
+		.memory = r->memory,
 	};
 	if (!replica_self(r) || is_duplicate(r))
 		return;
@@ -642,25 +645,28 @@ static bool all_eager(const struct replica *r)
 	return true;
 }
 
-/* The latest generation that anybody here knows. */
-static struct generation all_seen(const struct replica *r)
+/* What all that are here know together. */
+static struct memory common_memory(const struct replica *r)
 {
-	struct generation seen = { 0 };
+	struct memory m = { 0 };
 
-	for (unsigned i = 0; i < r->npeers; i++)
-		if (r->peers[i].state != PEER_OUT)
-			see(&seen, &r->peers[i].seen);
-	return seen;
+	for (unsigned i = 0; i < r->npeers; i++) {
+		if (r->peers[i].state == PEER_OUT)
+			continue;
+		see(&m.decided, &r->peers[i].memory.decided);
+		see(&m.served, &r->peers[i].memory.served);
+	}
+	return m;
 }
 
 /*
- * Of those that have a state: the one with the latest. NULL: none has one, or a later one is known of, which
- * somebody may have who is not here. If all are here nobody has: those who gave their vote for it may
- * have learnt of a decision that the one whom it concerned did not live to see.
+ * Of those that have a state: the one with the latest. NULL: none has one, or a later one was decided on, which
+ * somebody may have who is not here. If all are here and it has not served, nobody has it.
  */
 static struct peer *latest(struct replica *r)
 {
-	struct generation seen = all_seen(r);
+	struct memory m = common_memory(r);
+	const struct generation *least = r->missing ? &m.decided : &m.served;
 	struct peer *best = NULL;
 
 	for (unsigned i = 0; i < r->npeers; i++) {
@@ -670,7 +676,7 @@ static struct peer *latest(struct replica *r)
 		    (!best || compare_positions(&p->position, &best->position) > 0))
 			best = p;
 	}
-	if (best && r->missing && compare_generations(&best->position.generation, &seen) < 0)
+	if (best && compare_generations(&best->position.generation, least) < 0)
 		best = NULL;
 	return best;
 }
@@ -679,7 +685,7 @@ static struct peer *latest(struct replica *r)
 static void resume(struct replica *r, const struct peer *best)
 {
 	struct position at = best->position;
-	struct generation next = all_seen(r);
+	struct generation next = common_memory(r).decided;
 	struct peer winner = *best, *self = replica_self(r);
 
 	for (unsigned i = 0; i < r->npeers; i++) {
@@ -694,8 +700,8 @@ static void resume(struct replica *r, const struct peer *best)
 	/* Those that only gave their vote remember as well what it was for. */
 	see(&next, &at.generation);
 	next.epoch++;
-	remember(r, &next);
-	r->told = true;
+	remember(r, &next, NULL);
+	r->hello_due = self->state == PEER_ACTIVE;
 	if (self->state == PEER_ACTIVE || self->state == PEER_JOINING)
 		r->position.generation = next;
 	if (self->state == PEER_VOID)
@@ -710,7 +716,7 @@ static void resume(struct replica *r, const struct peer *best)
 static void begin(struct replica *r)
 {
 	struct peer *first = NULL;
-	struct generation g = all_seen(r);
+	struct generation g = common_memory(r).decided;
 
 	for (unsigned i = 0; i < r->npeers; i++) {
 		struct peer *p = &r->peers[i];
@@ -728,8 +734,8 @@ static void begin(struct replica *r)
 	first->acked = 0;
 	if (first->position.generation.created <= g.created)
 		first->position.generation.created = g.created + 1;
-	remember(r, &first->position.generation);
-	r->told = true;
+	remember(r, &first->position.generation, NULL);
+	r->hello_due = first->state == PEER_ACTIVE && replica_same(first->addr, r->self);
 	if (r->phase != CLUSTER_JOINING)
 		return;
 	r->position = (struct position){ .generation = first->position.generation };
@@ -768,6 +774,7 @@ static void decide(struct replica *r)
 static void meet_active(struct replica *r, struct peer *from)
 {
 	r->told = true;
+	remember(r, &from->position.generation, &from->position.generation);
 	if (from->state == PEER_ACTIVE)
 		return;
 	if (r->phase == CLUSTER_SERVING) {
@@ -785,7 +792,6 @@ static void meet_active(struct replica *r, struct peer *from)
 	/* Who gives its vote must know what for. */
 	if (r->phase == CLUSTER_JOINING && !r->tracking && !r->loading)
 		r->position.generation = from->position.generation;
-	remember(r, &from->position.generation);
 	if (r->phase == CLUSTER_SUSPENDED)
 		replica_lost(r, "others have gone on without it");
 }
@@ -820,8 +826,8 @@ static void take_hello(struct replica *r, struct peer *from, const struct messag
 	from->format = h->format;
 	from->session = m->session;
 	from->position = h->position;
-	from->seen = h->seen;
-	remember(r, &h->seen);
+	from->memory = h->memory;
+	remember(r, &h->memory.decided, &h->memory.served);
 	if (m->protocol != MESSAGE_PROTOCOL || h->format != r->o.app.format) {
 		if (!from->foreign)
 			say_foreign(r, from);
@@ -1059,7 +1065,7 @@ struct replica *replica_new(const struct replica_options *options)
 	if (!r)
 		return NULL;
 	r->o = *options;
-	r->seen = options->seen;
+	r->memory = options->memory;
 	list_init(&r->applied);
 	list_init(&r->waiting);
 	list_init(&r->adrift);

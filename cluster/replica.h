@@ -15,7 +15,9 @@
  *					quorum, or when it is not sure that the active members alone had it
  *	HELLO of all, none active	all quorate: of the suspended, those that have the latest state become active,
  *					the others are lost; without any state the lowest node begins one. Both
- *					wait a while for nodes that may have a state and are not here (yet)
+ *					wait a while for nodes that may have a state and are not here (yet). The
+ *					latest is one of the last generation that was decided, or, if all nodes are
+ *					here, of the last that is known to have served
  *	READY				its sender becomes active
  *	EVICT				somebody who has been silent for long is treated as if he had left
  *
@@ -30,8 +32,8 @@
  *     members raises the epoch, so whoever was left behind is known by its lower generation.
  *  3. A command is done (its submitter told) only if it was applied while nothing was known of a change of
  *     the ring; in between it is held until the next view continues. Under `safe`, only once all active
- *     members have said that they have applied it. In a new view, only once an active member's HELLO
- *     has come: whoever gave a vote for this view then knows, and remembers, which generation serves.
+ *     members have said that they have applied it. In a new view or after a decision, only once an active
+ *     member's HELLO has come: whoever gave a vote then knows, and remembers, which generation serves.
  *  4. A command that was refused is never applied, unless the phase is LOST: what was in flight is refused
  *     only when the state is known to be the latest, and its batch carries the session of before.
  *  5. A node's state is void (lost) once others have served without it. Nothing leads back.
@@ -54,8 +56,8 @@ struct replica_io {
 	uint64_t (*mono_ns)(void *ctx);
 	uint64_t (*wall_ns)(void *ctx);
 	uint64_t (*random)(void *ctx);
-	/* The latest generation that served changed; keep it for the next start. May be late. */
-	void (*remember)(void *ctx, const struct generation *seen);
+	/* Keep this for the next start; it may be late. */
+	void (*remember)(void *ctx, const struct memory *memory);
 	/* This node must leave the group and join it again. Not from within: later. */
 	void (*rejoin)(void *ctx);
 	void *ctx;
@@ -71,7 +73,7 @@ struct replica_options {
 	 * and how long none is begun while any node is missing and there is known to have been one.
 	 */
 	uint32_t patience_ms, begin_patience_ms;
-	struct generation seen; /* remembered from the last start, or zeros */
+	struct memory memory;	/* of the last start, or zeros */
 };
 
 /* Who is a member now. */

@@ -27,7 +27,7 @@ struct peer {
 	uint32_t protocol, format;
 	uint32_t session;
 	struct position position; /* its HELLO's */
-	struct generation seen;
+	struct memory memory;
 	uint64_t acked;	   /* commands that it has applied, as it said */
 	uint64_t heard_ns; /* this node's clock */
 };
@@ -53,7 +53,8 @@ struct replica {
 	bool quorate; /* as this node knows itself */
 	bool said_quorate, said_eager; /* in the last HELLO */
 	bool unsure;
-	bool told; /* in this round: all members know, or will before another view, who serves */
+	bool told; /* in this round an active member has said that it serves: all know, or will before
+		    * another view */
 	bool first_view;     /* of this connection is still to come */
 	unsigned absent;	/* nodes of the ring without a member */
 	unsigned missing;	/* all nodes without a member */
@@ -63,7 +64,7 @@ struct replica {
 	bool tracking; /* `position` follows the order: active, or restored and not READY yet */
 	/* If it is not tracking, the generation is that of the active members, as far as known. */
 	struct position position;
-	struct generation seen;
+	struct memory memory;
 
 	/* Own commands that are applied, in order: `applied` may be told, `waiting` for acks. */
 	struct list applied, waiting;

@@ -70,7 +70,7 @@ struct node {
 	struct list inbox;
 	uint64_t delivered; /* the place in the ring of the last message that it was given */
 	uint64_t delivered_ring;
-	struct generation seen; /* on its disk */
+	struct memory memory; /* on its disk */
 	uint64_t start_at, tick_at, resume_at;
 };
 
@@ -182,9 +182,9 @@ static uint64_t draw(void *ctx)
 	return sim_random(((struct node *)ctx)->sim);
 }
 
-static void remember(void *ctx, const struct generation *seen)
+static void remember(void *ctx, const struct memory *memory)
 {
-	((struct node *)ctx)->seen = *seen;
+	((struct node *)ctx)->memory = *memory;
 }
 
 static void rejoin(void *ctx)
@@ -527,7 +527,7 @@ static void begin_process(struct node *n)
 		.hang_ms = s->world.hang_ms,
 		.patience_ms = 2000,
 		.begin_patience_ms = s->world.begin_patience_ms ? s->world.begin_patience_ms : 10000,
-		.seen = n->seen,
+		.memory = n->memory,
 	};
 
 	n->app_ctx = o.app.ctx;

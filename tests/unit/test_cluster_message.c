@@ -28,7 +28,7 @@ static const struct message samples[] = {
 		     .eager = true,
 		     .round = { 0x1122334455667788, 3 },
 		     .position = { { 1, 2, 3 }, 4, 5 },
-		     .seen = { 6, 7, 8 } } },
+		     .memory = { { 6, 7, 8 }, { 9, 10, 11 } } } },
 	{ .type = MESSAGE_ACK, .protocol = MESSAGE_PROTOCOL, .session = 1, .acked = 1ull << 60 },
 	{ .type = MESSAGE_STATUS, .protocol = MESSAGE_PROTOCOL, .status = { 5, 6 } },
 	{ .type = MESSAGE_MARK, .protocol = MESSAGE_PROTOCOL, .mark = { { 9, 1 }, 77, { 1, 2, 3 } } },
