@@ -399,9 +399,13 @@ static cs_error_t connect_quorum(struct corosync *c)
 		c->quorum = 0;
 		return cs;
 	}
-	if (type != QUORUM_SET && !c->said_waiting)
-		log_warn("cluster: corosync has no quorum provider: every part of a divided cluster will "
-			 "serve; set quorum.provider to corosync_votequorum");
+	if (type != QUORUM_SET) {
+		if (!c->said_waiting)
+			log_error("cluster: corosync has no quorum provider, so that every part of a divided "
+				  "cluster would serve; set quorum.provider to corosync_votequorum and "
+				  "restart corosync");
+		return CS_ERR_NOT_EXIST;
+	}
 	cs = quorum_fd_get(c->quorum, &c->quorum_fd);
 	if (cs == CS_OK)
 		cs = quorum_trackstart(c->quorum, CS_TRACK_CURRENT | CS_TRACK_CHANGES);
