@@ -47,7 +47,9 @@ _Static_assert(MAJOR_MAX <= CLIENT_OWNER_EXTRA, "it goes in front of owner strin
 void place_clear(struct place *p)
 {
 	object_unref(p->object);
-	cred_unref(p->cred);
+	if (p->cred_mapped)
+		cred_unref(p->cred);
+	p->cred_mapped = false;
 	p->object = NULL;
 	p->cred = NULL;
 	p->export = NULL;
@@ -59,7 +61,7 @@ void place_clear(struct place *p)
 void place_copy(struct place *to, const struct place *from)
 {
 	struct object *obj = object_ref(from->object);
-	const struct cred *cred = cred_ref(from->cred);
+	const struct cred *cred = from->cred_mapped ? cred_ref(from->cred) : from->cred;
 
 	place_clear(to);
 	*to = *from;
@@ -73,8 +75,12 @@ static bool names_nobody(const struct cred *caller)
 	return caller->uid == UINT32_MAX || cred_in_group(caller, UINT32_MAX);
 }
 
-/* The caller as the export's options let them act. NULL: out of memory. */
-static const struct cred *map_cred(const struct cred *caller, const struct export_options *o)
+/*
+ * The caller as the export's options let them act; *is_mapped: as somebody else, a reference. NULL: out
+ * of memory.
+ */
+static const struct cred *map_cred(const struct cred *caller, const struct export_options *o,
+				   bool *is_mapped)
 {
 	const struct cred *mapped;
 	gid_t groups[CRED_MAX_GROUPS];
@@ -83,8 +89,10 @@ static const struct cred *map_cred(const struct cred *caller, const struct expor
 
 	if (o->squash == SQUASH_ALL || names_nobody(caller))
 		return cred_get(o->anon_uid, o->anon_gid, NULL, 0);
-	if (!squash_root || (caller->uid != 0 && !cred_in_group(caller, 0)))
-		return cred_ref(caller);
+	if (!squash_root || (caller->uid != 0 && !cred_in_group(caller, 0))) {
+		*is_mapped = false;
+		return caller;
+	}
 	for (uint32_t i = 0; i < caller->ngroups; i++)
 		groups[n++] = caller->groups[i] ? caller->groups[i] : o->anon_gid;
 	mapped = cred_get(caller->uid ? caller->uid : o->anon_uid,
@@ -133,6 +141,7 @@ enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struc
 	struct place *here = &c->current;
 	const struct export_options *options;
 	const struct cred *cred;
+	bool is_mapped = true;
 	bool wrong_sec;
 
 	if (here->object && here->export == exp) {
@@ -157,7 +166,7 @@ enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struc
 		object_unref(obj);
 		return NFS4ERR_WRONGSEC;
 	}
-	cred = map_cred(c->call->auth.cred, options);
+	cred = map_cred(c->call->auth.cred, options, &is_mapped);
 	if (!cred) {
 		object_unref(obj);
 		return NFS4ERR_DELAY;
@@ -167,6 +176,7 @@ enum nfsstat4 compound_set_current(struct compound *c, struct export *exp, struc
 	here->object = obj;
 	here->options = options;
 	here->cred = cred;
+	here->cred_mapped = is_mapped;
 	here->wrong_sec = wrong_sec;
 	return NFS4_OK;
 }
@@ -801,7 +811,7 @@ static void compound_release(struct compound *c)
 	place_clear(&c->current);
 	place_clear(&c->saved);
 	debts_release(c);
-	export_set_unref(c->exports);
+	nfs_server_exports_done(c->server, c->exports, c->exports_stripe);
 	c->exports = NULL;
 }
 
@@ -1046,7 +1056,7 @@ enum rpc_verdict compound_run(struct nfs_server *server, struct rpc_call *call)
 	xdr_put_u32(x, 0);
 	if (x->failed)
 		return RPC_SYSTEM_ERR;
-	c->exports = nfs_server_exports(server);
+	c->exports = nfs_server_exports_use(server, &c->exports_stripe);
 	compound_limit_reply(c, x->limit, x->limit);
 	status = check_whole(c, tag);
 	if (status != NFS4_OK)

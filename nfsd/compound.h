@@ -33,7 +33,8 @@ struct place {
 	struct export *export;
 	struct object *object; /* reference */
 	const struct export_options *options; /* this client's in the export */
-	const struct cred *cred; /* the caller, mapped by the options (squash); reference */
+	const struct cred *cred; /* the caller, mapped by the options (squash) */
+	bool cred_mapped;	 /* it is not the call's own, but a reference */
 	struct nfs_fh fh;	 /* encoded lazily: see compound_fh() */
 	bool wrong_sec;		 /* the caller's flavor will not do here: it only leads on */
 	bool has_stateid;	 /* the current (or saved) stateid, RFC 8881 section 16.2.3.1.2 */
@@ -44,7 +45,8 @@ struct compound {
 	/* Immutable while it runs. */
 	struct nfs_server *server;
 	struct rpc_call *call;
-	struct export_set *exports; /* reference: the set in force when the request came */
+	struct export_set *exports; /* in use: the set in force when the request came */
+	unsigned exports_stripe;
 	uint32_t minor;
 	uint32_t nops;
 	struct bytes principal; /* the caller as compared by the state machine; in the arena */

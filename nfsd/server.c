@@ -171,15 +171,33 @@ static void name_owner(struct nfs_server *s)
 	s->options.scope = NULL;
 }
 
+/* Puts the set into all stripes; NULL: none. Who uses the one before has a reference from now on. */
+static void stripes_set(struct nfs_server *s, struct export_set *set)
+{
+	for (unsigned i = 0; i < EXPORT_STRIPES; i++) {
+		struct exports_stripe *st = &s->stripes[i];
+		struct export_set *old;
+
+		mutex_lock(&st->lock);
+		old = st->set;
+		for (; st->users > 0; st->users--)
+			export_set_ref(old);
+		st->set = set ? export_set_ref(set) : NULL;
+		mutex_unlock(&st->lock);
+		export_set_unref(old);
+	}
+}
+
 int nfs_server_new(const struct nfs_server_options *options, struct exports *exports,
 		   struct nfs_server **out, struct config_error *err)
 {
-	struct nfs_server *s = calloc(1, sizeof(*s));
+	struct nfs_server *s = aligned_alloc(_Alignof(struct nfs_server), sizeof(*s));
 	int code = -ENOMEM;
 
 	*err = (struct config_error){ .message = "out of memory" };
 	if (!s)
 		return code;
+	memset(s, 0, sizeof(*s));
 	s->options = *options;
 	s->replicated = options->replicated;
 	s->serving = !s->replicated;
@@ -187,6 +205,8 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 		s->options.courtesy_seconds = DEFAULT_COURTESY;
 	name_owner(s);
 	mutex_init(&s->exports_lock);
+	for (unsigned i = 0; i < EXPORT_STRIPES; i++)
+		mutex_init(&s->stripes[i].lock);
 	mutex_init(&s->settling_lock);
 	cond_init(&s->settled);
 	s->drc = drc_new(&s->options.handle_key);
@@ -199,6 +219,7 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 	if (code == 0)
 		code = export_set_new(s->registry, exports, &s->exports, err);
 	if (code == 0) {
+		stripes_set(s, s->exports);
 		local_start(s);
 		local_restore(s);
 	}
@@ -222,9 +243,41 @@ int nfs_server_reload(struct nfs_server *s, struct exports *exports, struct conf
 	mutex_lock(&s->exports_lock);
 	old = s->exports;
 	s->exports = fresh;
+	stripes_set(s, fresh);
 	mutex_unlock(&s->exports_lock);
 	export_set_unref(old);
 	return 0;
+}
+
+struct export_set *nfs_server_exports_use(struct nfs_server *s, unsigned *stripe)
+{
+	static _Atomic unsigned threads;
+	static _Thread_local unsigned mine; /* the stripe + 1 */
+	struct exports_stripe *st;
+	struct export_set *set;
+
+	if (unlikely(mine == 0))
+		mine = 1 + atomic_fetch_add(&threads, 1) % EXPORT_STRIPES;
+	*stripe = mine - 1;
+	st = &s->stripes[*stripe];
+	mutex_lock(&st->lock);
+	set = st->set;
+	st->users++;
+	mutex_unlock(&st->lock);
+	return set;
+}
+
+void nfs_server_exports_done(struct nfs_server *s, struct export_set *set, unsigned stripe)
+{
+	struct exports_stripe *st = &s->stripes[stripe];
+	bool replaced;
+
+	mutex_lock(&st->lock);
+	replaced = st->set != set;
+	st->users -= !replaced;
+	mutex_unlock(&st->lock);
+	if (unlikely(replaced))
+		export_set_unref(set);
 }
 
 struct export_set *nfs_server_exports(struct nfs_server *s)
@@ -385,11 +438,14 @@ void nfs_server_free(struct nfs_server *s)
 	if (s->state)
 		state_free(s->state);
 	local_locks_free(s->local_locks);
+	stripes_set(s, NULL);
 	export_set_unref(s->exports);
 	export_registry_free(s->registry);
 	drc_free(s->drc);
 	delegations_free(s->delegations);
 	mutex_destroy(&s->exports_lock);
+	for (unsigned i = 0; i < EXPORT_STRIPES; i++)
+		mutex_destroy(&s->stripes[i].lock);
 	mutex_destroy(&s->settling_lock);
 	cond_destroy(&s->settled);
 	free(s);

@@ -14,6 +14,19 @@ struct drc;
 struct local_locks;
 struct recorder;
 
+/*
+ * Every compound uses the set of exports in force. The threads do so by stripes, so that they do not
+ * pass one lock and one counter between the processors: a stripe has a reference to the set, and
+ * stands with it for those whose use it counts.
+ */
+#define EXPORT_STRIPES 16
+
+struct exports_stripe {
+	struct mutex lock;
+	struct export_set *set; /* under lock, as the next */
+	unsigned users;
+} __attribute__((aligned(64)));
+
 struct nfs_server {
 	/* Immutable after nfs_server_new(). */
 	struct nfs_server_options options;
@@ -32,6 +45,7 @@ struct nfs_server {
 
 	struct mutex exports_lock;
 	struct export_set *exports; /* under exports_lock: the set in force; a reference */
+	struct exports_stripe stripes[EXPORT_STRIPES];
 
 	uint64_t expire_after_ns; /* the ticking thread's: when to look for silent clients next */
 
@@ -55,3 +69,6 @@ static inline bool nfs_server_serves(struct nfs_server *s)
 }
 /* The set in force, with a reference for the caller. */
 struct export_set *nfs_server_exports(struct nfs_server *s);
+/* For a compound: the set until nfs_server_exports_done(), on any thread, of the same stripe. */
+struct export_set *nfs_server_exports_use(struct nfs_server *s, unsigned *stripe);
+void nfs_server_exports_done(struct nfs_server *s, struct export_set *set, unsigned stripe);

@@ -120,7 +120,6 @@ static int getattr_elsewhere(struct vfs_object *dir, const char *name, struct at
 int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino, struct attr *out,
 		   struct backend_handle *handle)
 {
-	struct vfs_export *exp = vfs_object_export(dir);
 	struct vfs_mount *m = dir->mount;
 	struct vfs_instant before = vfs_instant(m->granularity);
 	struct statx sx;
@@ -134,7 +133,7 @@ int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino
 	if (unlikely(sx.stx_mnt_id != m->mnt_id || dev != dir->dev)) {
 		err = getattr_elsewhere(dir, name, out);
 		out->mounted_on_fileid = dirent_ino;
-		return err || !handle ? err : vfs_handle_at(exp, dir->fd, name, handle);
+		return err || !handle ? err : vfs_handle_at(dir, name, handle);
 	}
 	fill(&sx, out);
 	out->change = vfs_change(m->granularity, &out->ctime, before);
@@ -144,8 +143,8 @@ int vfs_getattr_at(struct vfs_object *dir, const char *name, uint64_t dirent_ino
 		return 0;
 	/* Within a subvolume numbers repeat those of others. */
 	if (dev != m->dev)
-		return vfs_handle_at(exp, dir->fd, name, handle);
-	return vfs_handle_of(exp, m, dir->fd, name, &sx, handle);
+		return vfs_handle_at(dir, name, handle);
+	return vfs_handle_of(dir, name, &sx, handle);
 }
 
 /* ---- setting ---- */

@@ -61,7 +61,7 @@ int vfs_lookup(struct object *dir, const struct cred *cred, const char *name, st
 		return dir->type == FILE_SYMLINK ? -ELOOP : -ENOTDIR;
 	err = vfs_assume(cred);
 	if (!err)
-		err = vfs_object_at(vfs_export(dir->export), vfs_object(dir)->fd, name, &obj);
+		err = vfs_object_at(vfs_object(dir), name, &obj);
 	if (!err)
 		*out = &obj->base;
 	return err;
@@ -274,7 +274,7 @@ int vfs_create(struct object *base, const struct cred *cred, const char *name,
 	vfs_umask(0);
 	if (err)
 		return err;
-	err = vfs_object_at(vfs_export(base->export), dir->fd, name, &obj);
+	err = vfs_object_at(dir, name, &obj);
 	if (err) {
 		take_back(dir, name, args);
 		return err;
@@ -328,10 +328,10 @@ static struct vfs_object *known_object(struct vfs_object *dir, const char *name)
 	struct vfs_object *obj;
 	struct backend_handle h;
 
-	if (vfs_handle_at(exp, dir->fd, name, &h) < 0)
+	if (vfs_handle_at(dir, name, &h) < 0)
 		return NULL;
 	/* A parked file needs an object to come back to once the name is gone: see lost_name(). */
-	if (vfs_files_parked() && vfs_object_at(exp, dir->fd, name, &obj) == 0)
+	if (vfs_files_parked() && vfs_object_at(dir, name, &obj) == 0)
 		return obj;
 	return vfs_object_find(exp, h.bytes, h.len);
 }

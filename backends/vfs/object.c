@@ -511,18 +511,15 @@ static int encode(const struct vfs_mount *m, const union kernel_handle *k,
 	return 0;
 }
 
-/*
- * The handle of `name` in `dir_fd` (flags AT_EMPTY_PATH: of dir_fd itself) and its mount, with a
- * reference.
- */
-static int handle_at(struct vfs_export *exp, int dir_fd, const char *name, int flags,
-		     struct backend_handle *out, struct vfs_mount **mount)
+/* The handle of what `fd` stands for, and its mount with a reference. */
+static int handle_of_fd(struct vfs_export *exp, int fd, struct backend_handle *out,
+			struct vfs_mount **mount)
 {
 	union kernel_handle k = { .h.handle_bytes = VFS_KERNEL_HANDLE };
 	struct vfs_mount *m;
 	int mnt_id, err;
 
-	if (name_to_handle_at(dir_fd, name, &k.h, &mnt_id, flags) < 0)
+	if (name_to_handle_at(fd, "", &k.h, &mnt_id, AT_EMPTY_PATH) < 0)
 		return -errno;
 	m = vfs_mount_by_mnt_id(exp, (uint64_t)mnt_id);
 	if (!m)
@@ -535,36 +532,54 @@ static int handle_at(struct vfs_export *exp, int dir_fd, const char *name, int f
 	return err;
 }
 
-int vfs_handle_at(struct vfs_export *exp, int dir_fd, const char *name, struct backend_handle *out)
+/*
+ * Most names are on their directory's mount, which needs no look-up and no reference then: both
+ * are shared by all threads. *here tells whether this one is.
+ */
+static int handle_near(struct vfs_object *dir, const char *name, struct backend_handle *out,
+		       bool *here)
 {
+	union kernel_handle k = { .h.handle_bytes = VFS_KERNEL_HANDLE };
 	struct vfs_mount *m;
-	int err = handle_at(exp, dir_fd, name, 0, out, &m);
+	int mnt_id, err;
 
-	if (!err)
-		vfs_mount_unref(m);
+	if (name_to_handle_at(dir->fd, name, &k.h, &mnt_id, 0) < 0)
+		return -errno;
+	*here = (uint64_t)mnt_id == dir->mount->mnt_id;
+	if (likely(*here))
+		return encode(dir->mount, &k, out);
+	m = vfs_mount_by_mnt_id(vfs_object_export(dir), (uint64_t)mnt_id);
+	if (!m)
+		return -EACCES;
+	err = encode(m, &k, out);
+	vfs_mount_unref(m);
 	return err;
 }
 
-int vfs_handle_of(struct vfs_export *exp, struct vfs_mount *m, int dir_fd, const char *name,
-		  const struct statx *sx, struct backend_handle *out)
+int vfs_handle_at(struct vfs_object *dir, const char *name, struct backend_handle *out)
+{
+	bool here;
+
+	return handle_near(dir, name, out, &here);
+}
+
+int vfs_handle_of(struct vfs_object *dir, const char *name, const struct statx *sx,
+		  struct backend_handle *out)
 {
 	uint8_t kind, len;
-	struct vfs_mount *found;
+	bool here;
 	int err;
 
-	if (vfs_handles_find(m, sx, &kind, out->bytes + VFS_HANDLE_HEADER, &len)) {
-		encode_header(m, kind, len, out);
+	if (vfs_handles_find(dir->mount, sx, &kind, out->bytes + VFS_HANDLE_HEADER, &len)) {
+		encode_header(dir->mount, kind, len, out);
 		return 0;
 	}
-	err = handle_at(exp, dir_fd, name, 0, out, &found);
-	if (err)
-		return err;
+	err = handle_near(dir, name, out, &here);
 	/* Something may have been mounted there since. */
-	if (found == m)
-		vfs_handles_keep(m, sx, out->bytes[9], out->bytes + VFS_HANDLE_HEADER,
+	if (!err && here)
+		vfs_handles_keep(dir->mount, sx, out->bytes[9], out->bytes + VFS_HANDLE_HEADER,
 				 out->len - VFS_HANDLE_HEADER);
-	vfs_mount_unref(found);
-	return 0;
+	return err;
 }
 
 enum file_type vfs_type(mode_t mode)
@@ -651,7 +666,7 @@ int vfs_object_from_fd(struct vfs_export *exp, int fd, struct vfs_object **out)
 	struct backend_handle handle;
 	struct vfs_mount *m = NULL;
 	struct vfs_object *obj;
-	int err = handle_at(exp, fd, "", AT_EMPTY_PATH, &handle, &m);
+	int err = handle_of_fd(exp, fd, &handle, &m);
 
 	if (err)
 		goto fail;
@@ -687,11 +702,12 @@ static int open_path(struct vfs_export *exp, int dir_fd, const char *name)
 	}
 }
 
-int vfs_object_at(struct vfs_export *exp, int dir_fd, const char *name, struct vfs_object **out)
+int vfs_object_at(struct vfs_object *dir, const char *name, struct vfs_object **out)
 {
+	struct vfs_export *exp = vfs_object_export(dir);
 	struct backend_handle handle;
 	struct vfs_object *obj;
-	int fd, err = vfs_handle_at(exp, dir_fd, name, &handle);
+	int fd, err = vfs_handle_at(dir, name, &handle);
 
 	if (err)
 		return err;
@@ -701,7 +717,7 @@ int vfs_object_at(struct vfs_export *exp, int dir_fd, const char *name, struct v
 		return 0;
 	}
 	/* What the name stands for may have changed by now: the descriptor decides. */
-	fd = open_path(exp, dir_fd, name);
+	fd = open_path(exp, dir->fd, name);
 	if (fd < 0)
 		return fd;
 	return vfs_object_from_fd(exp, fd, out);

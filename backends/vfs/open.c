@@ -274,12 +274,12 @@ static int open_made(struct vfs_export *exp, int dir, const char *name, int fd,
 }
 
 /* The name exists: may it be opened as if it had been made by this request? */
-static int open_existing(struct vfs_export *exp, int dir, const char *name, unsigned access,
+static int open_existing(struct vfs_object *dir, const char *name, unsigned access,
 			 const struct cred *cred, const struct create_args *args, bool *made,
 			 struct vfs_object **out_obj, struct file **out_file)
 {
 	struct vfs_object *obj;
-	int err = vfs_object_at(exp, dir, name, &obj);
+	int err = vfs_object_at(dir, name, &obj);
 
 	if (err)
 		return err;
@@ -326,7 +326,7 @@ int vfs_open_create(struct object *base, const struct cred *cred, const char *na
 		else if (fd != -EEXIST || args->mode == CREATE_GUARDED)
 			err = fd;
 		else
-			err = open_existing(exp, dir->fd, name, access, cred, args, &made, &obj,
+			err = open_existing(dir, name, access, cred, args, &made, &obj,
 					    &file);
 		if (fd != -EEXIST || err != -ENOENT)
 			break;

@@ -65,7 +65,7 @@ static int fill_entry(struct vfs_object *dir, const struct dirent64 *d,
 		}
 	} else if (args->want_handle) {
 		entry->error =
-		    vfs_handle_at(vfs_object_export(dir), dir->fd, d->d_name, &entry->handle);
+		    vfs_handle_at(dir, d->d_name, &entry->handle);
 	}
 	return entry->error;
 }

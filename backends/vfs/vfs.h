@@ -215,13 +215,13 @@ struct vfs_object *vfs_object_find(struct vfs_export *exp, const uint8_t *handle
  * failure. -EACCES: it is on a mount that is not part of the export.
  */
 int vfs_object_from_fd(struct vfs_export *exp, int fd, struct vfs_object **out);
-/* Finds the object by `name` in the directory `dir_fd`, with the thread's identity. */
-int vfs_object_at(struct vfs_export *exp, int dir_fd, const char *name, struct vfs_object **out);
-/* The handle of `name` in `dir_fd`, with the thread's identity, without making an object. */
-int vfs_handle_at(struct vfs_export *exp, int dir_fd, const char *name, struct backend_handle *out);
-/* The same if statx on the name has just told `sx`, which is of mount `m` and its own device. */
-int vfs_handle_of(struct vfs_export *exp, struct vfs_mount *m, int dir_fd, const char *name,
-		  const struct statx *sx, struct backend_handle *out);
+/* Finds the object by `name` in the directory, with the thread's identity. */
+int vfs_object_at(struct vfs_object *dir, const char *name, struct vfs_object **out);
+/* The handle of `name` in the directory, with the thread's identity, without making an object. */
+int vfs_handle_at(struct vfs_object *dir, const char *name, struct backend_handle *out);
+/* The same if statx on the name has just told `sx`, which is of the directory's mount and device. */
+int vfs_handle_of(struct vfs_object *dir, const char *name, const struct statx *sx,
+		  struct backend_handle *out);
 /*
  * What the trimming thread does from time to time: evicts what nobody has asked for since the last
  * time, and mounts that nothing is left of.

@@ -199,6 +199,10 @@ static void start_node(unsigned i)
 	if (i > 1) {
 		export_set_unref(servers[i]->exports);
 		servers[i]->exports = nfs_server_exports(servers[1]);
+		for (unsigned k = 0; k < EXPORT_STRIPES; k++) {
+			export_set_unref(servers[i]->stripes[k].set);
+			servers[i]->stripes[k].set = nfs_server_exports(servers[1]);
+		}
 	}
 	assert_int_equal(cluster_start(servers[i]->cluster), 0);
 	strcpy(servers[i]->owner_major, "atoll");
