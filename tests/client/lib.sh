@@ -142,7 +142,7 @@ world_files() {
 	mount -t tmpfs -o mode=755 atoll-test /mnt || bail "cannot mount a tmpfs"
 	mkdir /mnt/bin /mnt/log /mnt/export
 	cp "$CL_SRC"/guest-* "$CL_SRC"/cases/*.sh /mnt/bin || bail "cannot copy the cases"
-	cp "${CL_TOOLS:?}"/cl-{pattern,dir,lock,model,tree,posix} /mnt/bin || bail "cannot copy the programs"
+	cp "${CL_TOOLS:?}"/cl-{pattern,dir,lock,model,tree,posix,load} /mnt/bin || bail "cannot copy the programs"
 	if [[ -f $CL_TOOLS/uml-xstate.so ]]; then
 		cp "$CL_TOOLS/uml-xstate.so" /mnt/bin || bail "cannot copy uml-xstate.so"
 		cl_preload=/mnt/bin/uml-xstate.so # see uml-xstate.c
@@ -275,6 +275,9 @@ server_stop() {
 	status=$?
 	((status == 0)) || { echo "the server ended with status $status"; tail -n 40 $server_log; return 1; }
 }
+
+# The server dies without a word, as in a crash.
+server_kill() { end_now "$cl_server_pid"; }
 
 # server_log_clean [EXPECTED]: there are no messages that a server must not have reason to write, but for EXPECTED.
 server_log_clean() { log_clean $server_log "$@"; }
