@@ -29,11 +29,12 @@ static enum nfsstat4 check_range(const struct allocate_args *a)
 static enum nfsstat4 run(struct compound *c, struct allocate_args *a, change_space *change)
 {
 	struct file *file;
-	enum nfsstat4 status = NFS4_OK;
+	enum nfsstat4 status;
 
-	status = compound_want_regular(c);
-	if (!status)
-		status = compound_want_writable(c);
+	/* Directories and symbolic links are no exception (sections 15.1.3 and 15.4.3). */
+	if (c->current.object->type != FILE_REGULAR)
+		return NFS4ERR_WRONG_TYPE;
+	status = compound_want_writable(c);
 	if (!status)
 		status = check_range(a);
 	if (!status && !change)

@@ -1062,7 +1062,7 @@ static void allocate(void **state)
 	expect_range_op("data/file", OP_ALLOCATE, 0, 0, NFS4ERR_INVAL);
 	expect_range_op("data/file", OP_ALLOCATE, INT64_MAX, 1, NFS4ERR_FBIG);
 	expect_range_op("data/file", OP_ALLOCATE, 1, NFS4_UINT64_MAX, NFS4ERR_FBIG);
-	expect_range_op("data", OP_ALLOCATE, 0, 1, NFS4ERR_ISDIR);
+	expect_range_op("data", OP_ALLOCATE, 0, 1, NFS4ERR_WRONG_TYPE);
 	expect_range_op("data/inner/ro/fifo", OP_DEALLOCATE, 0, 1, NFS4ERR_WRONG_TYPE);
 }
 
