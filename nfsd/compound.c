@@ -417,7 +417,7 @@ enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *c
 	struct state_result *result = arena_zalloc(&c->call->arena, sizeof(*result));
 
 	if (!result)
-		return c->minor == 0 ? NFS4ERR_RESOURCE : NFS4ERR_DELAY;
+		return compound_out_of_memory(c);
 	c->op_state = result;
 	c->phase = 1;
 	if (compound_submit(c, cmd, result) == NFS4_PARKED)

@@ -96,6 +96,12 @@ struct compound {
 
 /* ---- what operations use ---- */
 
+/* With sessions there is no RESOURCE; without, a request that it refuses has not used up its seqid. */
+static inline enum nfsstat4 compound_out_of_memory(const struct compound *c)
+{
+	return c->minor == 0 ? NFS4ERR_RESOURCE : NFS4ERR_DELAY;
+}
+
 static inline struct xdr_out *reply_of(struct compound *c)
 {
 	return &c->call->reply;

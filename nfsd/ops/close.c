@@ -23,7 +23,7 @@ static enum nfsstat4 change_submit(struct compound *c, struct open_change_args *
 	enum nfsstat4 status;
 
 	if (!cmd)
-		return NFS4ERR_RESOURCE;
+		return compound_out_of_memory(c);
 	cmd->open_downgrade.stateid = a->stateid;
 	cmd->open_downgrade.access = a->access;
 	cmd->open_downgrade.deny = a->deny;
@@ -51,7 +51,7 @@ static enum nfsstat4 change_run(struct compound *c, struct open_change_args *a,
 	if (c->phase == 0) {
 		c->op_state = o = arena_zalloc(&c->call->arena, sizeof(*o));
 		if (!o)
-			return NFS4ERR_RESOURCE;
+			return compound_out_of_memory(c);
 		status = change_begin(c, a, o);
 		if (status == NFS4_OK && !o->seqid.replayed && type == CMD_OPEN_CONFIRM &&
 		    compound_can_promise(c) != NFS4_OK)

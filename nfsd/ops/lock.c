@@ -144,7 +144,7 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 	o->cmd = compound_command(c, CMD_LOCK);
 	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
 	if (!o->cmd || !o->result)
-		return NFS4ERR_RESOURCE;
+		return compound_out_of_memory(c);
 	if (c->minor == 0 && a->new_owner)
 		o->cmd->clientid = a->clientid;
 	o->cmd->lock.type = a->type;
@@ -220,7 +220,7 @@ static enum nfsstat4 lock_run(struct compound *c, void *args)
 	if (c->phase == 0) {
 		c->op_state = o = arena_zalloc(&c->call->arena, sizeof(*o));
 		if (!o)
-			return NFS4ERR_RESOURCE;
+			return compound_out_of_memory(c);
 		status = lock_begin(c, a, o);
 		if (status != NFS4_OK || o->seqid.replayed)
 			return status;
@@ -275,7 +275,7 @@ static enum nfsstat4 lockt_run(struct compound *c, void *args)
 	struct bytes file;
 
 	if (!denied)
-		return NFS4ERR_RESOURCE;
+		return compound_out_of_memory(c);
 	if (status == NFS4_OK)
 		status = check_range(&a->range);
 	if (status == NFS4_OK)
@@ -342,7 +342,7 @@ static enum nfsstat4 locku_submit(struct compound *c, struct locku_args *a,
 	o->cmd = compound_command(c, CMD_UNLOCK);
 	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
 	if (!o->cmd || !o->result)
-		return NFS4ERR_RESOURCE;
+		return compound_out_of_memory(c);
 	o->cmd->unlock.stateid = a->stateid;
 	o->cmd->unlock.range = a->range;
 	status = compound_file_key(c, &o->cmd->unlock.file);
@@ -362,7 +362,7 @@ static enum nfsstat4 locku_run(struct compound *c, void *args)
 	if (c->phase == 0) {
 		c->op_state = o = arena_zalloc(&c->call->arena, sizeof(*o));
 		if (!o)
-			return NFS4ERR_RESOURCE;
+			return compound_out_of_memory(c);
 		status = compound_resolve_stateid(c, &a->stateid);
 		if (status == NFS4_OK)
 			status = seqid_begin(c, &o->seqid, &a->stateid, a->seqid);

@@ -425,7 +425,7 @@ static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct
 	o->cmd = compound_command(c, CMD_OPEN);
 	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
 	if (!o->cmd || !o->result)
-		return NFS4ERR_RESOURCE;
+		return compound_out_of_memory(c);
 	if (c->minor == 0)
 		o->cmd->clientid = a->clientid;
 	status = compound_file_key(c, &o->cmd->open.file);
@@ -626,7 +626,7 @@ static enum nfsstat4 open_run(struct compound *c, void *args)
 	if (c->phase == 0) {
 		c->op_state = o = arena_zalloc(&c->call->arena, sizeof(*o));
 		if (!o)
-			return NFS4ERR_RESOURCE;
+			return compound_out_of_memory(c);
 		status = open_begin(c, a, o);
 		if (status != NFS4_OK || o->seqid.replayed)
 			return status;
