@@ -88,9 +88,15 @@ enum nfsstat4 client_get_v40(struct state *s, uint64_t clientid, struct client *
 	return NFS4_OK;
 }
 
-static bool client_has_state(const struct client *c)
+/* Locks come with opens; sessions are state as well (RFC 8881 section 2.4.2). */
+static bool client_has_state(struct client *c)
 {
-	return c->nopens != 0 || c->ndelegs != 0;
+	bool sessions;
+
+	mutex_lock(&c->lock);
+	sessions = c->nsessions != 0;
+	mutex_unlock(&c->lock);
+	return sessions || c->nopens != 0 || c->ndelegs != 0;
 }
 
 static bool same_principal(const struct client *c, const struct state_command *cmd)
@@ -652,7 +658,7 @@ static enum nfsstat4 destroy_if_unused(struct state *s, struct client *c) REQUIR
 	bool busy;
 
 	mutex_lock(&c->lock);
-	busy = c->nsessions != 0 || client_has_state(c);
+	busy = c->nsessions != 0 || c->nopens != 0 || c->ndelegs != 0;
 	if (!busy)
 		c->dead = true;
 	mutex_unlock(&c->lock);

@@ -134,6 +134,29 @@ static void exchange_id_collision(void **state)
 	close_file(cl, &f);
 }
 
+/* "Associated state includes unrevoked sessions" (section 2.4.2); without any the ID is free. */
+static void exchange_id_collision_with_session(void **state)
+{
+	struct client *cl = client_new(minor_of(state));
+	struct conn *c = conn_new();
+	struct compound *q;
+	struct result *r;
+
+	c->uid = 4711;
+	expect_status(exchange_id_on(c, cl, &cl->verf, 0, SP4_NONE)->status, NFS4ERR_CLID_INUSE);
+	check_session_works(cl);
+	q = begin(cl);
+	add_destroy_session(q, cl->session);
+	expect(call(q), NFS4_OK);
+	r = exchange_id_on(c, cl, &cl->verf, 0, SP4_NONE);
+	expect_status(r->status, NFS4_OK);
+	check(r->clientid != cl->clientid);
+	check(!(r->flags & EXCHGID4_FLAG_CONFIRMED_R));
+	/* The old ID went with it. */
+	expect_status(create_session(cl, cl->clientid, cl->cs_sequence, 0, &fore_wanted)->status,
+		      NFS4ERR_STALE_CLIENTID);
+}
+
 /* Case 4, Replacement of Unconfirmed Record: the old ID is no more. */
 static void exchange_id_replaces_unconfirmed(void **state)
 {
@@ -1457,6 +1480,7 @@ int main(void)
 		WIRE_SESSIONS(exchange_id_new),
 		WIRE_SESSIONS(exchange_id_again),
 		WIRE_SESSIONS(exchange_id_collision),
+		WIRE_SESSIONS(exchange_id_collision_with_session),
 		WIRE_SESSIONS(exchange_id_replaces_unconfirmed),
 		WIRE_SESSIONS(exchange_id_restart),
 		WIRE_SESSIONS(exchange_id_update),
