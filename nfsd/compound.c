@@ -715,12 +715,27 @@ static enum nfsstat4 too_big(const struct compound *c)
 	return NFS4ERR_REP_TOO_BIG;
 }
 
+/*
+ * Nor must a file be opened or made whose filehandle, asked for at once, there is no room for (RFC 8881
+ * section 2.10.6.4).
+ */
+static size_t handle_room(const struct compound *c)
+{
+	struct xdr_in rest = c->call->args;
+	uint32_t next;
+
+	if ((c->opnum != OP_OPEN && c->opnum != OP_CREATE) || c->index + 1 >= c->nops ||
+	    !xdr_get_u32(&rest, &next) || next != OP_GETFH)
+		return 0;
+	return 8 + 4 + NFS4_FHSIZE;
+}
+
 /* What changes something must not find out afterwards that its result does not fit. */
 static enum nfsstat4 check_reply_room(struct compound *c)
 {
 	struct xdr_out *x = reply_of(c);
 
-	if (xdr_out_total(x) + c->row->max_body > x->limit ||
+	if (xdr_out_total(x) + c->row->max_body + handle_room(c) > x->limit ||
 	    ((c->row->flags & ROW_MODIFIES) && !xdr_out_grow(x, c->row->max_body)))
 		return too_big(c);
 	return NFS4_OK;
@@ -749,6 +764,16 @@ static enum nfsstat4 op_prepare(struct compound *c)
 	return status == NFS4_OK ? check_reply_room(c) : status;
 }
 
+/* What could never have been done was not (RFC 8881 section 2.10.6.1.3). */
+static enum nfsstat4 uncached_retry(struct compound *c)
+{
+	enum nfsstat4 status = op_prepare(c);
+
+	if (status == NFS4ERR_OP_ILLEGAL || status == NFS4ERR_NOTSUPP || status == NFS4ERR_BADXDR)
+		return status;
+	return NFS4ERR_RETRY_UNCACHED_REP;
+}
+
 /* Begins the next operation and its result. */
 static enum nfsstat4 op_begin(struct compound *c)
 {
@@ -771,7 +796,7 @@ static enum nfsstat4 op_begin(struct compound *c)
 	if (!decoded)
 		return NFS4ERR_BADXDR;
 	if (c->uncached_retry)
-		return NFS4ERR_RETRY_UNCACHED_REP;
+		return uncached_retry(c);
 	/* Minor version 0: a seqid that the client has used must not be left uncounted. */
 	if ((c->index == 0 || c->minor > 0) && !nfs_server_serves(c->server))
 		return NFS4ERR_DELAY;

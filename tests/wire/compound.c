@@ -437,6 +437,41 @@ static void retry_uncached(void **state)
 	expect(call(q), NFS4_OK);
 }
 
+/* Of what is not there the reply cache cannot have forgotten the reply (section 2.10.6.1.3). */
+static void retry_uncached_illegal(void **state)
+{
+	struct client *cl = client_new(minor_of(state));
+	const uint32_t ops[] = { 2, OP_SETCLIENTID };
+
+	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
+		struct compound *q = begin(cl);
+		uint32_t status = i ? NFS4ERR_NOTSUPP : NFS4ERR_OP_ILLEGAL;
+
+		add_raw(q, ops[i]);
+		expect(call(q), status);
+		expect(compound_parse(q, rpc_call(q->conn, &q->enc)), status);
+	}
+}
+
+/* A file that could not be named in the reply is not made (section 2.10.6.4). */
+static void no_room_for_handle(void **state)
+{
+	struct chan want = { 0, 65536, 290, 290, 16, 4 };
+	struct client *cl = limited_client(minor_of(state), &want);
+	struct client *wide = client_new(minor_of(state));
+	struct fh dir = test_dir(wide);
+	struct compound *q = begin_at(cl, &dir);
+
+	add_create(q, NF4DIR, "never", NULL, 0, 0, NULL);
+	add_getfh(q);
+	expect(call(q), NFS4ERR_REP_TOO_BIG);
+	expect_status(lookup(wide, &dir, "never", NULL), NFS4ERR_NOENT);
+	/* Who does not ask for it may have it made. */
+	q = begin_at(cl, &dir);
+	add_create(q, NF4DIR, "made", NULL, 0, 0, NULL);
+	expect(call(q), NFS4_OK);
+}
+
 /* Minor version 0 has no negotiated limits; absurd numbers of operations end in an error. */
 static void many_operations_40(void **state)
 {
@@ -917,6 +952,8 @@ int main(void)
 		WIRE_SESSIONS(sequence_not_cacheable),
 		WIRE_SESSIONS(narrow_session),
 		WIRE_SESSIONS(retry_uncached),
+		WIRE_SESSIONS(retry_uncached_illegal),
+		WIRE_SESSIONS(no_room_for_handle),
 		WIRE_TEST(many_operations_40),
 		WIRE_ALL_MINORS(truncated_arguments),
 		WIRE_ALL_MINORS(fewer_operations_than_announced),
