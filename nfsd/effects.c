@@ -42,6 +42,8 @@ static void client_moved(struct nfs_server *s, const struct state_effect *e)
 {
 	waiters_client_gone(callbacks_waiters(s->callbacks), e->clientid);
 	callbacks_client_gone(s->callbacks, e->clientid);
+	if (state_is_away(s->state, e->clientid))
+		local_locks_leave(s, e->clientid);
 }
 
 static void reply_kept(struct nfs_server *s, const struct state_effect *e)

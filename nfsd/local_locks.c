@@ -15,6 +15,9 @@
  *	the rest (CLOSE, a client that goes...)  the state; EFFECT_LOCKS_GONE brings the locker, which
  *		closes its file with the last reference, or else is made to follow.
  *
+ * Only the client's home node has its locks on files: when it moves, they are dropped at the one and
+ * taken at the other.
+ *
  * Invariant: outside the ranges of the operations in `ops` that have `taken` theirs, what a locker
  * has on the file is at least what its owner has in the state; and exactly that when nobody is at
  * work. sync() makes a range follow the state, under the locker's lock, and leaves those ranges
@@ -1010,6 +1013,36 @@ void local_locks_take(struct nfs_server *s, uint64_t clientid)
 	backend_restore_identity();
 	free(ids);
 	free(who);
+}
+
+/* Whatever is at work for it finds the file closed, and ends without a trace. */
+static void leave(struct locker *l)
+{
+	mutex_lock(&l->lock);
+	if (l->holds)
+		l->server->local_locks->holding--;
+	l->holds = l->exclusive = false;
+	file_unref(l->file);
+	l->file = NULL;
+	mutex_unlock(&l->lock);
+	locker_unref(l);
+}
+
+void local_locks_leave(struct nfs_server *s, uint64_t clientid)
+{
+	struct lock_attachment *a;
+	struct stateid *ids = NULL;
+	size_t n = 0;
+
+	if (state_local_locks(s->state, clientid, &ids, &n) != 0)
+		log_error("client %016llx: out of memory, its byte-range locks stay on this node's files",
+			  (unsigned long long)clientid);
+	for (size_t i = 0; i < n; i++) {
+		a = state_detach_lock(s->state, &ids[i]);
+		if (a)
+			leave(container_of(a, struct locker, base));
+	}
+	free(ids);
 }
 
 void local_locks_tick(struct nfs_server *s)

@@ -70,5 +70,7 @@ void local_locks_gone(struct nfs_server *s, struct lock_attachment *a);
  * restart, when it is adopted. What is in the way is said, and tried again by the tick.
  */
 void local_locks_take(struct nfs_server *s, uint64_t clientid);
+/* Another node does now: the locks of the client go from the files here. */
+void local_locks_leave(struct nfs_server *s, uint64_t clientid);
 /* Every second. */
 void local_locks_tick(struct nfs_server *s);

@@ -119,18 +119,33 @@ static bool add_client(struct state *s, struct client *c, struct stateids *ids)
 	return ok;
 }
 
-int state_local_locks(struct state *s, uint64_t clientid, struct stateid **out, size_t *n)
+static bool add_one(struct state *s, uint64_t clientid, struct stateids *ids)
 {
-	struct stateids ids = { 0 };
+	struct client *c = client_get(s, clientid);
+	bool ok = !c || add_client(s, c, ids);
+
+	if (c)
+		client_unref(c);
+	return ok;
+}
+
+static bool add_all(struct state *s, struct stateids *ids)
+{
 	struct client *c;
 	bool ok = true;
 
 	mutex_lock(&s->names_lock);
-	list_for_each (c, &s->clients, in_clients) {
-		if (clientid == 0 || c->id == clientid)
-			ok = ok && add_client(s, c, &ids);
-	}
+	list_for_each (c, &s->clients, in_clients)
+		ok = ok && add_client(s, c, ids);
 	mutex_unlock(&s->names_lock);
+	return ok;
+}
+
+int state_local_locks(struct state *s, uint64_t clientid, struct stateid **out, size_t *n)
+{
+	struct stateids ids = { 0 };
+	bool ok = clientid ? add_one(s, clientid, &ids) : add_all(s, &ids);
+
 	if (!ok) {
 		free(ids.all);
 		return -ENOMEM;

@@ -622,6 +622,9 @@ bool state_attach_lock(struct state *s, const struct stateid *id, struct lock_at
 /* Longer keys than backends make. */
 #define STATE_FILE_KEY_MAX 256
 
+/* Takes it off again: the reference is the caller's. NULL: there was nothing. */
+struct lock_attachment *state_detach_lock(struct state *s, const struct stateid *id);
+
 /* Byte ranges that a lock-owner holds in a file. */
 struct state_span {
 	uint64_t first, last; /* inclusive; NFS4_UINT64_MAX: to the end */

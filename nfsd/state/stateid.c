@@ -446,6 +446,23 @@ bool state_attach_lock(struct state *s, const struct stateid *id, struct lock_at
 	return taken;
 }
 
+struct lock_attachment *state_detach_lock(struct state *s, const struct stateid *id)
+{
+	uint64_t hash = stateid_hash(stateid_counter(id), get_word(id, 2));
+	struct stripe *stripe = stripe_of(s->by_stateid, hash);
+	struct lock_attachment *a = NULL;
+	struct lock_state *st;
+
+	mutex_lock(&stripe->lock);
+	st = find_lock(stripe, hash, id);
+	if (st) {
+		a = st->attached;
+		st->attached = NULL;
+	}
+	mutex_unlock(&stripe->lock);
+	return a;
+}
+
 /* Whoever opened it with all of `access`, with nothing else if possible. */
 static const struct cred *opener(const struct open *open, unsigned access, unsigned *with)
 {
