@@ -482,6 +482,7 @@ void recorder_free(struct recorder *r)
 	if (!r)
 		return;
 	if (r->stable) {
+		after_grace(r); /* the tick may not have seen the end */
 		flush(r);
 		stable_close(r->stable);
 	}

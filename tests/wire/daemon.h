@@ -92,6 +92,11 @@ void wire_server_exec(void);
 /* A crash, by SIGKILL; then the start on the same directory and port. */
 void wire_server_kill(void);
 void wire_server_start(void);
+/*
+ * From the next start on the server's monotonic clock is that many seconds ahead, as if it were of
+ * another boot of the machine. False: this kernel has no time namespaces.
+ */
+bool wire_server_clock(long seconds);
 /* Its state directory. */
 const char *wire_server_state(void);
 /* How many lines with that text the server has logged. */

@@ -761,6 +761,68 @@ static void nothing_can_be_promised(void **state)
 	wire_server_start();
 }
 
+/*
+ * The disk is full, but that not all are recorded can be noted: the server goes on, says so, and after
+ * a crash whoever comes may reclaim.
+ */
+static void full_database(void **state)
+{
+	const char *dir_path = wire_server_state();
+	struct client *other;
+	struct holder h;
+	struct fh dir;
+	unsigned said;
+	double start;
+
+	fresh();
+	wire_server_kill();
+	check(mount("state", dir_path, "tmpfs", 0, "size=1m,mode=0700") == 0);
+	wire_server_start();
+	other = client_new(1);
+	dir = test_dir(other);
+	said = wire_server_said("cannot record a client");
+	fill_state_directory();
+	h = hold(minor_of(state), &dir, "f");
+	check_num(wire_server_said("cannot record a client"), said + 1);
+	wire_server_kill();
+	check(unlink(state_file("filler")) == 0);
+	start = now();
+	wire_server_start();
+	recover(&h);
+	other = client_new(1);
+	expect_status(new_open(other, &dir, "f"), NFS4ERR_GRACE);
+	await_end_of_grace(other, &dir, start);
+	wire_server_kill();
+	check(umount2(dir_path, 0) == 0);
+	wire_server_start();
+}
+
+/* A planned stop within the grace period: the next start has one again, and nobody is forgotten. */
+static void stopped_within_grace(void **state)
+{
+	uint32_t minor = minor_of(state);
+	struct holder a, b;
+	struct client *cl;
+	struct fh dir;
+
+	fresh();
+	dir = test_dir(client_new(1));
+	a = hold(minor, &dir, "a");
+	b = hold(minor, &dir, "b");
+	crash();
+	recover(&a);
+	complete(a.cl, &dir);
+	wire_server_restart();
+	cl = client_new(1);
+	check(in_grace(cl, &dir));
+	recover(&b);
+	complete(b.cl, &dir);
+	check(in_grace(cl, &dir));
+	recover(&a);
+	complete(a.cl, &dir);
+	check(!in_grace(cl, &dir));
+}
+
 int main(void)
 {
 	static const char *const extra[] = { "--grace", GRACE_TEXT, NULL };
@@ -772,6 +834,7 @@ int main(void)
 		WIRE_SESSIONS(destroyed),
 		WIRE_ALL_MINORS(until_the_last),
 		WIRE_ALL_MINORS(crash_within_grace),
+		WIRE_ALL_MINORS(stopped_within_grace),
 		WIRE_TEST(first_edge),
 		WIRE_TEST(second_edge),
 		WIRE_ALL_MINORS(strangers),
@@ -780,6 +843,7 @@ int main(void)
 		WIRE_ALL_MINORS(missing_database),
 		WIRE_MINOR(corrupt_database, 1),
 		WIRE_MINOR(read_only_database, 1),
+		WIRE_MINOR(full_database, 1),
 		WIRE_ALL_MINORS(nothing_can_be_promised),
 	};
 

@@ -21,6 +21,12 @@ static void restart(unsigned round)
 		wire_server_restart();
 }
 
+/* How many have begun. */
+static unsigned grace_periods(void)
+{
+	return wire_server_said(": grace period until") + wire_server_said(": grace period of");
+}
+
 /* The same client over a new connection. */
 static void reconnect(struct client *cl)
 {
@@ -113,7 +119,7 @@ static void twenty_restarts(void **state)
 			dir = test_dir(client_new(1));
 		actor_begin(&a[minor], minor, &dir);
 	}
-	graces = wire_server_said("grace period");
+	graces = grace_periods();
 	for (unsigned round = 0; round < 20; round++) {
 		restart(round);
 		for (unsigned i = 0; i < 3; i++)
@@ -126,7 +132,7 @@ static void twenty_restarts(void **state)
 			      NFS4_OK);
 		close_file(a[i].cl, &a[i].f);
 	}
-	check_num(wire_server_said("grace period"), graces);
+	check_num(grace_periods(), graces);
 }
 
 /* A request that has been answered, sent again to the next process, gets the same answer. */
@@ -305,6 +311,37 @@ static void delegations_go_on(void **state)
 	close_file(cl, &f);
 }
 
+/* Another boot of the machine in between: its clock begins anew, and nobody's lease has passed. */
+static void other_boot(void **state)
+{
+	static const long clocks[] = { 1000000, 0 };
+	struct actor a[3] = { 0 };
+	struct fh dir;
+	unsigned graces;
+
+	wire_need_restart();
+	if (!wire_server_clock(0))
+		skip();
+	dir = test_dir(client_new(1));
+	for (uint32_t minor = 0; minor < 3; minor++)
+		actor_begin(&a[minor], minor, &dir);
+	graces = grace_periods();
+	for (unsigned round = 0; round < 2; round++) {
+		wire_server_stop();
+		wire_server_clock(clocks[round]);
+		wire_server_start();
+		for (unsigned i = 0; i < 3; i++)
+			reconnect(a[i].cl);
+		for (unsigned i = 0; i < 3; i++)
+			expect_locked(&a[i], a[(i + 1) % 3].cl);
+		for (unsigned i = 0; i < 3; i++)
+			actor_goes_on(&a[i], round);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		close_file(a[i].cl, &a[i].f);
+	check_num(grace_periods(), graces);
+}
+
 /* ---- when there is no going on ---- */
 
 static char *state_path(const char *name)
@@ -379,6 +416,31 @@ static void damaged(void **state)
 	come_back(cl);
 }
 
+/* It cannot be written: said at the stop, and the next start has a grace period. */
+static void unwritable(void **state)
+{
+	struct client *cl = client_new(minor_of(state));
+	struct fh dir = test_dir(cl);
+	const char *path = state_path("snapshot.new");
+	unsigned before = wire_server_said("/snapshot cannot be written");
+
+	open_create(cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_BOTH, 0);
+	check(mkdir(path, 0700) == 0);
+	wire_server_stop();
+	check_num(wire_server_said("/snapshot cannot be written"), before + 1);
+	check(rmdir(path) == 0);
+	wire_server_start();
+	expect_lost(cl);
+	client_return(cl);
+	expect_status(open_status(client_new(1), owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_READ, 0,
+				  NULL),
+		      NFS4ERR_GRACE);
+	come_back(cl);
+	expect_status(open_status(client_new(1), owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_READ, 0,
+				  NULL),
+		      NFS4_OK);
+}
+
 /* A crash after it: what an older snapshot says is not so any more. */
 static void used_once(void **state)
 {
@@ -407,7 +469,9 @@ int main(void)
 		/* First, while nobody else is waited for in the grace period. */
 		WIRE_MINOR(damaged, 1),
 		WIRE_MINOR(used_once, 1),
+		WIRE_MINOR(unwritable, 1),
 		WIRE_TEST(twenty_restarts),
+		WIRE_TEST(other_boot),
 		WIRE_ALL_MINORS(replays),
 		WIRE_ALL_MINORS(nameless_goes_on),
 		WIRE_TEST(owners_replay),
