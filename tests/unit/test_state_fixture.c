@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "nfsd/state/command_io.h"
 #include "nfsd/state/snapshot.h"
+#include "nfsd/state/state_private.h"
 
 int files_live;
 
@@ -113,7 +114,6 @@ void pass_seconds(struct fixture *f, unsigned seconds)
 static void note_effect(void *arg, const struct state_effect *e)
 {
 	struct fixture *f = arg;
-	struct state_counts counts;
 
 	switch (e->type) {
 	case EFFECT_LOCK_FREED:
@@ -143,8 +143,8 @@ static void note_effect(void *arg, const struct state_effect *e)
 	case EFFECT_CLIENT_FORGET:
 		assert_true(e->key.len != 0);
 		f->nforgotten++;
-		state_get_counts(f->s, &counts);
-		f->delegs_when_forgotten = counts.delegations;
+		/* With the client's lock held: state_get_counts() must not be asked. */
+		f->delegs_when_forgotten = f->s->ndelegs;
 		break;
 	case EFFECT_LOCKS_GONE:
 		assert_non_null(e->attachment);
@@ -263,7 +263,8 @@ enum nfsstat4 exchange_id(struct fixture *f, const char *owner, char verifier, c
 
 struct state_command create_session_cmd(uint64_t clientid, uint32_t sequence, char principal)
 {
-	static uint32_t random;
+	static _Atomic uint32_t random;
+	uint32_t mine = ++random;
 	struct state_command cmd = {
 		.type = CMD_CREATE_SESSION,
 		.minor = 1,
@@ -281,8 +282,7 @@ struct state_command create_session_cmd(uint64_t clientid, uint32_t sequence, ch
 					      .max_slots = 4 } },
 	};
 
-	random++;
-	memcpy(cmd.create_session.random, &random, sizeof(random));
+	memcpy(cmd.create_session.random, &mine, sizeof(mine));
 	return cmd;
 }
 
