@@ -528,18 +528,35 @@ enum nfsstat4 compound_adopt(struct compound *c, uint64_t clientid)
 
 void compound_arrived(struct compound *c, uint64_t clientid)
 {
-	if (c->server->replicated)
+	if (c->server->replicated && clientid)
 		local_locks_take(c->server, clientid);
+}
+
+/* An ordered command that does nothing: when it has been applied, so has all before it. */
+bool compound_is_sure(struct compound *c, enum nfsstat4 *status)
+{
+	if (!c->server->replicated || c->sure)
+		return true;
+	c->sure = true;
+	*status = compound_adopt(c, 0);
+	return false;
 }
 
 /* The client that the operation speaks of, if not by its session, may have come from elsewhere. */
 static enum nfsstat4 welcome(struct compound *c)
 {
 	uint64_t clientid = c->row->client ? c->row->client(c, c->args) : 0;
+	enum nfsstat4 status = NFS4_OK;
+	uint32_t home;
 
-	if (!clientid || !state_is_away(c->server->state, clientid))
+	if (!clientid)
 		return NFS4_OK;
-	return compound_adopt(c, clientid);
+	if (!state_client_home(c->server->state, clientid, &home)) {
+		compound_is_sure(c, &status);
+		if (status != NFS4_OK)
+			return status;
+	}
+	return state_is_away(c->server->state, clientid) ? compound_adopt(c, clientid) : NFS4_OK;
 }
 
 /* The command that the compound waited for has been applied; was it only the adoption? */
@@ -870,6 +887,8 @@ static enum rpc_verdict compound_answer(struct compound *c)
 	if (c->has_session) {
 		bool cache = (c->slot.cache_this || c->nresults == 1) && x->extent_len == 0;
 
+		c->slot.refused = c->refused;
+
 		state_sequence_end(c->server->state, &c->slot, cache ? x->buf + start : NULL,
 				   (uint32_t)(cache ? x->len - start : 0));
 		c->has_session = false;
@@ -1013,7 +1032,12 @@ static enum rpc_verdict compound_go(struct compound *c, bool resumed)
 			if (status == NFS4_OK && unlikely(c->server->replicated))
 				status = welcome(c);
 		} else if (unlikely(c->server->replicated)) {
+			bool adopted = c->adopting;
+
 			status = welcomed(c);
+			/* If it only made sure, there may be a client to be adopted now. */
+			if (status == NFS4_OK && adopted)
+				status = welcome(c);
 		}
 		resumed = false;
 		if (status == NFS4_OK)

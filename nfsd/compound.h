@@ -80,6 +80,7 @@ struct compound {
 	/* Of nodes of a cluster. */
 	struct state_result *submitted; /* of the command that it waits for */
 	uint64_t arriving;   /* the client, while: */
+	bool sure;	     /* the state here is as new as the request */
 	bool adopting;	     /* that is the adoption of its client, before the operation runs */
 	bool refused;	     /* a command of it was: minor version 0 gets no reply */
 	bool debt_refused;   /* one that the reply waited for: there is none */
@@ -180,6 +181,12 @@ bool compound_expire_and_read(struct compound *c, uint64_t conflict_client, enum
  * begins again), or DELAY.
  */
 enum nfsstat4 compound_adopt(struct compound *c, uint64_t clientid);
+/*
+ * Before the client is told that something of it is not known: this node may lag behind the one
+ * that the client was at a moment ago. True if it does not, or if it cannot be found out; else the
+ * operation returns *status, and begins again when it is parked.
+ */
+bool compound_is_sure(struct compound *c, enum nfsstat4 *status);
 /* A command may have made this node the client's home. */
 void compound_arrived(struct compound *c, uint64_t clientid);
 /*

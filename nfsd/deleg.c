@@ -148,7 +148,7 @@ void deleg_recall_effect(struct nfs_server *s, const struct state_effect *e)
 
 	atomic_store_explicit(&s->delegations->recalled[place_of(e->file)], recall_mark(e->file),
 			      memory_order_relaxed);
-	if (state_is_away(s->state, e->clientid))
+	if (!state_is_at_home(s->state, e->clientid))
 		return; /* its home has a way to it */
 	r = recall_new(s, e);
 	if (r)

@@ -95,29 +95,56 @@ static int restore(void *ctx, const uint8_t *p, size_t len)
 	return 0;
 }
 
-static void emit(void *arg, const struct state_effect *effect)
+/*
+ * Clients of nodes that have gone are homeless: by a command, so that a node that is joining learns it
+ * at the same place as the others. The lowest node says it, and again if the log did not take it.
+ */
+static void name_orphans(struct nfs_server *s)
 {
-	nfs_server_effect(arg, effect);
+	struct cluster_members m;
+
+	mutex_lock(&s->members_lock);
+	m = s->members;
+	mutex_unlock(&s->members_lock);
+	if (m.n == 0 || m.nodes[0] != m.self || !state_has_orphans(s->state, m.nodes, m.n))
+		return;
+	cluster_submit(s->cluster,
+		       &(struct state_command){ .type = CMD_MEMBERS,
+						.members = { m.nodes, m.n } },
+		       NULL, NULL, NULL);
 }
 
-static void members(void *ctx, const struct cluster_members *m)
+void replication_tick(struct nfs_server *s)
 {
-	struct nfs_server *s = ctx;
-	struct state_effects effects = { emit, s };
-
-	state_set_node(s->state, m->self);
-	state_members(s->state, m->nodes, m->n, &effects);
-	check_divergence(s);
+	name_orphans(s);
 }
 
-/* Who could not be heard while the gate was closed has a whole lease again. */
+/*
+ * Opens when the log serves and it is known who this node is. Who could not be heard while it was
+ * closed has a whole lease again.
+ */
 static void open_gate(struct nfs_server *s)
 {
+	if (s->serving || s->phase != CLUSTER_SERVING || state_node(s->state) == 0)
+		return;
 	state_renew_all(s->state);
 	if (s->recorder)
 		recorder_serve(s->recorder, s->restored);
 	s->restored = true;
 	s->serving = true;
+}
+
+static void members(void *ctx, const struct cluster_members *m)
+{
+	struct nfs_server *s = ctx;
+
+	mutex_lock(&s->members_lock);
+	s->members = *m;
+	mutex_unlock(&s->members_lock);
+	state_set_node(s->state, m->self);
+	state_set_lowest(s->state, m->n > 0 && m->nodes[0] == m->self);
+	open_gate(s);
+	name_orphans(s);
 }
 
 static void phase(void *ctx, enum cluster_phase phase)
@@ -131,10 +158,11 @@ static void phase(void *ctx, enum cluster_phase phase)
 	struct nfs_server *s = ctx;
 
 	log_info("this node %s", words[phase]);
-	if (phase != CLUSTER_SERVING)
-		s->serving = false;
-	else
+	s->phase = phase;
+	if (phase == CLUSTER_SERVING)
 		open_gate(s);
+	else
+		s->serving = false;
 	if (phase == CLUSTER_LOST)
 		give_up(s);
 }

@@ -7,5 +7,5 @@
 
 /* Fills in what a replicated log needs beyond apply(). */
 void replication_app(struct nfs_server *s, struct cluster_app *app);
-/* An effect of something that is no command; server.c. */
-void nfs_server_effect(struct nfs_server *s, const struct state_effect *effect);
+/* About once a second. */
+void replication_tick(struct nfs_server *s);

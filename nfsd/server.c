@@ -65,11 +65,6 @@ static void apply(void *ctx, const void *command, void *result)
 	state_apply(s->state, command, result ? result : &ignored, &effects);
 }
 
-void nfs_server_effect(struct nfs_server *s, const struct state_effect *effect)
-{
-	emit(s, effect);
-}
-
 /* What the last process has handed over, if it has. */
 static int take_over(struct nfs_server *s, const struct state_config *config)
 {
@@ -207,6 +202,7 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 	mutex_init(&s->exports_lock);
 	for (unsigned i = 0; i < EXPORT_STRIPES; i++)
 		mutex_init(&s->stripes[i].lock);
+	mutex_init(&s->members_lock);
 	mutex_init(&s->settling_lock);
 	cond_init(&s->settled);
 	s->drc = drc_new(&s->options.handle_key);
@@ -402,8 +398,10 @@ void nfs_server_tick(struct nfs_server *s)
 {
 	if (!nfs_server_serves(s))
 		return;
-	if (s->replicated)
+	if (s->replicated) {
 		tell_silence(s);
+		replication_tick(s);
+	}
 	expire_silent(s);
 	if (s->recorder)
 		recorder_tick(s->recorder);
@@ -446,6 +444,7 @@ void nfs_server_free(struct nfs_server *s)
 	mutex_destroy(&s->exports_lock);
 	for (unsigned i = 0; i < EXPORT_STRIPES; i++)
 		mutex_destroy(&s->stripes[i].lock);
+	mutex_destroy(&s->members_lock);
 	mutex_destroy(&s->settling_lock);
 	cond_destroy(&s->settled);
 	free(s);

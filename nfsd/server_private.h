@@ -38,10 +38,14 @@ struct nfs_server {
 	struct export_registry *registry;
 	bool restored; /* the state is the last process's, or was given by another node */
 	bool replicated; /* this is a node of a cluster: replication.c */
+	enum cluster_phase phase; /* the log thread's */
 	_Atomic bool serving; /* the log's phase; always in a cluster of one */
 	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct local_locks *local_locks;
 	struct drc *drc; /* duplicate requests of minor version 0 */
+
+	struct mutex members_lock;
+	struct cluster_members members; /* under members_lock; replicated: who has the state */
 
 	struct mutex exports_lock;
 	struct export_set *exports; /* under exports_lock: the set in force; a reference */

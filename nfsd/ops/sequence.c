@@ -66,6 +66,13 @@ static void limit_reply(struct compound *c)
 	compound_limit_reply(c, most, c->slot.cache_this ? fore->max_response_cached : most);
 }
 
+/* The client may have been elsewhere a moment ago, and this node may not have heard all of it. */
+static bool is_doubtful(const struct compound *c, enum nfsstat4 status)
+{
+	return c->server->replicated && !c->sure &&
+	       (status == NFS4ERR_BADSESSION || status == NFS4ERR_SEQ_MISORDERED);
+}
+
 static enum nfsstat4 sequence_run(struct compound *c, void *args)
 {
 	struct sequence_op_args *a = args;
@@ -85,10 +92,13 @@ static enum nfsstat4 sequence_run(struct compound *c, void *args)
 	enum nfsstat4 status = state_sequence(c->server->state, &seq, &c->slot);
 	uint64_t clientid;
 
-	while (unlikely(status == STATE_AWAY)) {
-		status = state_session_is_away(c->server->state, &a->session, &clientid)
-			     ? compound_adopt(c, clientid)
-			     : NFS4_OK;
+	while (unlikely(status == STATE_AWAY || is_doubtful(c, status))) {
+		if (status != STATE_AWAY)
+			compound_is_sure(c, &status);
+		else if (state_session_is_away(c->server->state, &a->session, &clientid))
+			status = compound_adopt(c, clientid);
+		else
+			status = NFS4_OK;
 		if (status != NFS4_OK)
 			return status; /* parked: this function will be called again */
 		status = state_sequence(c->server->state, &seq, &c->slot);

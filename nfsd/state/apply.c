@@ -52,6 +52,7 @@ static const struct row rows[] = {
 	[CMD_START_GRACE] = { GLOBAL, cmd_start_grace },
 	[CMD_END_GRACE] = { GLOBAL, cmd_end_grace },
 	[CMD_ADOPT] = { GLOBAL, cmd_adopt },
+	[CMD_MEMBERS] = { GLOBAL, cmd_members },
 	[CMD_SILENT] = { GLOBAL, cmd_silent },
 	[CMD_SLOT_REPLY] = CLIENT_ROW(cmd_slot_reply),
 	[CMD_BACK_ANSWERED] = CLIENT_ROW(cmd_back_answered),
@@ -105,9 +106,10 @@ static enum nfsstat4 apply_on_client(struct state *s, const struct row *row,
 	mutex_lock(&w.c->lock);
 	/*
 	 * What a node has submitted before its client went elsewhere must not be done behind what the
-	 * client has done there. Nobody waits for the answer.
+	 * client has done there; nor is anything done for one that was judged to be silent.
 	 */
-	if (unlikely(w.c->home != command_node(cmd)) && !w.c->dead)
+	result->refused = (w.c->home != command_node(cmd) || w.c->silent) && !w.c->dead;
+	if (unlikely(result->refused))
 		status = NFS4ERR_DELAY;
 	else if (!w.c->dead)
 		status = row->on_client(&w);

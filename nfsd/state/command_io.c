@@ -36,7 +36,8 @@ ASSERT_SIZE(recall, 24);
 ASSERT_SIZE(deleg_return, 32);
 ASSERT_SIZE(revoke, 16);
 ASSERT_SIZE(start_grace, 16);
-ASSERT_SIZE(silent, 8);
+ASSERT_SIZE(members, 16);
+ASSERT_SIZE(silent, 4);
 ASSERT_SIZE(slot_reply, 48);
 ASSERT_SIZE(back_answered, 24);
 ASSERT_SIZE(reply_kept, 32);
@@ -262,6 +263,31 @@ static void io_reclaimers(struct io *io, const struct state_reclaimer **clients,
 	}
 }
 
+static void io_nodes(struct io *io, const uint32_t **nodes, uint32_t *n)
+{
+	uint32_t *all, node;
+
+	io_u32(io, n);
+	if (!io->decoding) {
+		for (uint32_t i = 0; i < *n; i++) {
+			node = (*nodes)[i];
+			io_u32(io, &node);
+		}
+		return;
+	}
+	if (*n > (io->len - io->at) / 4 && io->err == 0)
+		io->err = -EBADMSG;
+	if (io->err)
+		*n = 0;
+	*nodes = all = io->decoded->nodes = calloc(*n ? *n : 1, sizeof(*all));
+	if (!all) {
+		io->err = -ENOMEM;
+		*n = 0;
+	}
+	for (uint32_t i = 0; i < *n; i++)
+		io_u32(io, &all[i]);
+}
+
 /* --------------------------------------------------------------- the commands ---- */
 
 static void io_setclientid(struct io *io, struct state_command *c)
@@ -464,8 +490,10 @@ static void io_arguments(struct io *io, struct state_command *c)
 	case CMD_START_GRACE:
 		io_start_grace(io, c);
 		break;
+	case CMD_MEMBERS:
+		io_nodes(io, &c->members.nodes, &c->members.n);
+		break;
 	case CMD_SILENT:
-		io_bool(io, &c->silent.silent);
 		io_u32(io, &c->silent.adoptions);
 		break;
 	case CMD_SLOT_REPLY:
@@ -538,6 +566,7 @@ int command_decode(const uint8_t *p, size_t len, struct command_decoded *out)
 void command_decoded_free(struct command_decoded *d)
 {
 	free(d->clients);
+	free(d->nodes);
 	cred_unref(d->cred);
 	*d = (struct command_decoded){ 0 };
 }

@@ -21,6 +21,7 @@ struct command_decoded {
 	struct state_command cmd;
 	/* What it owns. */
 	struct state_reclaimer *clients;
+	uint32_t *nodes;
 	const struct cred *cred;
 };
 

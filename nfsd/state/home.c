@@ -5,14 +5,15 @@
  *	(no record) ------------------------> home = N --------------------> home = M
  *	                                         |                              ^
  *	                                         `--> 0, homeless --------------'
- *	                                   N has left (state_members)    ADOPT
+ *	                                   N has left (CMD_MEMBERS)      ADOPT
  *
  * Who judges a client's lease: its home; of a homeless one the lowest node. The judge alone knows
- * when the client was last heard of, and tells the others with CMD_SILENT, once when the lease has
- * passed and once when the client is back. So a conflict with a client of another node is
- * decided at once and without asking: if it is silent it may be expired by whoever needs what it holds,
- * else it is there. CMD_SILENT and CMD_EXPIRE_CLIENT carry the client's count of adoptions: what
- * was judged before the client settled elsewhere does nothing after it.
+ * when the client was last heard of, and tells the others with CMD_SILENT when the lease has passed.
+ * So a conflict with a client of another node is decided at once and without asking: if it is silent
+ * it may be expired by whoever needs what it holds, else it is there. A silent client that is back,
+ * at its home or elsewhere, is adopted before anything is done for it. CMD_SILENT and
+ * CMD_EXPIRE_CLIENT carry the client's count of adoptions: what was judged before does nothing
+ * after it.
  *
  * With a new home every lease begins anew, connections of before are no good, and what a slot's last
  * request was is not known but for what CMD_SLOT_REPLY has said. Delegations that were recalled are
@@ -114,7 +115,11 @@ void client_settle(struct state *s, struct client *c, uint32_t node,
 
 	after_init(&after);
 	mutex_lock(&c->lock);
-	if (c->home != node && !c->dead) {
+	if (c->home == node && c->silent) {
+		c->silent = false;
+		client_heard(s, c);
+		c->adoptions++;
+	} else if (c->home != node && !c->dead) {
 		c->home = node;
 		c->silent = false;
 		client_heard(s, c);
@@ -151,7 +156,7 @@ enum nfsstat4 cmd_silent(struct state *s, const struct state_command *cmd,
 		return NFS4ERR_STALE_CLIENTID;
 	mutex_lock(&c->lock);
 	if (c->adoptions == cmd->silent.adoptions)
-		c->silent = cmd->silent.silent;
+		c->silent = true;
 	mutex_unlock(&c->lock);
 	client_unref(c);
 	return NFS4_OK;
@@ -177,7 +182,7 @@ static uint32_t gather_orphans(struct state *s, const uint32_t *nodes, uint32_t 
 
 	*all = malloc((s->nclients + 1) * sizeof(struct client *));
 	if (!*all) {
-		s->diverged = true;
+		command_lacks_memory();
 		return 0;
 	}
 	list_for_each (c, &s->clients, in_clients) {
@@ -189,24 +194,41 @@ static uint32_t gather_orphans(struct state *s, const uint32_t *nodes, uint32_t 
 	return found;
 }
 
-void state_members(struct state *s, const uint32_t *nodes, uint32_t n,
-		   const struct state_effects *effects)
+enum nfsstat4 cmd_members(struct state *s, const struct state_command *cmd,
+			  struct state_result *result, const struct state_effects *effects)
 {
-	static const struct state_effects nobody;
 	struct client **orphans;
 	uint32_t found;
 
-	if (!effects)
-		effects = &nobody;
 	mutex_lock(&s->names_lock);
-	found = gather_orphans(s, nodes, n, &orphans);
+	found = gather_orphans(s, cmd->members.nodes, cmd->members.n, &orphans);
 	mutex_unlock(&s->names_lock);
 	for (uint32_t i = 0; i < found; i++) {
 		client_settle(s, orphans[i], 0, effects);
 		client_unref(orphans[i]);
 	}
 	free(orphans);
-	s->judges_homeless = n > 0 && nodes[0] == s->node;
+	return NFS4_OK;
+}
+
+bool state_has_orphans(struct state *s, const uint32_t *nodes, uint32_t n)
+{
+	struct client *c;
+	bool found = false;
+
+	mutex_lock(&s->names_lock);
+	list_for_each (c, &s->clients, in_clients) {
+		found = c->home != 0 && !is_member(nodes, n, c->home);
+		if (found)
+			break;
+	}
+	mutex_unlock(&s->names_lock);
+	return found;
+}
+
+void state_set_lowest(struct state *s, bool lowest)
+{
+	s->judges_homeless = lowest;
 }
 
 bool state_is_lowest(const struct state *s)
@@ -227,11 +249,23 @@ bool state_client_home(struct state *s, uint64_t clientid, uint32_t *home)
 	return true;
 }
 
-bool state_is_away(struct state *s, uint64_t clientid)
+bool state_is_at_home(struct state *s, uint64_t clientid)
 {
 	uint32_t home;
 
-	return state_client_home(s, clientid, &home) && home != s->node;
+	return state_client_home(s, clientid, &home) && home == s->node;
+}
+
+bool state_is_away(struct state *s, uint64_t clientid)
+{
+	struct client *c = client_get(s, clientid);
+	bool away;
+
+	if (!c)
+		return false;
+	away = client_is_away(s, c);
+	client_unref(c);
+	return away;
 }
 
 bool state_session_is_away(struct state *s, const struct sessionid *id, uint64_t *clientid)
@@ -242,7 +276,7 @@ bool state_session_is_away(struct state *s, const struct sessionid *id, uint64_t
 	if (!session)
 		return false;
 	*clientid = session->client->id;
-	away = session->client->home != s->node;
+	away = client_is_away(s, session->client);
 	session_unref(s, session);
 	return away;
 }

@@ -98,8 +98,8 @@ bool state_judge(struct state *s, uint64_t clientid, struct state_command *expir
 		.clientid = clientid,
 		.expire_client = { .adoptions = c->adoptions },
 	};
-	lapsed = client_is_judged_here(s, c) ? silent_for(s, c, s->config.lease_seconds)
-					     : c->silent;
+	lapsed = c->silent || (client_is_judged_here(s, c) &&
+			       silent_for(s, c, s->config.lease_seconds));
 	client_unref(c);
 	return lapsed;
 }
@@ -119,17 +119,16 @@ unsigned state_silence(struct state *s, struct state_command *cmds, unsigned cap
 	mutex_lock(&s->names_lock);
 	list_for_each (c, &s->clients, in_clients) {
 		uint32_t adoptions = c->adoptions;
-		bool silent;
 
 		if (n == cap)
 			break;
-		silent = silent_for(s, c, s->config.lease_seconds);
-		if (!client_is_judged_here(s, c) || c->silent == silent)
+		if (c->silent || !client_is_judged_here(s, c) ||
+		    !silent_for(s, c, s->config.lease_seconds))
 			continue;
 		cmds[n++] = (struct state_command){
 			.type = CMD_SILENT,
 			.clientid = c->id,
-			.silent = { .silent = silent, .adoptions = adoptions },
+			.silent = { .adoptions = adoptions },
 		};
 	}
 	mutex_unlock(&s->names_lock);

@@ -228,7 +228,7 @@ static enum nfsstat4 lock_ranges(struct work *w, struct locking *l, struct state
 	if (!l->st)
 		lock_state_link(w, l);
 	else
-		held_bump(w->s, w->c, &l->st->h);
+		work_bump(w, &l->st->h);
 	l->st->local |= w->cmd->lock.local;
 	change = ranges_set(f, l->st, l->span, l->exclusive, &spare, &weakened);
 	ranges_free(spare);
@@ -333,7 +333,7 @@ enum nfsstat4 cmd_unlock(struct work *w)
 	if (status)
 		return status;
 	after_freed(w->s, w->after, f);
-	held_bump(w->s, w->c, h);
+	work_bump(w, h);
 	stateid_fill(w->s, h, &w->result->stateid);
 	return NFS4_OK;
 }

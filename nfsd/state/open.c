@@ -318,7 +318,7 @@ enum nfsstat4 cmd_open_confirm(struct work *w)
 	mutex_unlock(&stripe->lock);
 	open->h.owner->confirmed = true;
 	client_granted(w->c, w->after);
-	held_bump(w->s, w->c, &open->h);
+	work_bump(w, &open->h);
 	stateid_fill(w->s, &open->h, &w->result->stateid);
 	return NFS4_OK;
 }
@@ -368,7 +368,7 @@ enum nfsstat4 cmd_open_downgrade(struct work *w)
 	set_share(w->s, w->c, open, f, access, deny);
 	mutex_unlock(&f->lock);
 	open->pairs = within;
-	held_bump(w->s, w->c, &open->h);
+	work_bump(w, &open->h);
 	stateid_fill(w->s, &open->h, &w->result->stateid);
 	return NFS4_OK;
 }

@@ -128,7 +128,7 @@ static enum nfsstat4 check_session(struct state *s, struct session *session,
 {
 	if (session->dead)
 		return NFS4ERR_BADSESSION;
-	if (unlikely(session->client->home != s->node))
+	if (unlikely(client_is_away(s, session->client)))
 		return STATE_AWAY;
 	if (!session_binding(session, args->conn_id)) {
 		if (session->client->state_protect != SP4_NONE)
@@ -342,7 +342,8 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 	slot->state = SLOT_RUNNING;
 	slot->told_target = session->target < session->nslots;
 	fill_use(session, args, use);
-	use->maybe_retry = met;
+	slot->maybe_retry |= met;
+	use->maybe_retry = slot->maybe_retry;
 	return NFS4_OK;
 }
 
@@ -395,6 +396,7 @@ void state_sequence_end(struct state *s, struct slot_use *use, const void *reply
 		}
 	}
 	slot->state = SLOT_IDLE;
+	slot->maybe_retry &= use->refused;
 	mutex_unlock(&session->lock);
 	use->session = NULL;
 	use->replay = NULL;

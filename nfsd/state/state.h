@@ -114,7 +114,8 @@ enum state_command_type {
 	CMD_START_GRACE,
 	CMD_END_GRACE,
 	CMD_ADOPT,	   /* `clientid` has come to this node */
-	CMD_SILENT,	   /* its judge says that its lease has passed, or that it is back */
+	CMD_MEMBERS,	   /* whose home is none of these nodes is homeless */
+	CMD_SILENT,	   /* its judge says that its lease has passed */
 	CMD_SLOT_REPLY,	   /* what a request was answered, for a retry at another node */
 	CMD_BACK_ANSWERED, /* a call over a session's back channel has been answered */
 	CMD_REPLY_KEPT,	   /* minor version 0's for the cache of duplicate requests */
@@ -293,7 +294,10 @@ struct state_command {
 			bool more_to_come;
 		} start_grace; /* before anything is granted; END_GRACE and ADOPT have no arguments */
 		struct {
-			bool silent;
+			const uint32_t *nodes;
+			uint32_t n;
+		} members;
+		struct {
 			uint32_t adoptions; /* as of expire_client */
 		} silent;
 		struct {
@@ -425,8 +429,8 @@ uint64_t state_longest_silent(struct state *s);
 bool state_judge(struct state *s, uint64_t clientid, struct state_command *expire);
 bool state_is_courtesy(struct state *s, uint64_t clientid); /* the same, without a command */
 /*
- * Clients about which this node, their judge, should say by CMD_SILENT that their lease has passed,
- * or that it has been renewed since: other nodes do not know. Fills at most `cap`, returns how many.
+ * Clients about which this node, their judge, should say by CMD_SILENT that their lease has passed:
+ * other nodes do not know. Fills at most `cap`, returns how many.
  */
 unsigned state_silence(struct state *s, struct state_command *cmds, unsigned cap);
 /*
@@ -439,24 +443,27 @@ bool state_reclaim_completed(struct state *s, uint64_t clientid);
 
 /* ------------------------------------------------------------ homes, members ---- */
 
-/* Returned in place of a status: the client has another home; submit CMD_ADOPT and try again. */
+/*
+ * Returned in place of a status: the client has another home, or has been told of as silent; submit
+ * CMD_ADOPT and try again.
+ */
 #define STATE_AWAY ((enum nfsstat4)0x7ffffffe)
 
 /* This node's number, before there is any client; without it, it is 1. */
 void state_set_node(struct state *s, uint32_t node);
 uint32_t state_node(const struct state *s);
 uint32_t state_epoch(const struct state *s);
-/*
- * The nodes that have the state, ascending, at this place in the order of commands: whose home is
- * none of them is homeless. The caller emits the effects as of a command.
- */
-void state_members(struct state *s, const uint32_t *nodes, uint32_t n,
-		   const struct state_effects *effects);
+/* Is this node the lowest of those that have the state? It judges homeless clients. */
+void state_set_lowest(struct state *s, bool lowest);
+/* True if a client's home is none of these nodes: the lowest of them submits CMD_MEMBERS. */
+bool state_has_orphans(struct state *s, const uint32_t *nodes, uint32_t n);
 /* Every lease begins anew: this node could not hear of clients for a while. */
 void state_renew_all(struct state *s);
+/* Is this node the home of the client, whether it is silent or not? */
+bool state_is_at_home(struct state *s, uint64_t clientid);
 /* False: no such client. *home 0: none. */
 bool state_client_home(struct state *s, uint64_t clientid, uint32_t *home);
-/* True if the client exists and has another home than this node. */
+/* True if the client exists and a CMD_ADOPT must come before anything is done for it here. */
 bool state_is_away(struct state *s, uint64_t clientid);
 /* The same for a client of a session; *clientid is filled then. */
 bool state_session_is_away(struct state *s, const struct sessionid *session, uint64_t *clientid);
@@ -522,8 +529,11 @@ struct slot_use {
 	uint32_t slot, seqid;
 	uint64_t request_hash;
 	bool cache_this;
-	/* The first on this slot since its client came from another node: perhaps a retry. */
-	bool maybe_retry;
+	/*
+	 * The first on this slot since its client came from another node: perhaps a retry. As long as the
+	 * log has `refused` what it asked for, the next one may be, too.
+	 */
+	bool maybe_retry, refused;
 	bool probe_back; /* the client knows its session now: its back channel can be tried */
 	struct channel_attrs fore;
 	/* SEQUENCE's results: */

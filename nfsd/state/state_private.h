@@ -80,7 +80,7 @@ struct state {
 	struct state_config config; /* immutable once there are clients */
 
 	_Atomic uint32_t node;	     /* this one's number */
-	_Atomic bool judges_homeless; /* this node is the lowest: written by state_members() */
+	_Atomic bool judges_homeless; /* this node is the lowest */
 	_Atomic bool diverged;	     /* memory ran out while a command was applied */
 	_Atomic bool granted;	     /* something new, that was no reclaim */
 
@@ -223,6 +223,11 @@ bool client_is_judged_here(const struct state *s, const struct client *c);
 /* It is at home at `node` (0: nowhere) from now on. Nothing happens if it is already. */
 void client_settle(struct state *s, struct client *c, uint32_t node,
 		   const struct state_effects *effects);
+/* Must be adopted before anything is done for it here. */
+static inline bool client_is_away(const struct state *s, const struct client *c)
+{
+	return c->home != s->node || c->silent;
+}
 /* Where a command was submitted. */
 static inline uint32_t command_node(const struct state_command *cmd)
 {
@@ -258,6 +263,7 @@ struct slot {
 	 * known, and its first request may have any seqid.
 	 */
 	bool unknown;
+	bool maybe_retry; /* what it is used for now may have been done at another node */
 	struct slot_reply *kept; /* replicated, or NULL */
 	uint8_t small[SLOT_SMALL_REPLY];
 };
@@ -685,12 +691,15 @@ struct work {
 	const struct state_command *cmd;
 	struct state_result *result;
 	struct after *after;
+	bool repeated; /* it has been applied already, for a node that died before it answered */
 	const struct state_effects *effects; /* for what must be told before the locks are given up */
 };
 
 /* held_check() for a command's stateid; it may have been applied already (maybe_retry). */
 enum nfsstat4 work_find(struct work *w, const struct stateid *id, struct bytes file,
 			enum held_kind kind, struct held **out) REQUIRES(&w->c->lock);
+/* held_bump() for a command that was not applied before: a retry finds what the first has left. */
+void work_bump(struct work *w, struct held *h) REQUIRES(&w->c->lock);
 
 typedef enum nfsstat4 client_command(struct work *w);
 typedef enum nfsstat4 global_command(struct state *s, const struct state_command *cmd,
@@ -699,7 +708,7 @@ typedef enum nfsstat4 global_command(struct state *s, const struct state_command
 
 global_command cmd_setclientid, cmd_setclientid_confirm, cmd_exchange_id, cmd_create_session,
     cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client, cmd_start_grace, cmd_end_grace,
-    cmd_adopt, cmd_silent, cmd_reply_kept;
+    cmd_adopt, cmd_members, cmd_silent, cmd_reply_kept;
 enum nfsstat4 cmd_backchannel_ctl(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_reclaim_complete(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_open(struct work *w) REQUIRES(&w->c->lock);

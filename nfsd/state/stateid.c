@@ -165,7 +165,14 @@ enum nfsstat4 work_find(struct work *w, const struct stateid *id, struct bytes f
 	if (h->seqid != id->seqid + 1)
 		return status;
 	*out = h;
+	w->repeated = true;
 	return NFS4_OK;
+}
+
+void work_bump(struct work *w, struct held *h)
+{
+	if (likely(!w->repeated))
+		held_bump(w->s, w->c, h);
 }
 
 static uint64_t pair_hash(const struct owner *o, const void *parent)

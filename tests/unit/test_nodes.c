@@ -108,8 +108,8 @@ static void tell_members(void)
 		if (nodes[i].member)
 			nodes[i].cluster.app.members(nodes[i].cluster.app.ctx, &m);
 	}
-	applying = false;
 	run_later();
+	applying = false;
 }
 
 static struct node *a_member(void)
@@ -199,6 +199,10 @@ static void start_node(unsigned i)
 	if (i > 1) {
 		export_set_unref(servers[i]->exports);
 		servers[i]->exports = nfs_server_exports(servers[1]);
+		for (unsigned k = 0; k < EXPORT_STRIPES; k++) {
+			export_set_unref(servers[i]->stripes[k].set);
+			servers[i]->stripes[k].set = export_set_ref(servers[i]->exports);
+		}
 		for (unsigned k = 0; k < EXPORT_STRIPES; k++) {
 			export_set_unref(servers[i]->stripes[k].set);
 			servers[i]->stripes[k].set = nfs_server_exports(servers[1]);

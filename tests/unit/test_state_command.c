@@ -29,6 +29,7 @@ struct pool {
 	uint8_t bytes[65536];
 	size_t used;
 	struct state_reclaimer clients[8];
+	uint32_t nodes[8];
 	const struct cred *cred;
 };
 
@@ -243,8 +244,12 @@ static void pick_arguments(struct pool *p, struct state_command *c)
 	case CMD_START_GRACE:
 		pick_start_grace(p, c);
 		break;
+	case CMD_MEMBERS:
+		c->members.n = pick(p) % 8;
+		c->members.nodes = p->nodes;
+		pick_fixed(p, p->nodes, sizeof(p->nodes));
+		break;
 	case CMD_SILENT:
-		c->silent.silent = pick(p) & 1;
 		c->silent.adoptions = pick(p);
 		break;
 	case CMD_SLOT_REPLY:
@@ -332,6 +337,10 @@ static void compare(const struct state_command *a, struct state_command *b)
 		for (uint32_t i = 0; i < a->start_grace.n; i++)
 			compare_bytes(a->start_grace.clients[i].key, b->start_grace.clients[i].key);
 		b->start_grace.clients = a->start_grace.clients;
+	}
+	if (a->type == CMD_MEMBERS) {
+		assert_memory_equal(a->members.nodes, b->members.nodes, 4 * a->members.n);
+		b->members.nodes = a->members.nodes;
 	}
 	if (a->type == CMD_OPEN || a->type == CMD_DELEGATE)
 		assert_ptr_equal(a->open.cred, b->open.cred); /* identities are interned */

@@ -25,7 +25,10 @@ static void members(struct fixture *f, uint32_t a, uint32_t b)
 {
 	uint32_t nodes[2] = { a, b };
 
-	state_members(f->s, nodes, b ? 2 : 1, NULL);
+	assert_ok(run(f, &(struct state_command){ .type = CMD_MEMBERS,
+						  .members = { nodes, b ? 2 : 1 } }));
+	assert_false(state_has_orphans(f->s, nodes, b ? 2 : 1));
+	state_set_lowest(f->s, a == state_node(f->s));
 }
 
 static enum nfsstat4 open_at(struct fixture *f, uint32_t node, uint64_t client, const char *file,
@@ -113,7 +116,7 @@ static void test_homeless(void **state)
 static void test_not_ours_to_judge(void **state)
 {
 	struct fixture *f = *state;
-	struct state_command expire, cmds[4];
+	struct state_command expire, late, cmds[4];
 	uint64_t a = client_v41(f, "a", NULL), ids[4];
 
 	state_set_node(f->s, 2);
@@ -125,10 +128,16 @@ static void test_not_ours_to_judge(void **state)
 	assert_int_equal(state_silence(f->s, cmds, 4), 0);
 	/* Its judge has said so. */
 	assert_ok(run(f, &(struct state_command){
-			     .type = CMD_SILENT, .clientid = a, .silent = { .silent = true } }));
+			     .type = CMD_SILENT, .clientid = a }));
 	assert_true(state_judge(f->s, a, &expire));
-	assert_ok(run(f, &(struct state_command){ .type = CMD_SILENT, .clientid = a }));
+	assert_true(state_is_away(f->s, a));
+	late = expire;
+	/* Nothing is done for it before it is said that it is back; then that was another life. */
+	assert_status(open_at(f, 1, a, "file", 0), NFS4ERR_DELAY);
+	assert_ok(adopt(f, a, 1));
+	assert_ok(open_at(f, 1, a, "file", 0));
 	assert_false(state_judge(f->s, a, &expire));
+	assert_status(run(f, &late), NFS4ERR_STALE_CLIENTID);
 	/* The lowest has gone, and it with it: now it is ours, after a lease. */
 	members(f, 2, 0);
 	assert_int_equal(home(f, a), 0);
