@@ -109,7 +109,7 @@ static void many_opens(void **state)
 static void permission_lost(void **state)
 {
 	enum { N = NOFILE };
-	struct client *cl = client_new(minor_of(state));
+	struct client *cl = client_bare(minor_of(state));
 	struct open_file *f, *others;
 
 	wire_need_disk();
