@@ -42,6 +42,7 @@ struct export_options {
 	bool nohide;	 /* this export shows through its parent's directory */
 	bool local_locks; /* our own: locks are taken on the files, too; the default */
 	bool exactly_once; /* our own: replies of what changes names survive a node's death */
+	bool no_delegations; /* our own: the client gets none of files of this export */
 	bool utf8_names; /* our own: utf8 = refuse names that are not UTF-8 (BADCHAR) */
 	enum export_squash squash;
 	uid_t anon_uid; /* 65534 by default */

@@ -111,6 +111,12 @@ static int set_exactly_once(struct option *opt, int on)
 	return 0;
 }
 
+static int set_no_delegations(struct option *opt, int on)
+{
+	opt->set->o.no_delegations = on;
+	return 0;
+}
+
 static int set_utf8(struct option *opt, int on)
 {
 	opt->set->o.utf8_names = on;
@@ -342,6 +348,8 @@ static const struct option_row rows[] = {
 
 	/* Atoll's own. */
 	{ "backend", NEEDS_VALUE, set_backend, 0 },
+	{ "delegations", NO_VALUE, set_no_delegations, false },
+	{ "no_delegations", NO_VALUE, set_no_delegations, true },
 	{ "exactly_once", NO_VALUE, set_exactly_once, true },
 	{ "no_exactly_once", NO_VALUE, set_exactly_once, false },
 	{ "utf8", NO_VALUE, set_utf8, true },
@@ -535,10 +543,10 @@ void export_options_format(const struct export_options *o, char *buf, size_t siz
 					 varying_text(export_flavor(o, o->sec_order[0]));
 	if (uniform)
 		fprintf(f, "%s,", varying_text(export_flavor(o, o->sec_order[0])));
-	fprintf(f, "%s,%s,%s%s%s%s%sanonuid=%u,anongid=%u", o->async ? "async" : "sync",
+	fprintf(f, "%s,%s,%s%s%s%s%s%sanonuid=%u,anongid=%u", o->async ? "async" : "sync",
 		o->secure ? "secure" : "insecure", o->crossmnt ? "crossmnt," : "",
 		o->nohide ? "nohide," : "", o->utf8_names ? "utf8," : "",
-		o->local_locks ? "" : "no_local_locks,", o->exactly_once ? "exactly_once," : "",
+		o->no_delegations ? "no_delegations," : "", o->local_locks ? "" : "no_local_locks,", o->exactly_once ? "exactly_once," : "",
 		o->anon_uid, o->anon_gid);
 	for (unsigned i = 0; i < EXPORT_NSEC && o->sec_order[i]; i++) {
 		fprintf(f, "%s%s", uniform && i ? ":" : ",sec=", flavor_name(o->sec_order[i]));

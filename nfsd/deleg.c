@@ -255,7 +255,8 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 		    uint32_t want, uint32_t *why)
 {
 	struct nfs_server *s = c->server;
-	uint32_t type = s->options.delegations ? wished_type(c, access, want) : OPEN_DELEGATE_NONE;
+	bool may = s->options.delegations && !c->current.options->no_delegations;
+	uint32_t type = may ? wished_type(c, access, want) : OPEN_DELEGATE_NONE;
 
 	*why = WND4_RESOURCE;
 	if (type == OPEN_DELEGATE_NONE || !callback_path_up(s, clientid))

@@ -43,6 +43,8 @@
 
 #define BUCKETS	  4096
 #define READ_SIZE 8192
+/* Who waits is asked about that often, whatever happens: an answer may have been lost. */
+#define ASK_AGAIN_MS 1000
 /* Each holds an O_PATH descriptor: this part of RLIMIT_NOFILE at most. */
 #define SHARE_OF_DESCRIPTORS 8
 
@@ -68,9 +70,10 @@ struct watch {
 	uint64_t mask; /* of `changes`, once marked */
 
 	struct list by_inode, by_fid;
-	struct list in_dirty; /* to be looked at by the thread */
-	struct list opens;    /* struct waiting_open */
-	unsigned settling;    /* vfs_watch() calls that have not been settled */
+	struct list in_waiting; /* has opens; the thread's own */
+	struct list in_dirty;	/* to be looked at by the thread */
+	struct list opens;	/* struct waiting_open */
+	unsigned settling;	/* vfs_watch() calls that have not been settled */
 	bool marked;
 	bool changed;	   /* nfsd is to be told */
 	uint64_t attempts; /* vfs_watch() calls so far */
@@ -83,6 +86,7 @@ static struct list by_inode[BUCKETS] GUARDED_BY(lock);
 static struct list by_fid[BUCKETS] GUARDED_BY(lock);
 static struct list dirty GUARDED_BY(lock) = LIST_INITIALIZER(dirty);
 static unsigned nwatches GUARDED_BY(lock);
+static struct list waiting = LIST_INITIALIZER(waiting); /* the thread's own */
 
 /* Immutable while `running`. */
 static _Atomic bool running;
@@ -200,6 +204,7 @@ static int watch_new(struct vfs_object *obj, const struct stat *st, struct watch
 	w->fsid = fs.f_fsid;
 	w->mask = obj->base.type == FILE_DIRECTORY ? MASK_DIRECTORY : MASK_FILE;
 	list_init(&w->in_dirty);
+	list_init(&w->in_waiting);
 	list_init(&w->opens);
 	bytes = kernel_bytes(w, &len);
 	list_push_back(inode_bucket(w->dev, w->ino), &w->by_inode);
@@ -379,7 +384,8 @@ static void answer(int fd)
 {
 	struct fanotify_response r = { .fd = fd, .response = FAN_ALLOW };
 
-	if (write(opens_fd, &r, sizeof(r)) < 0)
+	/* ENOENT: it has been killed. */
+	if (write(opens_fd, &r, sizeof(r)) < 0 && errno != ENOENT)
 		log_error("a program on this machine cannot be told to go on: %s", strerror(errno));
 	close(fd);
 }
@@ -403,6 +409,8 @@ static void open_event(const struct fanotify_event_metadata *m)
 		o->fd = m->fd;
 		o->writes = lease_test(m->fd, F_RDLCK) != 0;
 		list_push_back(&w->opens, &o->link);
+		if (list_empty(&w->in_waiting))
+			list_push_back(&waiting, &w->in_waiting);
 		look_at(w);
 	}
 	mutex_unlock(&lock);
@@ -457,6 +465,7 @@ static struct vfs_object *forget(struct watch *w) REQUIRES(&lock)
 	list_remove(&w->by_inode);
 	list_remove(&w->by_fid);
 	list_remove(&w->in_dirty);
+	list_remove(&w->in_waiting);
 	nwatches--;
 	free(w);
 	return obj;
@@ -481,6 +490,18 @@ static void ask_for_opens(struct watch *w)
 		mutex_unlock(&lock);
 		free(o);
 	}
+	if (list_empty(&w->opens))
+		list_remove(&w->in_waiting);
+}
+
+static void ask_again(void)
+{
+	struct watch *w;
+
+	mutex_lock(&lock);
+	list_for_each (w, &waiting, in_waiting)
+		look_at(w);
+	mutex_unlock(&lock);
 }
 
 /* The entry stays meanwhile: only this thread frees them. */
@@ -536,8 +557,12 @@ static void *watch_main(void *unused)
 
 	backend_restore_identity();
 	while (!atomic_load(&stopping)) {
-		if (poll(fds, ARRAY_SIZE(fds), -1) < 0)
+		int n = poll(fds, ARRAY_SIZE(fds), list_empty(&waiting) ? -1 : ASK_AGAIN_MS);
+
+		if (n < 0)
 			continue;
+		if (n == 0)
+			ask_again();
 		if (fds[0].revents && read(wake_fd, &kicks, sizeof(kicks)) < 0)
 			continue;
 		if (fds[1].revents)

@@ -50,6 +50,10 @@ static const struct {
 	  "anongid=65534,sec=sys" },
 	{ "/a *(no_local_locks,local_locks)", "/a", "*",
 	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(delegations,no_delegations)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,no_delegations,anonuid=65534,anongid=65534,sec=sys" },
+	{ "/a *(no_delegations,delegations)", "/a", "*",
+	  "ro,root_squash,no_all_squash,sync,secure,anonuid=65534,anongid=65534,sec=sys" },
 	{ "/a *(crossmnt,nohide,utf8)", "/a", "*",
 	  "ro,root_squash,no_all_squash,sync,secure,crossmnt,nohide,utf8,anonuid=65534,"
 	  "anongid=65534,sec=sys" },

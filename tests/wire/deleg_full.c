@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -191,11 +192,36 @@ static void path_down(void **state)
 	expect_status(renew(cl), NFS4_OK);
 }
 
+/* ---- an export without ---- */
+
+static void no_delegations(void **state)
+{
+	struct client *cl = client_new_back(minor_of(state), NULL), *maker = client_new(1);
+	struct fh root = root_fh(cl), dir;
+	struct open_file f;
+
+	if (wire_server_external())
+		skip();
+	expect_status(lookup(cl, &root, "without", &dir), NFS4_OK);
+	make_file(maker, &dir, "f", "x", 1);
+	expect_status(open_status(cl, owner_new(), &dir, "f", R, 0, &f), NFS4_OK);
+	check_num(f.result->delegation, OPEN_DELEGATE_NONE);
+	/* The client could have one elsewhere. */
+	make_file(maker, &root, "beside", "x", 1);
+	expect_status(open_status(cl, owner_new(), &root, "beside", R, 0, &f), NFS4_OK);
+	check_num(f.result->delegation, OPEN_DELEGATE_READ);
+}
+
 static void prepare(const char *dir)
 {
-	char text[300];
+	char text[600];
 
-	snprintf(text, sizeof(text), "%s *(rw,no_root_squash,insecure,fsid=0)\n", dir);
+	snprintf(text, sizeof(text), "%s/without", dir);
+	check(mkdir(text, 0755) == 0);
+	snprintf(text, sizeof(text),
+		 "%s *(rw,no_root_squash,insecure,fsid=0)\n"
+		 "%s/without *(rw,no_root_squash,insecure,no_delegations)\n",
+		 dir, dir);
 	wire_write_exports(text);
 }
 
@@ -207,7 +233,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		WIRE_MINOR(one_client, 1),   WIRE_SESSIONS(all_clients),
 		WIRE_MINOR(at_the_limit, 1), WIRE_MINOR(little_memory, 2),
-		WIRE_TEST(path_down),
+		WIRE_TEST(path_down),	     WIRE_MINOR(no_delegations, 2),
 	};
 
 	return wire_main("wire_deleg_full", &options, tests, sizeof(tests) / sizeof(tests[0]));

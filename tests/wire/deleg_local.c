@@ -466,6 +466,68 @@ static void opened_during_restart(void **state)
 	close(fd);
 }
 
+/* The client is back after a crash, and can be called. */
+static void come_back(struct scene *s)
+{
+	struct cb_call *probe;
+
+	client_return(s->cl);
+	s->back = client_bind_conn(s->cl, CDFC4_FORE_OR_BOTH);
+	probe = cb_recv_any(s->back);
+	check(probe->op == 0);
+	cb_answer(probe, NFS4_OK);
+}
+
+static struct result *reclaim(struct scene *s)
+{
+	struct open_args a = { .access = RW,
+			       .claim = CLAIM_PREVIOUS,
+			       .delegate_type = OPEN_DELEGATE_WRITE };
+
+	s->owner = owner_new();
+	expect_status(open_any(s->cl, s->owner, &s->fh, &a, &s->open), NFS4_OK);
+	s->deleg = s->open.result->deleg_sid;
+	check_num(s->open.result->delegation, OPEN_DELEGATE_WRITE);
+	return s->open.result;
+}
+
+/* Those who were there in earlier tests do not come back. */
+static void await_end_of_grace(void)
+{
+	struct timespec step = { .tv_nsec = 100 * 1000 * 1000 };
+	struct client *cl = client_new(1);
+	struct fh dir = root_fh(cl);
+	struct open_args a = { .access = R, .name = "none" };
+	double start_time = now();
+
+	while (open_any(cl, owner_new(), &dir, &a, &(struct open_file){ 0 }) == NFS4ERR_GRACE) {
+		check(now() - start_time < LEASE + 5);
+		nanosleep(&step, NULL);
+	}
+}
+
+/* After a crash: what is reclaimed is watched, and what a process uses meanwhile is recalled. */
+static void reclaimed(void **state)
+{
+	struct scene s = delegated(state, RW), used = delegated(state, RW);
+	int fd;
+
+	wire_need_restart();
+	wire_server_kill();
+	fd = open(used.path, O_RDONLY);
+	check(fd >= 0);
+	wire_server_start();
+	come_back(&used);
+	check(reclaim(&used)->recall);
+	recalled(&used);
+	give_back(&used);
+	close(fd);
+	come_back(&s);
+	reclaim(&s);
+	waits(&s, reads_new);
+	await_end_of_grace();
+}
+
 /* A server that is killed keeps nobody waiting. */
 static void killed(void **state)
 {
@@ -510,15 +572,24 @@ static void descriptors_come_back(void **state)
 
 int main(void)
 {
-	static const struct wire_options options = { .lease = LEASE };
+	static const char *const extra[] = { "--grace", "4", NULL };
+	static const struct wire_options options = { .lease = LEASE, .extra = extra };
 	const struct CMUnitTest tests[] = {
-		WIRE_SESSIONS(write_delegation),      WIRE_ALL_MINORS(read_delegation),
-		WIRE_MINOR(several_wait, 1),	      WIRE_ALL_MINORS(read_afterwards),
-		WIRE_SESSIONS(write_afterwards),      WIRE_SESSIONS(own_changes),
-		WIRE_SESSIONS(beside_a_local_reader), WIRE_SESSIONS(beside_a_local_writer),
-		WIRE_MINOR(beside_a_mapping, 1),      WIRE_MINOR(descriptors_come_back, 1),
-		WIRE_MINOR(not_returned, 1),	      WIRE_MINOR(over_restarts, 1),
-		WIRE_MINOR(opened_during_restart, 1), WIRE_MINOR(killed, 1),
+		WIRE_SESSIONS(write_delegation),
+		WIRE_ALL_MINORS(read_delegation),
+		WIRE_MINOR(several_wait, 1),
+		WIRE_ALL_MINORS(read_afterwards),
+		WIRE_SESSIONS(write_afterwards),
+		WIRE_SESSIONS(own_changes),
+		WIRE_SESSIONS(beside_a_local_reader),
+		WIRE_SESSIONS(beside_a_local_writer),
+		WIRE_MINOR(beside_a_mapping, 1),
+		WIRE_MINOR(descriptors_come_back, 1),
+		WIRE_MINOR(not_returned, 1),
+		WIRE_MINOR(over_restarts, 1),
+		WIRE_MINOR(opened_during_restart, 1),
+		WIRE_MINOR(reclaimed, 1),
+		WIRE_MINOR(killed, 1),
 	};
 
 	return wire_main("wire_deleg_local", &options, tests, sizeof(tests) / sizeof(tests[0]));
