@@ -50,3 +50,17 @@ void file_unref(struct file *file)
 	if (atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) == 1)
 		file->object->backend->file_free(file);
 }
+
+/* -------------------------------------------------------------------- several nodes ---- */
+
+static _Atomic uint32_t this_node;
+
+void backend_set_node(uint32_t node)
+{
+	this_node = node;
+}
+
+uint32_t backend_node(void)
+{
+	return this_node;
+}

@@ -454,3 +454,10 @@ static inline struct file *file_ref(struct file *file)
 }
 
 void file_unref(struct file *file); /* NULL is allowed */
+
+/*
+ * This process is one of several nodes that serve the same file systems, and the others have other
+ * numbers. 0: it is alone.
+ */
+void backend_set_node(uint32_t node);
+uint32_t backend_node(void);

@@ -142,6 +142,7 @@ static void members(void *ctx, const struct cluster_members *m)
 	s->members = *m;
 	mutex_unlock(&s->members_lock);
 	state_set_node(s->state, m->self);
+	backend_set_node(m->self);
 	state_set_lowest(s->state, m->n > 0 && m->nodes[0] == m->self);
 	open_gate(s);
 	name_orphans(s);

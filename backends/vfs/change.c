@@ -20,6 +20,12 @@
  * tick of its change seems to change once more when it settles, and the values do not always grow,
  * so they are of NFSv4.2's change_attr_type "undefined".
  *
+ * Several nodes that serve one file system look at the same object, each with its own clock. Their
+ * unsettled values are kept apart by the node's number in the low bits of N. A settled value must be
+ * safe from stamps that the slowest node's clock has yet to give: an object counts as settled only
+ * SKEW after its stamp, and clocks may differ by as much. (Two nodes that look at one unsettled
+ * state give it two values, so that it seems to change; it never seems not to.)
+ *
  * What remains: a clock that is set back, or a cluster file system whose nodes' clocks disagree,
  * can bring an old stamp back, as with every server that works from ctime. Stamps more
  * than a second in the future are taken for leftovers of such a clock, and for settled.
@@ -47,14 +53,24 @@ struct vfs_instant vfs_instant(uint64_t granularity)
 	return now;
 }
 
-/* The fine clock, but never twice the same. */
+#define NODES 64 /* whose numbers differ in the low bits; a power of two */
+#define SKEW  (20 * NS_PER_MS)
+
+/* The fine clock, but never twice the same, and with the node's number at its end. */
 static uint64_t unique_time(uint64_t fine)
 {
 	static _Atomic uint64_t last;
-	uint64_t before = atomic_load(&last), now;
+	uint64_t before = atomic_load(&last), now, node = backend_node() % NODES;
 
+	if (node)
+		fine = (fine & ~(uint64_t)(NODES - 1)) | node;
 	do {
-		now = fine > before ? fine : before + 1;
+		if (fine > before)
+			now = fine;
+		else if (node)
+			now = ((before & ~(uint64_t)(NODES - 1)) + NODES) | node;
+		else
+			now = before + 1;
 	} while (!atomic_compare_exchange_weak(&last, &before, now));
 	return now;
 }
@@ -65,6 +81,8 @@ uint64_t vfs_change(uint64_t granularity, const struct timespec *ctime, struct v
 
 	if (granularity == 0)
 		return t;
+	if (backend_node())
+		before.coarse -= SKEW;
 	if (before.coarse - before.coarse % granularity > t || t > before.fine + NS_PER_SEC)
 		return 2 * t;
 	return 2 * unique_time(before.fine) + 1;

@@ -1327,6 +1327,25 @@ static void unstable_objects_are_kept_until_committed(void **state)
 
 /* ---- the change attribute's arithmetic, for kernels that this one is not ---- */
 
+/* One of several nodes: looks end with its number, and other clocks may be behind. */
+static void change_of_nodes(void **state)
+{
+	const struct timespec stamp = { 1700000000, 500000000 };
+	const uint64_t t = 1700000000500000000u, ms = NS_PER_MS;
+	struct vfs_instant now = { .coarse = t + 4 * ms, .fine = t + 5 * ms };
+	uint64_t a, b;
+
+	backend_set_node(3);
+	a = vfs_change(1, &stamp, now);
+	b = vfs_change(1, &stamp, now);
+	backend_set_node(4);
+	assert_true(a != b && a % 128 == 2 * 3 + 1 && b % 128 == 2 * 3 + 1);
+	assert_int_equal(vfs_change(1, &stamp, now) % 128, 2 * 4 + 1);
+	now.coarse = t + 21 * ms;
+	assert_int_equal(vfs_change(1, &stamp, now), 2 * t);
+	backend_set_node(0);
+}
+
 static void change_of_times(void **state)
 {
 	const struct timespec stamp = { 1700000000, 500000000 };
@@ -1475,6 +1494,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(change_of_times),
+		cmocka_unit_test(change_of_nodes),
 		cmocka_unit_test(crossmnt_follows_mounts),
 		cmocka_unit_test(crossmnt_handles_survive_restart),
 		cmocka_unit_test(crossmnt_mounts_come_and_go),
