@@ -61,7 +61,7 @@ struct corosync {
 
 	/* The order's thread's. */
 	struct gate gate;
-	bool connected, broken, rejoin, said_waiting;
+	bool connected, broken, said_waiting;
 	cpg_handle_t cpg;
 	quorum_handle_t quorum;
 	votequorum_handle_t votes;
@@ -134,13 +134,6 @@ static void remember(void *ctx, const struct memory *memory)
 	c->keep_due = true;
 	cond_signal(&c->keep_news);
 	mutex_unlock(&c->keeping);
-}
-
-static void rejoin(void *ctx)
-{
-	struct corosync *c = ctx;
-
-	c->rejoin = true;
 }
 
 /* The disk may be slow: a thread of its own waits for it. */
@@ -334,7 +327,7 @@ static void disconnect(struct corosync *c)
 	c->nodelist = (struct nodelist){ 0 };
 	if (c->connected)
 		replica_disconnected(c->replica);
-	c->connected = c->broken = c->rejoin = false;
+	c->connected = c->broken = false;
 }
 
 /* How many nodes corosync.conf names. */
@@ -542,7 +535,7 @@ static void run_connected(struct corosync *c, uint64_t *next_tick)
 		log_warn("cluster: the connection to corosync is gone");
 		c->said_waiting = true;
 	}
-	if (c->broken || c->rejoin || replica_phase(c->replica) == CLUSTER_LOST) {
+	if (c->broken || replica_phase(c->replica) == CLUSTER_LOST) {
 		disconnect(c);
 		publish(c);
 		show(c);
@@ -658,7 +651,7 @@ static struct replica *new_replica(struct corosync *c, const struct cluster_conf
 {
 	struct replica_options o = {
 		.app = c->cluster.app,
-		.io = { multicast, mono_ns, wall_ns, draw, remember, rejoin, c },
+		.io = { multicast, mono_ns, wall_ns, draw, remember, c },
 		.safe = config->safe,
 		.hang_ms = config->hang_ms,
 		.patience_ms = PATIENCE_MS,

@@ -314,6 +314,9 @@ void join_ready(struct replica *r, struct peer *from, const struct round *round)
 	 */
 	if (round->view != r->round.view || round->n != r->round.n || from->state == PEER_ACTIVE)
 		return;
+	/* A ring that is changing: the others may not know of it. It is said again in the next view. */
+	if (own && r->unsure)
+		return;
 	from->state = PEER_ACTIVE;
 	from->acked = r->tracking ? r->position.index : 0;
 	if (own)

@@ -328,6 +328,11 @@ static void suspend(struct replica *r)
 			r->peers[i].state = PEER_UNHEARD;
 	if (!had_state)
 		return;
+	/* What the active members did without it, they may have called done. */
+	if (r->phase == CLUSTER_JOINING) {
+		replica_lost(r, "it had not quite joined when the others were suspended");
+		return;
+	}
 	replica_set_phase(r, CLUSTER_SUSPENDED);
 	close_outbox(r);
 }
@@ -456,14 +461,21 @@ static bool passed(const struct replica *r, uint32_t ms)
 	return r->quorate_since && now(r) >= r->quorate_since + ms * NS_PER_MS;
 }
 
-/* Do those that are here outnumber the nodes that are not? */
+/* Nodes that were evicted. */
+static unsigned count_out(const struct replica *r)
+{
+	return replica_count(r, PEER_OUT);
+}
+
+/* Do those that are here outnumber the nodes that are not, or hang? */
 static bool are_most(const struct replica *r)
 {
 	unsigned nodes = 0;
 
 	for (unsigned i = 0; i < r->npeers; i++)
-		nodes += i == 0 || r->peers[i].addr.node != r->peers[i - 1].addr.node;
-	return nodes > r->missing;
+		nodes += r->peers[i].state != PEER_OUT &&
+			 (i == 0 || r->peers[i].addr.node != r->peers[i - 1].addr.node);
+	return nodes > r->missing + count_out(r);
 }
 
 /*
@@ -474,14 +486,14 @@ static bool is_patient(const struct replica *r)
 {
 	bool few = r->memory.decided.epoch && !are_most(r);
 
-	return r->absent && r->phase != CLUSTER_SERVING &&
+	return (r->absent || count_out(r)) && r->phase != CLUSTER_SERVING &&
 	       !passed(r, few ? r->o.begin_patience_ms : r->o.patience_ms);
 }
 
 /* May a state be begun as far as this node knows? */
 static bool is_eager(const struct replica *r)
 {
-	return !r->missing || !r->memory.decided.epoch || passed(r, r->o.begin_patience_ms);
+	return (!r->missing && !count_out(r)) || !r->memory.decided.epoch || passed(r, r->o.begin_patience_ms);
 }
 
 static void set_quorate(struct replica *r, bool quorate)
@@ -540,7 +552,6 @@ void replica_connected(struct replica *r, struct node_address self)
 	r->self = self;
 	r->connected = true;
 	r->first_view = true;
-	r->rejoining = false;
 	r->said_duplicate = false;
 	r->alive_ns = r->tick_ns = r->heard_self_ns = now(r);
 }
@@ -666,7 +677,7 @@ static struct memory common_memory(const struct replica *r)
 static struct peer *latest(struct replica *r)
 {
 	struct memory m = common_memory(r);
-	const struct generation *least = r->missing ? &m.decided : &m.served;
+	const struct generation *least = r->missing || count_out(r) ? &m.decided : &m.served;
 	struct peer *best = NULL;
 
 	for (unsigned i = 0; i < r->npeers; i++) {
@@ -701,6 +712,11 @@ static void resume(struct replica *r, const struct peer *best)
 	see(&next, &at.generation);
 	next.epoch++;
 	remember(r, &next, NULL);
+	/* A ring that is changing: the others may not know of it. They will find this node as it was. */
+	if (self->state == PEER_ACTIVE && r->unsure) {
+		self->state = PEER_SUSPENDED;
+		return;
+	}
 	r->hello_due = self->state == PEER_ACTIVE;
 	if (self->state == PEER_ACTIVE || self->state == PEER_JOINING)
 		r->position.generation = next;
@@ -735,7 +751,11 @@ static void begin(struct replica *r)
 	if (first->position.generation.created <= g.created)
 		first->position.generation.created = g.created + 1;
 	remember(r, &first->position.generation, NULL);
-	r->hello_due = first->state == PEER_ACTIVE && replica_same(first->addr, r->self);
+	if (replica_same(first->addr, r->self) && r->unsure) {
+		first->state = PEER_JOINING;
+		return;
+	}
+	r->hello_due = replica_same(first->addr, r->self);
 	if (r->phase != CLUSTER_JOINING)
 		return;
 	r->position = (struct position){ .generation = first->position.generation };
@@ -775,8 +795,13 @@ static void meet_active(struct replica *r, struct peer *from)
 {
 	r->told = true;
 	remember(r, &from->position.generation, &from->position.generation);
-	if (from->state == PEER_ACTIVE)
+	if (from->state == PEER_ACTIVE) {
+		/* The order has shown this node everything that the sender had seen. */
+		if (r->phase == CLUSTER_SERVING &&
+		    compare_generations(&from->position.generation, &r->position.generation) > 0)
+			replica_lost(r, "an active node knows of a later generation");
 		return;
+	}
 	if (r->phase == CLUSTER_SERVING) {
 		/* Two parts have gone on: that needs two quorums. The later generation stays. */
 		if (compare_generations(&from->position.generation, &r->position.generation) > 0 ||
@@ -836,7 +861,7 @@ static void take_hello(struct replica *r, struct peer *from, const struct messag
 	from->quorate = h->quorate;
 	from->eager = h->eager;
 	/* Quorum has gone while the ring stayed the same: everything is decided anew from here on. */
-	if (from->state == PEER_ACTIVE && !h->quorate) {
+	if (from->state == PEER_ACTIVE && h->phase == CLUSTER_SERVING && !h->quorate) {
 		suspend(r);
 		new_round(r);
 		return;
@@ -857,16 +882,16 @@ static void take_evict(struct replica *r, struct peer *from, const struct messag
 		 who->addr.pid);
 	active = who->state == PEER_ACTIVE;
 	who->state = PEER_OUT;
+	/* It knows what nobody else may know: those that are left wait as if it were missing. */
+	if (r->quorate_since)
+		r->quorate_since = now(r);
 	if (replica_same(who->addr, r->self)) {
-		if (r->tracking || r->phase == CLUSTER_SUSPENDED)
-			replica_lost(r, "the others have put it out, since it was silent");
-		else
-			r->rejoining = true;
+		replica_lost(r, "the others have put it out, since it was silent");
 		return;
 	}
 	if (r->giving && replica_same(who->addr, r->giver))
 		join_stop(r);
-	if (active && !replica_count(r, PEER_ACTIVE)) {
+	if (!replica_count(r, PEER_ACTIVE)) {
 		suspend(r);
 		new_round(r);
 	} else if (active) {
@@ -981,11 +1006,6 @@ void replica_flush(struct replica *r)
 	r->blocked = false;
 	if (!r->connected || r->phase == CLUSTER_LOST)
 		return;
-	if (r->rejoining) {
-		r->rejoining = false;
-		r->o.io.rejoin(r->o.io.ctx);
-		return;
-	}
 	if (r->ack_due)
 		send_ack(r);
 	if (r->hello_due)

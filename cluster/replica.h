@@ -58,8 +58,6 @@ struct replica_io {
 	uint64_t (*random)(void *ctx);
 	/* Keep this for the next start; it may be late. */
 	void (*remember)(void *ctx, const struct memory *memory);
-	/* This node must leave the group and join it again. Not from within: later. */
-	void (*rejoin)(void *ctx);
 	void *ctx;
 };
 

@@ -102,7 +102,6 @@ struct replica {
 	uint64_t alive_ns;  /* the clock does not count what was silent before */
 	uint64_t heard_self_ns;
 	uint64_t current_until;
-	bool rejoining;
 	bool said_duplicate, said_malformed;
 };
 

@@ -66,7 +66,6 @@ struct node {
 	void *app_ctx;
 	uint32_t pid;
 	bool hung, joined; /* joined: has asked to */
-	bool rejoin;
 	struct list inbox;
 	uint64_t delivered; /* the place in the ring of the last message that it was given */
 	uint64_t delivered_ring;
@@ -187,11 +186,6 @@ static void remember(void *ctx, const struct memory *memory)
 	((struct node *)ctx)->memory = *memory;
 }
 
-static void rejoin(void *ctx)
-{
-	((struct node *)ctx)->rejoin = true;
-}
-
 /* ---- the group ---- */
 
 static bool same(struct node_address a, struct node_address b)
@@ -225,6 +219,16 @@ static unsigned count_bits(unsigned x)
 static bool is_quorate(const struct sim *s, unsigned nodes)
 {
 	return 2 * count_bits(nodes) > s->world.nodes;
+}
+
+/* Those of `nodes` that count for quorum at node `n`. */
+static unsigned voters(const struct node *n, unsigned nodes)
+{
+	unsigned with_daemon = 0;
+
+	for (unsigned i = 0; i < n->ngroup; i++)
+		with_daemon |= bit(n->group[i].node);
+	return n->sim->world.daemons_vote ? nodes & with_daemon : nodes;
 }
 
 /* Is the node's own process a member that gets what is ordered? */
@@ -262,7 +266,7 @@ static void show_view(struct node *n, const struct node_address *left, unsigned 
 		e->absent = count_absent(n);
 		e->missing = e->absent + n->sim->world.nodes - count_bits(n->ring->nodes);
 		e->ring = n->ring->seq;
-		e->quorate = is_quorate(n->sim, n->ring->nodes) && !n->ring->denied;
+		e->quorate = is_quorate(n->sim, voters(n, n->ring->nodes)) && !n->ring->denied;
 		e->continues = e->quorate && continues;
 		list_push_back(&n->inbox, &e->link);
 	}
@@ -478,7 +482,7 @@ static void end_sync(struct sim *s, struct ring *ring)
 				left[nleft++] = m->shown[k];
 		memcpy(m->group, group, sizeof(group[0]) * n);
 		m->ngroup = n;
-		show_view(m, left, nleft, m->goers == ring->nodes || is_quorate(s, m->goers));
+		show_view(m, left, nleft, m->goers == ring->nodes || is_quorate(s, voters(m, m->goers)));
 	}
 	for (unsigned i = 1; i <= s->world.nodes; i++)
 		if (s->nodes[i].ring == ring)
@@ -497,7 +501,6 @@ static void join_group(struct node *n)
 	list_push_back(&n->outbox, &e->link);
 	n->nout++;
 	n->joined = true;
-	n->rejoin = false;
 	replica_connected(n->replica, e->from);
 }
 
@@ -522,7 +525,7 @@ static void begin_process(struct node *n)
 	struct sim *s = n->sim;
 	struct replica_options o = {
 		.app = s->world.begin(s->world.ctx, n->number),
-		.io = { send_message, mono_ns, mono_ns, draw, remember, rejoin, n },
+		.io = { send_message, mono_ns, mono_ns, draw, remember, n },
 		.safe = s->world.safe,
 		.hang_ms = s->world.hang_ms,
 		.patience_ms = 2000,
@@ -654,12 +657,6 @@ static void look_after(struct node *n)
 	}
 	if (chance(s, 70) || list_empty(&n->inbox))
 		replica_flush(n->replica);
-	if (n->rejoin) {
-		leave_group(n);
-		replica_disconnected(n->replica);
-		n->pid++;
-		join_group(n);
-	}
 }
 
 static void pass_time(struct sim *s, uint64_t ns)
@@ -783,12 +780,39 @@ static void set_denied(struct sim *s, struct ring *ring, bool denied)
 	}
 }
 
+/* Something that is broken is mended. */
+static bool mend(struct sim *s, struct node *n)
+{
+	if (!n->up) {
+		corosync_up(n);
+		return true;
+	}
+	if (n->replica && n->hung) {
+		n->hung = false;
+		return true;
+	}
+	if (!n->replica && n->start_at > s->now) {
+		n->start_at = s->now;
+		return true;
+	}
+	if (n->ring->denied) {
+		set_denied(s, n->ring, false);
+		return true;
+	}
+	if (n->side) {
+		n->side = 0;
+		reform(s);
+		return true;
+	}
+	return false;
+}
+
 void sim_random_fault(struct sim *s, unsigned kinds)
 {
 	struct node *n = &s->nodes[1 + below(s, s->world.nodes)];
 	unsigned kind;
 
-	if (!(kinds & SIM_ALL_FAULTS))
+	if (!(kinds & SIM_ALL_FAULTS) || (chance(s, 50) && mend(s, n)))
 		return;
 	do
 		kind = 1u << below(s, 6);
@@ -802,8 +826,6 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 		corosync_down(n);
 	} else if (kind == SIM_COROSYNC && n->up) {
 		corosync_down(n);
-	} else if ((kind == SIM_COROSYNC || kind == SIM_POWER) && !n->up) {
-		corosync_up(n);
 	} else if (kind == SIM_QUORUM) {
 		set_denied(s, n->ring, n->ring && !n->ring->denied);
 	} else if (kind == SIM_HANG && n->replica) {

@@ -40,6 +40,8 @@ struct sim_world {
 	unsigned nodes;
 	bool safe;	  /* the logs' durability */
 	uint32_t hang_ms; /* see struct cluster_config */
+	/* Nodes without a daemon give no vote. With corosync they do, but remember nothing. */
+	bool daemons_vote;
 	/* How long none begins a state anew while somebody is missing who may have it; 0: 10 s. */
 	uint32_t begin_patience_ms;
 	/* A process begins at `node`: its application, which has no state. */
