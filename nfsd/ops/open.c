@@ -392,6 +392,12 @@ static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 	cmd->open.times = a->access & OPEN4_SHARE_ACCESS_WANT_DELEG_TIMESTAMPS;
 	cmd->open.xor_delegation = a->claim != CLAIM_PREVIOUS &&
 				   (a->access & OPEN4_SHARE_ACCESS_WANT_OPEN_XOR_DELEGATION);
+	if (c->has_session) {
+		cmd->open.request.present = true;
+		cmd->open.request.slot = c->slot.slot;
+		cmd->open.request.seqid = c->slot.seqid;
+		slot_use_session_id(&c->slot, &cmd->open.request.session);
+	}
 	if (a->claim == CLAIM_PREVIOUS)
 		cmd->open.delegate = reclaimed_type(c, a);
 	else if (a->claim == CLAIM_NULL || a->claim == CLAIM_FH)
@@ -409,12 +415,6 @@ static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 	if (status != NFS4_OK)
 		return status;
 	cmd->open.fh = (struct bytes){ fh->data, fh->len };
-	if (c->has_session) {
-		cmd->open.request.present = true;
-		cmd->open.request.slot = c->slot.slot;
-		cmd->open.request.seqid = c->slot.seqid;
-		slot_use_session_id(&c->slot, &cmd->open.request.session);
-	}
 	return NFS4_OK;
 }
 

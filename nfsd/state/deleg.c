@@ -313,6 +313,19 @@ enum nfsstat4 cmd_delegate(struct work *w)
 	return NFS4_OK;
 }
 
+void deleg_grant_again(struct work *w, struct state_file *f)
+{
+	const struct request_ref *r = &w->cmd->open.request;
+	const struct deleg *d = deleg_find(w->c, f);
+
+	if (!d || d->revoked || !d->granted_by.present || d->granted_by.slot != r->slot ||
+	    d->granted_by.seqid != r->seqid ||
+	    memcmp(d->granted_by.session.data, r->session.data, NFS4_SESSIONID_SIZE) != 0)
+		return;
+	w->result->open.delegation = d->type;
+	stateid_fill(w->s, &d->h, &w->result->open.deleg_stateid);
+}
+
 /* The request that it was granted by has been answered long ago. */
 struct deleg *deleg_restore(struct state *s, struct client *c, struct bytes file,
 			    const struct deleg *what)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "nfsd/state/state_private.h"
 
 static bool valid_share(uint32_t access, uint32_t deny)
@@ -128,6 +129,33 @@ static bool deleg_instead(struct work *w, struct state_file *f, struct open *fre
  * `fresh` is to become the owner's open of the file, unless it has one; else it is NULL. A
  * delegation, if one is wished, is taken from *deleg.
  */
+/* A request of a session in a word; 0: of none. */
+static uint64_t request_id(const struct request_ref *r)
+{
+	static const struct siphash_key key = { 0 };
+	const uint64_t place = (uint64_t)r->slot << 32 | r->seqid;
+	uint8_t bytes[NFS4_SESSIONID_SIZE + 8];
+
+	if (!r->present)
+		return 0;
+	memcpy(bytes, r->session.data, NFS4_SESSIONID_SIZE);
+	for (unsigned i = 0; i < 8; i++)
+		bytes[NFS4_SESSIONID_SIZE + i] = (uint8_t)(place >> (8 * i));
+	return siphash(&key, bytes, sizeof(bytes)) | 1;
+}
+
+/*
+ * A client whose node has died with the reply sends the same request again. It has not seen the
+ * stateid that it was given, so it must be given that one and no later (a client waits for the
+ * ones between).
+ */
+static bool is_retry(const struct work *w, const struct open *open)
+{
+	uint64_t id = request_id(&w->cmd->open.request);
+
+	return open && id && open->request == id;
+}
+
 static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open *open,
 			       struct open *fresh, struct deleg **deleg) REQUIRES(&w->c->lock)
 {
@@ -139,6 +167,11 @@ static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open
 	enum nfsstat4 status = NFS4_OK;
 
 	mutex_lock(&f->lock);
+	if (unlikely(is_retry(w, open))) {
+		deleg_grant_again(w, f);
+		mutex_unlock(&f->lock);
+		return NFS4_OK;
+	}
 	holder = deleg_recall_others(w->s, f, w->c->id, changes, w->after);
 	other = state_file_conflict(f, access, deny);
 	if (holder) {
@@ -159,6 +192,8 @@ static enum nfsstat4 open_file(struct work *w, struct state_file *f, struct open
 		count_share(f, access, deny, 1);
 		open_link(w, fresh, f);
 	}
+	if (status == NFS4_OK)
+		(open ? open : fresh)->request = request_id(&w->cmd->open.request);
 	if (status == NFS4_OK && *deleg) {
 		deleg_grant(w, f, *deleg, open ? open->h.owner : fresh->h.owner);
 		*deleg = NULL;
@@ -277,6 +312,7 @@ struct open *open_restore(struct state *s, struct client *c, struct owner *o, st
 	open->deny = what->deny;
 	open->pairs = what->pairs;
 	open->unconfirmed = what->unconfirmed;
+	open->request = what->request;
 	mutex_lock(&f->lock);
 	count_share(f, open->access, open->deny, 1);
 	list_push_back(&f->opens, &open->in_file);

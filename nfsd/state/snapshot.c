@@ -498,6 +498,7 @@ static void put_open(struct snapshot_out *o, const struct open *open)
 	snapshot_put_u32(o, open->access);
 	snapshot_put_u32(o, open->deny);
 	snapshot_put_u32(o, open->pairs);
+	snapshot_put_u64(o, open->request);
 	snapshot_put_u32(o, open->unconfirmed);
 	for (unsigned i = 0; i < ARRAY_SIZE(open->creds); i++)
 		put_cred(o, open->creds[i]);
@@ -596,6 +597,7 @@ static void get_open(struct snapshot_in *in, struct state *s, struct client *c,
 	access = snapshot_get_u32(in);
 	deny = snapshot_get_u32(in);
 	what.pairs = (uint16_t)snapshot_get_u32(in);
+	what.request = snapshot_get_u64(in);
 	what.unconfirmed = snapshot_get_bool(in);
 	if (access == 0 || access > OPEN4_SHARE_ACCESS_BOTH || deny > OPEN4_SHARE_DENY_BOTH)
 		snapshot_bad(in);

@@ -442,6 +442,7 @@ struct open {
 	uint16_t pairs;	       /* which (access, deny) it was opened with: bit access * 4 + deny */
 	struct file *files[3]; /* references, by access - 1; both locks to write */
 	const struct cred *creds[3]; /* who opened it with that access, references or NULL */
+	uint64_t request; /* which request opened it last (request_id()); both locks to write */
 };
 
 struct lock_state {
@@ -734,6 +735,9 @@ struct deleg *deleg_prepare(struct work *w, struct state_file *f) REQUIRES(&w->c
 /* Grants it, with a reference to the file, or frees it. NULL is allowed. `o` opens; NULL: nobody. */
 void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const struct owner *o)
     REQUIRES(&w->c->lock) REQUIRES(&f->lock);
+/* A retry gets to hear of the delegation that its first try was granted, if it was. */
+void deleg_grant_again(struct work *w, struct state_file *f) REQUIRES(&w->c->lock)
+    REQUIRES(&f->lock);
 
 /* Memory has run out in a command, in a place that no status tells of. */
 void command_lacks_memory(void);

@@ -84,6 +84,48 @@ static void test_upgrade(void **state)
 	assert_memory_equal(f->r.open.stateid.other, other.other, sizeof(other.other));
 }
 
+/* The reply was lost with the node; what the client asks again at another is no second open. */
+static void test_open_retried(void **state)
+{
+	struct fixture *f = *state;
+	struct sessionid session;
+	uint64_t client = client_v41(f, "a", &session);
+	struct state_command cmd = {
+		.type = CMD_OPEN,
+		.minor = 1,
+		.clientid = client,
+		.open = { .owner = text("o"),
+			  .file = text("file"),
+			  .access = OPEN4_SHARE_ACCESS_WRITE,
+			  .deny = OPEN4_SHARE_DENY_WRITE,
+			  .claim = CLAIM_NULL,
+			  .request = { true, session, 3, 77 } },
+	};
+	struct stateid first;
+
+	assert_ok(run(f, &cmd));
+	first = f->r.open.stateid;
+	assert_int_equal(first.seqid, 1);
+	assert_ok(run(f, &cmd));
+	assert_memory_equal(&f->r.open.stateid, &first, sizeof(first));
+	assert_ok(run(f, &cmd));
+	assert_memory_equal(&f->r.open.stateid, &first, sizeof(first));
+	/* Another slot or another sequence id is another request. */
+	cmd.open.deny = OPEN4_SHARE_DENY_NONE;
+	cmd.open.access = OPEN4_SHARE_ACCESS_READ;
+	cmd.open.request.seqid++;
+	assert_ok(run(f, &cmd));
+	assert_int_equal(f->r.open.stateid.seqid, 2);
+	cmd.open.request.slot++;
+	assert_ok(run(f, &cmd));
+	assert_int_equal(f->r.open.stateid.seqid, 3);
+	cmd.open.request.present = false;
+	assert_ok(run(f, &cmd));
+	assert_ok(run(f, &cmd));
+	assert_int_equal(f->r.open.stateid.seqid, 5);
+	assert_ok(on_open(f, CMD_CLOSE, 1, client, f->r.open.stateid, "file", 0, 0));
+}
+
 static void test_downgrade(void **state)
 {
 	struct fixture *f = *state;
@@ -628,6 +670,7 @@ int main(void)
 		TEST(test_share_matrix),
 		TEST(test_open_invalid),
 		TEST(test_upgrade),
+		TEST(test_open_retried),
 		TEST(test_downgrade),
 		TEST(test_downgrade_union),
 		TEST(test_denied_by_oneself),
