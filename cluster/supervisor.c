@@ -356,12 +356,16 @@ static void close_other(const struct keeper *k, int fd)
 /*
  * The connections go without a FIN: a reset, which has no address to come from and finds
  * nobody. Nothing of them stays behind in this machine that would meet the same client's next one.
+ * They are closed one by one, before the end of the pipe `gone` tells that it is done.
  */
 static void reset_connection(const struct keeper *k, int fd)
 {
 	struct linger at_once = { .l_onoff = 1 };
 
+	if (!is_tcp(fd))
+		return;
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	close(fd);
 }
 
 /* The supervisor's next word; false: it has died. */
