@@ -8,6 +8,9 @@
 #   node_stop N             ends a daemon as an administrator would
 #   atoll_at N COMMAND...   the tool, asking node N
 #
+# Delegations are off unless CLUSTER_DELEGATIONS=yes: the nodes share one kernel, so each takes the others' opens for
+# those of programs on its own machine, and recalls what it has delegated. (Nodes with kernels of their own: gfs2.)
+#
 # Virtual addresses are 10.77.0.101 and up, one for each node; guest N mounts from the Nth.
 
 CLUSTER_SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -50,7 +53,7 @@ node_configure() {
 	state-dir = /mnt/node$1/state
 	lease-time = ${2:-30}
 	rpcbind = no
-	${CLUSTER_CONF:-}
+	delegations = ${CLUSTER_DELEGATIONS:-no}
 	[cluster]
 	secret = /mnt/secret
 	addresses = $vips
