@@ -9,7 +9,9 @@
 #   atoll_at N COMMAND...   the tool, asking node N
 #
 # Delegations are off unless CLUSTER_DELEGATIONS=yes: the nodes share one kernel, so each takes the others' opens for
-# those of programs on its own machine, and recalls what it has delegated. (Nodes with kernels of their own: gfs2.)
+# those of programs on its own machine, and recalls what it has delegated. For the same reason clients' locks are not
+# taken on the files: a node that is cut off but runs would keep them from its successor. (Nodes with kernels of
+# their own: gfs2.)
 #
 # Virtual addresses are 10.77.0.101 and up, one for each node; guest N mounts from the Nth.
 
@@ -152,7 +154,7 @@ server_start() {
 	done
 	head -c 16 /dev/urandom >/mnt/secret
 	chmod 600 /mnt/secret
-	echo "/mnt/export *(fsid=0,crossmnt,rw,no_root_squash)" >/mnt/exports
+	echo "/mnt/export *(fsid=0,crossmnt,rw,no_root_squash,no_local_locks)" >/mnt/exports
 	for ((i = 1; i <= CLUSTER_NODES; i++)); do
 		node_configure $i $lease
 	done
