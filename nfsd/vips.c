@@ -23,10 +23,10 @@
 #include "base/log.h"
 
 #define SLOTS	    (2 * VIP_MOST) /* of the cluster's addresses, and of those that it had before */
-#define END_NS	    (500 * NS_PER_MS) /* that long requests may take to end before an address moves */
+#define END_NS	    (3 * NS_PER_SEC)  /* that long requests may take to end before an address moves */
 #define LOOK_NS	    NS_PER_MS
 #define RESET_NS    (1500 * NS_PER_MS) /* then the old connections are swept away */
-#define LEAVE_NS    (3 * NS_PER_SEC)
+#define LEAVE_NS    (8 * NS_PER_SEC)
 #define MESSAGE_TAG 'V'
 
 enum want { WANT_NOTHING, WANT_HOLD, WANT_RELEASE };

@@ -11,7 +11,7 @@
 # Delegations are off unless CLUSTER_DELEGATIONS=yes: the nodes share one kernel, so each takes the others' opens for
 # those of programs on its own machine, and recalls what it has delegated. For the same reason clients' locks are not
 # taken on the files: a node that is cut off but runs would keep them from its successor. (Nodes with kernels of
-# their own: gfs2.)
+# their own: gfs2.) exactly_once: what removes a file must not do so a second time when its reply was lost.
 #
 # Virtual addresses are 10.77.0.101 and up, one for each node; guest N mounts from the Nth.
 
@@ -154,7 +154,7 @@ server_start() {
 	done
 	head -c 16 /dev/urandom >/mnt/secret
 	chmod 600 /mnt/secret
-	echo "/mnt/export *(fsid=0,crossmnt,rw,no_root_squash,no_local_locks)" >/mnt/exports
+	echo "/mnt/export *(fsid=0,crossmnt,rw,no_root_squash,no_local_locks,exactly_once)" >/mnt/exports
 	for ((i = 1; i <= CLUSTER_NODES; i++)); do
 		node_configure $i $lease
 	done
