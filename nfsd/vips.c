@@ -23,7 +23,7 @@
 #include "base/log.h"
 
 #define SLOTS	    (2 * VIP_MOST) /* of the cluster's addresses, and of those that it had before */
-#define END_NS	    (3 * NS_PER_SEC)  /* that long requests may take to end before an address moves */
+#define END_NS	    (3 * NS_PER_SEC) /* that long requests may take to end before an address moves */
 #define LOOK_NS	    NS_PER_MS
 #define RESET_NS    (1500 * NS_PER_MS) /* then the old connections are swept away */
 #define LEAVE_NS    (8 * NS_PER_SEC)
@@ -513,6 +513,13 @@ void vips_leave(struct vips *v)
 {
 	hand_over(v);
 	end_thread(v);
+	/*
+	 * Closed in the ordinary way, without an address to send a FIN from, they would stay in
+	 * this kernel for minutes. A client that is back then with the same port would talk to a
+	 * ghost.
+	 */
+	for (unsigned i = 0; i < v->nslots; i++)
+		reset(v, &v->slots[i]);
 }
 
 void vips_free(struct vips *v)
