@@ -364,12 +364,11 @@ static void tick_replicated(struct recorder *r)
 
 	if (!r->served_ns)
 		r->served_ns = now;
-	if (atomic_exchange(&r->record_all, false) && !in_grace && record_all(r) != 0)
+	/* Not in the grace period: it removes what has not been reclaimed. */
+	if (!in_grace && atomic_exchange(&r->record_all, false) && record_all(r) != 0)
 		r->record_all = true;
-	if (in_grace && !r->grace_ends_ns) {
+	if (in_grace && !r->grace_ends_ns)
 		r->grace_ends_ns = now + r->grace_seconds * NS_PER_SEC;
-		r->record_all = true;
-	}
 	if (!in_grace || !state_is_lowest(r->server->state))
 		return;
 	if (now >= r->grace_ends_ns ||
