@@ -913,10 +913,13 @@ static int measure_scaling(void)
 		.others = options.others ? options.others : options.quick ? 20000 : 1000000,
 	};
 	FILE *table = output("scaling.txt");
+	unsigned most = scale_clients();
 	int ret;
 
 	if (!table)
 		return -1;
+	if (how.clients > most)
+		how.clients = most;
 	ret = scale_run(&sides[OURS].server, &how, table);
 	fclose(table);
 	return ret;

@@ -191,9 +191,9 @@ static int stage_clients(void)
 	unsigned n = 0;
 	int ret = conns ? 0 : -1;
 
-	for (unsigned next = 1; ret == 0; next = next < 10 ? 10 : next * 10) {
+	for (unsigned next = 1; ret == 0 && n + 1 < how->clients; next *= 10) {
 		if (next > how->clients)
-			break;
+			next = how->clients;
 		/* The probe's is one of them. */
 		for (; n + 1 < next && ret == 0; n++) {
 			ret = open_conn(&conns[n], n, 1);
@@ -450,6 +450,14 @@ void scale_prepare(void)
 		return;
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+unsigned scale_clients(void)
+{
+	struct rlimit files = { DESCRIPTORS, DESCRIPTORS };
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	return files.rlim_cur > 400 ? (unsigned)(files.rlim_cur / 2 - 100) : 100;
 }
 
 int scale_run(const struct server *s, const struct scale_how *h, FILE *also)

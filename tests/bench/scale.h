@@ -18,6 +18,8 @@ struct scale_how {
 
 /* Descriptors for all that; before the server is started. */
 void scale_prepare(void);
+/* As many clients as a server takes by default, with some to spare: half of its descriptors. */
+unsigned scale_clients(void);
 /* Prints a table to stdout and `also`. 0 or -1. */
 int scale_run(const struct server *server, const struct scale_how *how, FILE *also);
 
