@@ -233,6 +233,18 @@ static void provoke(struct boss *b, struct held *h)
 			 vip_format(&h->vip, false, text), strerror(-err));
 }
 
+/* Connections from when this node had the address before. */
+static void forget(const struct held *h)
+{
+	char text[VIP_TEXT];
+	int err = vip_net_forget(&h->vip);
+
+	if (err)
+		log_warn("cannot end what is left of old connections to %s: %s; clients may take long "
+			 "to connect anew",
+			 vip_format(&h->vip, false, text), strerror(-err));
+}
+
 static int hold(struct boss *b, const struct message *m)
 {
 	struct held *h = find_held(b, &m->vip);
@@ -243,6 +255,7 @@ static int hold(struct boss *b, const struct message *m)
 			return -ENOSPC;
 		h = &b->held[b->nheld++];
 		*h = (struct held){ .vip = m->vip };
+		forget(h);
 	}
 	bigger = reallocarray(h->peers, h->npeers + m->npeers + 1, sizeof(*bigger));
 	if (bigger) {

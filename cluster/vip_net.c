@@ -9,8 +9,10 @@
 #include <ifaddrs.h>
 #include <linux/if_addr.h>
 #include <linux/if_packet.h>
+#include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <net/ethernet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -209,6 +211,73 @@ int vip_net_remove(const struct vip *v)
 			rc = err;
 	}
 	freeifaddrs(list);
+	return rc;
+}
+
+/* ---- sock_diag ---- */
+
+struct diag_request {
+	struct nlmsghdr head;
+	struct inet_diag_req_v2 diag;
+};
+
+static struct diag_request diag_request(uint16_t type, uint16_t flags, int family)
+{
+	return (struct diag_request){
+		.head = { .nlmsg_len = sizeof(struct diag_request),
+			  .nlmsg_type = type,
+			  .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags) },
+		.diag = { .sdiag_family = (uint8_t)family,
+			  .sdiag_protocol = IPPROTO_TCP,
+			  .idiag_states = ~(1u << TCP_LISTEN) },
+	};
+}
+
+/* Asks for the end of one connection; whether there still was one does not matter. */
+static int destroy(int fd, const struct inet_diag_msg *m)
+{
+	struct diag_request r = diag_request(SOCK_DESTROY, 0, m->idiag_family);
+
+	r.diag.idiag_states = ~0u;
+	r.diag.id = m->id;
+	return send(fd, &r, sizeof(r), 0) == sizeof(r) ? 0 : -errno;
+}
+
+/* What of a dump is a connection to the address is destroyed. 1: there is more to come. */
+static int forget_some(const struct vip *v, const void *bytes, size_t len, int to)
+{
+	int rc = 1;
+
+	for (const struct nlmsghdr *h = bytes; NLMSG_OK(h, len) && rc == 1; h = NLMSG_NEXT(h, len)) {
+		const struct inet_diag_msg *m = NLMSG_DATA(h);
+
+		if (h->nlmsg_type == NLMSG_DONE)
+			return 0;
+		if (h->nlmsg_type == NLMSG_ERROR)
+			return ((const struct nlmsgerr *)NLMSG_DATA(h))->error;
+		if (memcmp(m->id.idiag_src, v->addr, bytes_of(v)) == 0)
+			rc = destroy(to, m) ? -errno : 1;
+	}
+	return rc;
+}
+
+int vip_net_forget(const struct vip *v)
+{
+	struct diag_request dump = diag_request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family_of(v));
+	_Alignas(struct nlmsghdr) uint8_t bytes[32768];
+	int from = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	int to = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	int rc = from < 0 || to < 0 || send(from, &dump, sizeof(dump), 0) < 0 ? -errno : 1;
+
+	while (rc == 1) {
+		ssize_t n = recv(from, bytes, sizeof(bytes), 0);
+
+		rc = n < 0 ? -errno : forget_some(v, bytes, (size_t)n, to);
+	}
+	if (from >= 0)
+		close(from);
+	if (to >= 0)
+		close(to);
 	return rc;
 }
 

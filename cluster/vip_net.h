@@ -23,6 +23,13 @@ int vip_net_add(const struct vip *v, int ifindex);
  * -errno. */
 int vip_net_remove(const struct vip *v);
 /*
+ * Ends what this machine's kernel still has of TCP connections to `v`, from when it had the address
+ * before: a client that connects anew from the same port would be answered by the old connection.
+ * Before the address is added. A client that still believes in such a connection may be told of its
+ * end; one that has a newer one is not harmed, as the sequence numbers are not those. 0 or -errno.
+ */
+int vip_net_forget(const struct vip *v);
+/*
  * Tells the neighbourhood where the address is now: gratuitous ARP (a request and a reply), or an
  * unsolicited neighbour advertisement with the override flag to all nodes. 0 or -errno.
  */

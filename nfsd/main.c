@@ -388,6 +388,25 @@ static int settle_privileges(void)
 
 /* ---- what the control socket asks for ---- */
 
+/* Of the configuration file only the cluster's addresses are taken while the daemon runs. */
+static int reload_addresses(struct daemon *d, struct config_error *err)
+{
+	struct config *fresh;
+	int rc;
+
+	if (!d->options.config->cluster || !d->options.config->file)
+		return 0;
+	rc = config_load(d->options.config->file, &fresh, err);
+	if (rc)
+		return rc;
+	rc = node_reload(&d->node, fresh);
+	config_free(fresh);
+	return rc ? config_error_set(err, rc, NULL, 0, 0,
+				     "the cluster cannot be told of the addresses: %s",
+				     strerror(-rc))
+		  : 0;
+}
+
 /* 0 or -errno with `err` filled; logged. */
 static int reload(struct daemon *d, struct config_error *err)
 {
@@ -401,10 +420,12 @@ static int reload(struct daemon *d, struct config_error *err)
 		if (rc)
 			exports_free(exports);
 	}
+	if (!rc)
+		rc = reload_addresses(d, err);
 	mutex_unlock(&d->reload_lock);
 	if (rc) {
 		fail(err);
-		log_warn("the exports stay as they were");
+		log_warn("what could not be read stays as it was");
 	} else {
 		log_info("exports read again");
 	}

@@ -88,6 +88,21 @@ void node_attach(struct node *n, struct rpc_server *rpc)
 		vips_attach(n->addresses, rpc);
 }
 
+int node_reload(struct node *n, const struct config *c)
+{
+	struct vip *list;
+	unsigned count;
+	int rc;
+
+	if (!n->addresses || !c->cluster)
+		return 0;
+	if (take_addresses(c->cluster, &list, &count) != 0)
+		return -EINVAL;
+	rc = vips_set_list(n->addresses, list, count);
+	free(list);
+	return rc;
+}
+
 void node_tick(struct node *n)
 {
 	supervisor_pet(n->supervisor);

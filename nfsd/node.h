@@ -28,6 +28,8 @@ int node_begin(struct node *n, const struct config *c, char **argv);
 /* `o` makes a server that is a node of the cluster. 0 or -1 (logged). */
 int node_prepare(struct node *n, const struct config *c, struct nfs_server_options *o);
 void node_attach(struct node *n, struct rpc_server *rpc);
+/* The configuration has been read again: its addresses are the cluster's now. 0 or -errno. */
+int node_reload(struct node *n, const struct config *c);
 /* About once a second. */
 void node_tick(struct node *n);
 /* The addresses go elsewhere. Before the RPC server stops. */

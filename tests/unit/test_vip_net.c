@@ -298,6 +298,44 @@ static bool has_ended(int fd, int ms)
 	return true;
 }
 
+/* What is left of connections ends; those to other addresses go on. */
+static void forget(const char *address, const char *other)
+{
+	struct vip v = vip_of(address), own = vip_of(other);
+	struct vip_peer me;
+	int listener, old, old_server, kept_listener, kept, kept_server;
+	char c;
+
+	assert_int_equal(vip_net_add(&v, vip_net_interface(&v, "")), 0);
+	listener = listen_on(&v);
+	old = connect_to(&v, &me);
+	old_server = accept(listener, NULL, NULL);
+	kept_listener = listen_on(&own);
+	kept = connect_to(&own, &me);
+	kept_server = accept(kept_listener, NULL, NULL);
+	assert_true(old_server >= 0 && kept_server >= 0);
+	assert_int_equal(vip_net_remove(&v), 0);
+	assert_int_equal(vip_net_forget(&v), 0);
+	assert_int_equal(recv(old_server, &c, 1, 0), -1);
+	assert_int_equal(errno, ECONNABORTED);
+	assert_int_equal(send(kept, "x", 1, 0), 1);
+	assert_int_equal(recv(kept_server, &c, 1, 0), 1);
+	assert_int_equal(vip_net_forget(&v), 0);
+	close(old);
+	close(old_server);
+	close(listener);
+	close(kept);
+	close(kept_server);
+	close(kept_listener);
+}
+
+static void test_forget(void **state)
+{
+	need_namespaces();
+	forget("10.77.0.5", "10.77.0.1");
+	forget("fd77::5", "fd77::1");
+}
+
 /* A client whose server has vanished learns it at once, and one that is served is not disturbed. */
 static void provoke(const char *address)
 {
@@ -343,6 +381,7 @@ int main(void)
 		cmocka_unit_test_setup(test_no_interface, setup),
 		cmocka_unit_test_setup(test_no_privileges, setup),
 		cmocka_unit_test_setup(test_announce, setup),
+		cmocka_unit_test_setup(test_forget, setup),
 		cmocka_unit_test_setup(test_provoke, setup),
 	};
 
