@@ -39,7 +39,8 @@ struct recorder {
 	uint64_t served_ns;
 	unsigned grace_seconds;
 
-	struct stable_list earlier; /* replicated: until recorder_serve(), then the log thread's */
+	struct stable_list earlier; /* replicated: from recorder_serve() on the log thread's */
+	bool served, anybody;	    /* likewise */
 	_Atomic bool record_all;    /* clients of a state that was given to us are not recorded here */
 
 	_Atomic bool grace_ended; /* and earlier instances' records are to be removed */
@@ -330,28 +331,65 @@ static void end_grace(struct recorder *r)
 /* Other nodes' lists may come a moment after the first node serves, and are not to be missed. */
 #define LISTS_NS (3 * NS_PER_SEC)
 
+/* A command has a limit, which the lists of thousands of clients pass: they go in pieces. */
+#define PIECE_BYTES 65536
+
+/* How many of them go into one command. */
+static uint32_t one_command(const struct state_reclaimer *all, size_t n)
+{
+	size_t bytes = 0;
+	uint32_t k = 0;
+
+	while (k < n && bytes < PIECE_BYTES)
+		bytes += all[k++].key.len + sizeof(all->verifier) + 4;
+	return k;
+}
+
 /*
  * This node's list goes into the order before anything that is granted here. If others have served
  * since it was written, or something has been granted already, it has no effect.
  */
+static void list_earlier(struct recorder *r, bool restored)
+{
+	struct state_reclaimer *all = reclaimers_of(&r->earlier), *next = all;
+	size_t left = r->earlier.n;
+
+	if (!all) {
+		log_error("out of memory for the list of clients: they cannot reclaim");
+		return;
+	}
+	/* Also an empty list: it says that there is nobody else. */
+	if (!left && restored && !r->anybody)
+		goto out;
+	do {
+		struct state_command cmd = {
+			.type = CMD_START_GRACE,
+			.start_grace = { .clients = next,
+					 .n = one_command(next, left),
+					 .anybody = r->anybody,
+					 .more_to_come = true },
+		};
+
+		cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
+		next += cmd.start_grace.n;
+		left -= cmd.start_grace.n;
+	} while (left);
+out:
+	free(all);
+}
+
 void recorder_serve(struct recorder *r, bool restored)
 {
-	struct state_reclaimer *all = reclaimers_of(&r->earlier);
-	struct state_command cmd = {
-		.type = CMD_START_GRACE,
-		.start_grace = { .clients = all,
-				 .n = all ? (uint32_t)r->earlier.n : 0,
-				 .anybody = r->earlier.found == STABLE_LOST && !restored,
-				 .more_to_come = true },
-	};
-
-	/* Also with an empty list: it says that there is nobody else. */
-	if (all && (!restored || r->earlier.n))
-		cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
-	if (!all && !restored)
-		log_error("out of memory for the list of clients: they cannot reclaim");
-	free(all);
-	stable_list_free(&r->earlier);
+	if (!r->served) {
+		r->served = true;
+		r->anybody = r->earlier.found == STABLE_LOST && !restored;
+		list_earlier(r, restored);
+	} else if (state_grace_is_open(r->server->state)) {
+		/* What was on its way when this node was suspended has got no place. */
+		list_earlier(r, restored);
+	} else {
+		stable_list_free(&r->earlier);
+	}
 	r->record_all = true;
 }
 

@@ -295,6 +295,17 @@ enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t client
 	return status;
 }
 
+bool state_grace_is_open(struct state *s)
+{
+	struct grace *g = &s->grace;
+	bool open;
+
+	mutex_lock(&g->lock);
+	open = !s->granted && (!g->started || g->active);
+	mutex_unlock(&g->lock);
+	return open;
+}
+
 bool state_grace_is_done(struct state *s)
 {
 	struct grace *g = &s->grace;

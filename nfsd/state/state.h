@@ -481,6 +481,8 @@ bool state_in_grace(struct state *s);
 enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t clientid);
 /* True if everybody listed is done and only END_GRACE is missing (start_grace.more_to_come). */
 bool state_grace_is_done(struct state *s);
+/* Nothing new has been granted, and a grace period has not begun or goes on: a list counts. */
+bool state_grace_is_open(struct state *s);
 /* Is this the lowest of the nodes? It does what one of them must do. */
 bool state_is_lowest(const struct state *s);
 /* How many clients held something before, and how many of them are not done with reclaiming. */

@@ -6,10 +6,14 @@
 #include "tests/unit/ops_fixture.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
+#include "cluster/message.h"
+#include "cluster/stable.h"
 #include "nfsd/compound.h"
 #include "nfsd/state/snapshot.h"
 
@@ -36,6 +40,8 @@ struct later {
 static struct node nodes[NODES + 1];
 static struct nfs_server *servers[NODES + 1];
 static unsigned starting; /* the node whose cluster is being made */
+static bool starts_closed;
+static const char *state_dir; /* of node 1; NULL: none */
 static bool applying, in_order;
 static struct later later[PENDING];
 static unsigned nlater;
@@ -73,6 +79,7 @@ static enum cluster_submitted node_submit(struct cluster *c, const void *command
 		return CLUSTER_APPLIED;
 	}
 	assert_int_equal(c->app.encode(c->app.ctx, command, &bytes, &len), 0);
+	assert_true(len <= MESSAGE_MAX_COMMAND);
 	if (applying) {
 		assert_null(done);
 		assert_true(nlater < PENDING);
@@ -162,6 +169,7 @@ static struct cluster *node_new(const struct cluster_app *app, const struct clus
 			     .submit = node_submit,
 			     .free = node_free },
 		.number = starting,
+		.closed = starts_closed,
 	};
 	return &n->cluster;
 }
@@ -190,6 +198,11 @@ static void start_node(unsigned i)
 	o.replicated = true;
 	o.cluster_new = node_new;
 	o.delegations = false; /* whoever watches for local programs is one in a process */
+	if (i == 1 && state_dir) {
+		o.state_dir = state_dir;
+		o.instance = 2;
+		o.earlier = true;
+	}
 	starting = i;
 	assert_int_equal(
 	    nfs_server_new(&o, exports_of("rw,insecure,no_root_squash,exactly_once,backend=memory"),
@@ -750,6 +763,93 @@ static void test_v40_refused(void **state)
 	assert_int_equal(status_of(ask_confirm40(&open, 2)), NFS4_OK);
 }
 
+/* ------------------------------------------------------------- after a full outage ---- */
+
+#define LISTED 5000 /* more than one command can hold */
+
+static char listed_dir[] = "/tmp/atoll-nodes-XXXXXX";
+
+static int setup_listed(void **state)
+{
+	struct stable_params params = { .dir = mkdtemp(listed_dir), .instance = 1, .lease = LEASE };
+	struct stable_change *changes = calloc(LISTED, sizeof(*changes));
+	uint8_t(*keys)[80] = calloc(LISTED, sizeof(*keys));
+	struct stable_list list;
+	struct stable *stable;
+
+	assert_non_null(params.dir);
+	assert_int_equal(stable_open(&params, &stable, &list), 0);
+	for (uint32_t i = 0; i < LISTED; i++) {
+		memcpy(keys[i], &i, sizeof(i));
+		changes[i] = (struct stable_change){
+			.holder = i + 1,
+			.key = { keys[i], sizeof(keys[i]) },
+			.value = { keys[i], NFS4_VERIFIER_SIZE },
+		};
+	}
+	assert_int_equal(stable_commit(stable, changes, LISTED), 0);
+	stable_list_free(&list);
+	stable_close(stable);
+	free(changes);
+	free(keys);
+	nlater = 0;
+	memset(nodes, 0, sizeof(nodes));
+	memset(servers, 0, sizeof(servers));
+	state_dir = listed_dir;
+	return 0;
+}
+
+static int teardown_listed(void **state)
+{
+	char command[sizeof(listed_dir) + 16];
+
+	nfs_server_free(servers[1]);
+	memset(servers, 0, sizeof(servers));
+	memset(nodes, 0, sizeof(nodes));
+	state_dir = NULL;
+	starts_closed = false;
+	snprintf(command, sizeof(command), "rm -r %s", listed_dir);
+	assert_int_equal(system(command), 0);
+	memcpy(strrchr(listed_dir, '-') + 1, "XXXXXX", 6);
+	return 0;
+}
+
+static uint32_t count_listed(void)
+{
+	uint32_t listed, waiting;
+
+	state_grace_progress(servers[1]->state, &listed, &waiting);
+	assert_int_equal(listed, waiting);
+	return listed;
+}
+
+static void test_long_list(void **state)
+{
+	start_node(1);
+	assert_int_equal(count_listed(), LISTED);
+	assert_true(state_in_grace(servers[1]->state));
+}
+
+/* Quorum goes before the list has its place in the order. */
+static void test_list_again(void **state)
+{
+	struct cluster_app *app = &nodes[1].cluster.app;
+
+	starts_closed = true;
+	start_node(1);
+	assert_int_equal(count_listed(), 0);
+	app->phase(app->ctx, CLUSTER_SUSPENDED);
+	nodes[1].closed = false;
+	app->phase(app->ctx, CLUSTER_SERVING);
+	assert_int_equal(count_listed(), LISTED);
+	assert_true(state_in_grace(servers[1]->state));
+	/* Once more does no harm. */
+	app->phase(app->ctx, CLUSTER_SUSPENDED);
+	app->phase(app->ctx, CLUSTER_SERVING);
+	assert_int_equal(count_listed(), LISTED);
+}
+
+#define LISTED_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup_listed, teardown_listed)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -759,7 +859,8 @@ int main(void)
 		TEST(test_retry_of_state),	   TEST(test_exactly_once),
 		TEST(test_exactly_once_v40),	   TEST(test_gate),
 		TEST(test_identity),		   TEST(test_v40_goes_on_elsewhere),
-		TEST(test_v40_refused),
+		TEST(test_v40_refused),		   LISTED_TEST(test_long_list),
+		LISTED_TEST(test_list_again),
 	};
 
 	return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
