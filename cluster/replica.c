@@ -247,6 +247,8 @@ void replica_apply_message(struct replica *r, struct node_address from, const st
 
 	list_init(&own);
 	if (m->type == MESSAGE_APP) {
+		/* Who has been given other broadcasts has another state. */
+		r->position.digest = digest(&r->position, from, m->app.p, m->app.len);
 		if (r->o.app.message)
 			r->o.app.message(r->o.app.ctx, from.node, m->app.p, m->app.len);
 		return;
