@@ -182,7 +182,7 @@ struct boss {
 	char name[16];
 	int signals, channel, go, gone;
 	pid_t worker; /* 0: gone */
-	bool stopping, ready_once, petted;
+	bool stopping, ready_once, petted, hung;
 	int status; /* the worker's exit status, for the supervisor's own */
 	uint64_t started_ns, petted_ns, closing_ns, pause_ns, next_check_ns;
 	unsigned nheld;
@@ -506,7 +506,7 @@ static pid_t spawn(struct boss *b, struct supervisor **out)
 	b->go = p.go[1];
 	b->gone = p.gone[0];
 	b->worker = pid;
-	b->petted = false;
+	b->petted = b->hung = false;
 	b->started_ns = clock_mono_ns();
 	return pid;
 }
@@ -533,7 +533,8 @@ static bool serve_channel(struct boss *b)
 	} else if (m.kind == UNWATCH) {
 		b->petted = false;
 	} else if (m.kind == HOLD) {
-		int err = hold(b, &m);
+		/* It may take long to die, and its addresses are somebody else's by then. */
+		int err = b->hung ? -ESHUTDOWN : hold(b, &m);
 
 		if (!m.more)
 			answer(b, err);
@@ -608,6 +609,7 @@ static void watch_for_hang(struct boss *b, uint64_t now)
 	drop_all(b);
 	kill(b->worker, SIGKILL);
 	b->petted = false;
+	b->hung = true;
 }
 
 /* The time of the next thing to do; UINT64_MAX: none. */
