@@ -36,6 +36,7 @@ struct slot {
 	enum want want;
 	bool dirty; /* the wish has not been carried out */
 	bool keep;  /* WANT_NOTHING: its connections may be of use again */
+	bool gone;  /* WANT_RELEASE: it has been let go of */
 	struct vip_peer *lost;
 	unsigned nlost;
 	bool frozen;	   /* its connections are */
@@ -100,6 +101,7 @@ static void wish(struct vips *v, const struct vip *vip, enum want want) REQUIRES
 	s->vip = *vip;
 	s->want = want;
 	s->dirty = true;
+	s->gone = false;
 	s->keep = v->phase != CLUSTER_SERVING;
 	cond_broadcast(&v->changed);
 }
@@ -204,6 +206,9 @@ static void carry_out_release(struct vips *v, struct slot *s, const struct vip *
 		return;
 	supervisor_drop(v->options.supervisor, vip);
 	s->reset_ns = clock_mono_ns() + RESET_NS;
+	mutex_lock(&v->lock);
+	s->gone = !s->dirty;
+	mutex_unlock(&v->lock);
 	log_info("letting the virtual address %s go", vip_format(vip, true, text));
 	/* If it cannot be said, this node does not serve, and others will not wait for it. */
 	say(v, bytes, vip_say_released(bytes, vip));
@@ -474,7 +479,7 @@ static bool holds_any(struct vips *v) REQUIRES(v->lock)
 {
 	for (unsigned i = 0; i < v->nslots; i++)
 		if (v->slots[i].want == WANT_HOLD || v->slots[i].dirty ||
-		    (v->slots[i].want == WANT_RELEASE && !v->slots[i].reset_ns))
+		    (v->slots[i].want == WANT_RELEASE && !v->slots[i].gone))
 			return true;
 	return false;
 }
