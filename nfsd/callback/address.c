@@ -117,7 +117,7 @@ static void set_path(struct callbacks *cb, struct channel *ch, enum back_path pa
 	log_debug("client %016llx: callback path %s", (unsigned long long)ch->client->clientid,
 		  path == BACK_UP ? "up" : path == BACK_DOWN ? "down" : "not tried");
 	ch->path = path;
-	state_set_callback_up(cb->state, ch->client->clientid, path == BACK_UP);
+	state_set_callback_path(cb->state, ch->client->clientid, path);
 }
 
 void address_close(struct callbacks *cb, struct channel *ch)

@@ -154,13 +154,13 @@ bool state_callback_address(struct state *s, uint64_t clientid, struct callback_
 	return true;
 }
 
-void state_set_callback_up(struct state *s, uint64_t clientid, bool up)
+void state_set_callback_path(struct state *s, uint64_t clientid, enum back_path path)
 {
 	struct client *c = client_get(s, clientid);
 
 	if (!c)
 		return;
-	atomic_store_explicit(&c->callback_up, up, memory_order_relaxed);
+	atomic_store_explicit(&c->callback_path, path, memory_order_relaxed);
 	client_unref(c);
 }
 
@@ -182,7 +182,7 @@ bool state_callback_up(struct state *s, uint64_t clientid)
 
 	if (!c)
 		return false;
-	up = atomic_load_explicit(&c->callback_up, memory_order_relaxed);
+	up = atomic_load_explicit(&c->callback_path, memory_order_relaxed) == BACK_UP;
 	if (!c->v40) {
 		mutex_lock(&c->lock);
 		list_for_each (session, &c->sessions, in_client) {

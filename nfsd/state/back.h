@@ -54,8 +54,8 @@ struct callback_address {
 
 /* False if there is no such client, or it is none of minor version 0. */
 bool state_callback_address(struct state *s, uint64_t clientid, struct callback_address *out);
-/* Minor version 0: what callback_path_up() is to say from now on. */
-void state_set_callback_up(struct state *s, uint64_t clientid, bool up);
+/* Minor version 0: how the way back to the client is from now on. */
+void state_set_callback_path(struct state *s, uint64_t clientid, enum back_path path);
 /* Is there a way back to the client that has been tried and is there now? */
 bool state_callback_up(struct state *s, uint64_t clientid);
 

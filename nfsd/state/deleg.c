@@ -701,7 +701,8 @@ bool state_path_is_missed(struct state *s, uint64_t clientid)
 
 	if (!c)
 		return false;
-	missed = c->v40 && c->ndelegs && !c->callback_up;
+	/* One that has not been tried since the server started is missed by nobody yet. */
+	missed = c->v40 && c->ndelegs && c->callback_path == BACK_DOWN;
 	client_unref(c);
 	return missed;
 }

@@ -191,7 +191,7 @@ struct client {
 	_Atomic uint32_t adoptions; /* how often that has changed; written after the rest */
 	_Atomic bool silent;	    /* its judge has said so */
 	_Atomic enum record record;    /* this node's: its record in stable storage */
-	_Atomic bool callback_up;      /* this node's; minor version 0: its callback path answers */
+	_Atomic enum back_path callback_path; /* this node's; minor version 0 */
 
 	struct mutex lock; /* guards the rest */
 	bool dead;
