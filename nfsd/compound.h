@@ -83,7 +83,7 @@ struct compound {
 	bool sure;	     /* the state here is as new as the request */
 	bool adopting;	     /* that is the adoption of its client, before the operation runs */
 	bool refused;	     /* a command of it was: minor version 0 gets no reply */
-	bool debt_refused;   /* one that the reply waited for: there is none */
+	_Atomic bool debt_refused; /* one that the reply waited for: there is none */
 	bool expire_ordered; /* compound_expire_conflict(): not free before the next command */
 	bool exactly_once;   /* has done what a retry must not do again */
 	_Atomic uint32_t owed; /* commands that must have been applied before the reply goes, and 1 */

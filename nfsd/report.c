@@ -292,6 +292,9 @@ int report_locks(struct nfs_server *s, uint64_t most, json_t *reply)
 	if (!err)
 		err = state_visit_holds(s->state, add_hold, &l);
 	err = end(&l, reply, err);
+	/* Without memory the list may be gone. */
+	if (err)
+		return err;
 	exports = nfs_server_exports(s);
 	json_array_foreach(l.entries, i, entry) {
 		if (!err)

@@ -350,6 +350,8 @@ void nfs_server_detach(struct nfs_server *s)
 	debts_await(s);
 	if (!s->replicated)
 		return;
+	/* Its thread submits recalls for programs on this machine, which go on now. */
+	local_stop(s);
 	/* What is still waiting for its place in the order is refused while its calls are there. */
 	s->serving = false;
 	cluster_free(s->cluster);

@@ -165,6 +165,7 @@ static struct watch *find_by_handle(const struct backend_handle *h) REQUIRES(&lo
 	return NULL;
 }
 
+/* Under `lock`: while there is an entry, vfs_watch_stop() has not closed the descriptor yet. */
 static void kick(void)
 {
 	uint64_t one = 1;
@@ -340,10 +341,9 @@ int vfs_watch(struct object *base, struct file *file, enum watch_kind kind)
 	if (err) {
 		w->settling--;
 		look_at(w);
+		kick();
 	}
 	mutex_unlock(&lock);
-	if (err)
-		kick();
 	return err;
 }
 
@@ -356,9 +356,9 @@ void vfs_watch_settled(struct object *obj)
 	if (w && w->settling > 0) {
 		w->settling--;
 		look_at(w);
+		kick();
 	}
 	mutex_unlock(&lock);
-	kick();
 }
 
 void vfs_watch_again(const uint8_t *handle, size_t len)
@@ -371,11 +371,11 @@ void vfs_watch_again(const uint8_t *handle, size_t len)
 	memcpy(h.bytes, handle, len);
 	mutex_lock(&lock);
 	w = nwatches ? find_by_handle(&h) : NULL;
-	if (w)
+	if (w) {
 		look_at(w);
-	mutex_unlock(&lock);
-	if (w)
 		kick();
+	}
+	mutex_unlock(&lock);
 }
 
 /* ---- the thread: events ---- */

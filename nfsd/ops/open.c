@@ -279,12 +279,18 @@ static enum nfsstat4 create_args(struct compound *c, struct open_args *a, struct
 }
 
 static void open_undo(struct compound *c, struct open_progress *o);
+static void return_delegation(struct compound *c, struct open_progress *o);
 
-/* The file was not made for sure: if the open has been granted, the client must not know of it. */
+/*
+ * The file was not made for sure: if the open has been granted, the client must not know of it, nor
+ * of a delegation, whose recall it could not answer.
+ */
 static void open_unsettled(struct compound *c, void *arg)
 {
 	struct open_progress *o = arg;
 
+	if (o->result && o->result->status == NFS4_OK)
+		return_delegation(c, o);
 	if (!o->file)
 		open_undo(c, o);
 }
