@@ -323,7 +323,8 @@ static void end_grace(struct recorder *r)
 
 	if (stable_forget_earlier(r->stable) != 0)
 		return; /* logged; nothing new is granted until that works */
-	submit(r, &cmd);
+	/* Not waited for: in a cluster that may take until there is quorum again. */
+	cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
 }
 
 /* ------------------------------------------------ the same for nodes of a cluster ---- */
