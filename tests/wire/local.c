@@ -271,6 +271,24 @@ static void check_holder(const struct result *r, uint32_t type, uint64_t off, ui
 		fail_with("the holder is `%s', expected `%s...'", owner, text);
 }
 
+/* Who may neither read nor write a file does not learn what programs on the server do with it. */
+static void strangers_learn_nothing(void **state)
+{
+	struct both *b = both_new(minor_of(state));
+	struct client *cl = client_bare(minor_of(state));
+
+	cl->conn->uid = cl->conn->gid = 4242;
+	client_establish(cl);
+	local_lock(b, F_WRLCK, 100, 50);
+	check_num(fchmod(b->fd, 0600), 0);
+	expect_status(lockt(cl, &b->f.fh, owner_new(), WRITE_LT, 0, TO_EOF, NULL), NFS4ERR_ACCESS);
+	check_num(fchmod(b->fd, 0604), 0);
+	expect_status(lockt(cl, &b->f.fh, owner_new(), WRITE_LT, 0, TO_EOF, NULL), NFS4ERR_DENIED);
+	check_num(fchmod(b->fd, 0602), 0);
+	expect_status(lockt(cl, &b->f.fh, owner_new(), WRITE_LT, 0, TO_EOF, NULL), NFS4ERR_DENIED);
+	both_end(b);
+}
+
 static void local_locks_deny(void **state)
 {
 	struct both *b = both_new(minor_of(state));
@@ -785,6 +803,7 @@ int main(void)
 		WIRE_ALL_MINORS(two_opens),	    WIRE_ALL_MINORS(read_only_first),
 		WIRE_ALL_MINORS(released),	    WIRE_ALL_MINORS(local_locks_deny),
 		WIRE_ALL_MINORS(clients_are_named), WIRE_ALL_MINORS(refused),
+		WIRE_ALL_MINORS(strangers_learn_nothing),
 		WIRE_ALL_MINORS(local_process_waits), WIRE_SESSIONS(client_waits),
 		WIRE_ALL_MINORS(random_locks),	    WIRE_ALL_MINORS(many_owners),
 		WIRE_SESSIONS(at_once),
