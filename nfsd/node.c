@@ -88,17 +88,32 @@ void node_attach(struct node *n, struct rpc_server *rpc)
 		vips_attach(n->addresses, rpc);
 }
 
+/* The order of a list says nothing. */
+static bool is_current(struct node *n, const struct vip *list, unsigned count)
+{
+	struct vip_view views[VIP_MOST];
+	unsigned now = vips_list(n->addresses, views, VIP_MOST), same = 0;
+
+	for (unsigned i = 0; i < now; i++)
+		for (unsigned j = 0; j < count; j++)
+			same += vip_same(&views[i].vip, &list[j]) &&
+				views[i].vip.prefix == list[j].prefix;
+	return same == now && now == count;
+}
+
 int node_reload(struct node *n, const struct config *c)
 {
 	struct vip *list;
 	unsigned count;
 	int rc;
 
-	if (!n->addresses || !c->cluster)
+	/* Who manages addresses is decided at the start: that takes none away from the others. */
+	if (!n->addresses || !c->cluster || c->cluster->external_vips)
 		return 0;
 	if (take_addresses(c->cluster, &list, &count) != 0)
 		return -EINVAL;
-	rc = vips_set_list(n->addresses, list, count);
+	/* Without news nobody is told: exports can be read again also where nobody can be. */
+	rc = is_current(n, list, count) ? 0 : vips_set_list(n->addresses, list, count);
 	free(list);
 	return rc;
 }
