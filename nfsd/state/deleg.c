@@ -308,6 +308,7 @@ enum nfsstat4 cmd_delegate(struct work *w)
 	if (w->result->open.delegation != OPEN_DELEGATE_NONE) {
 		client_granted(w->c, w->after);
 		w->c->reclaimed |= cmd->open.claim == CLAIM_PREVIOUS;
+		w->s->granted |= cmd->open.claim != CLAIM_PREVIOUS;
 	}
 	state_file_put(w->s, f);
 	return NFS4_OK;
