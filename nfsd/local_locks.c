@@ -930,6 +930,19 @@ bool local_lock_is_free(struct locker *l, enum nfs_lock_type4 type, struct lock_
 	return test_own(l, &want, &holder) != -EAGAIN;
 }
 
+bool local_lock_is_free_now(struct locker *l, enum nfs_lock_type4 type, struct lock_range range)
+{
+	struct file_lock want = as_file_lock(type, range), holder;
+	int err = -ENOENT;
+
+	if (!mutex_trylock(&l->lock))
+		return false;
+	if (l->file)
+		err = backend_of(l)->lock_test(l->file, &want, &holder);
+	mutex_unlock(&l->lock);
+	return err != -EAGAIN;
+}
+
 /* ---- following the state from elsewhere ---- */
 
 void local_locks_gone(struct nfs_server *s, struct lock_attachment *a)

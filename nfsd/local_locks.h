@@ -61,6 +61,11 @@ struct locker *local_lock_waits(struct local_op *op, const struct state_command 
 				const struct state_result *result);
 /* Is there still something in the way? */
 bool local_lock_is_free(struct locker *l, enum nfs_lock_type4 type, struct lock_range range);
+/*
+ * The same without waiting for whoever is at work with the locker, who may be opening a file and wait
+ * for local_use(): false then, ask again. For callers with locks that effects take.
+ */
+bool local_lock_is_free_now(struct locker *l, enum nfs_lock_type4 type, struct lock_range range);
 void locker_unref(struct locker *l); /* NULL is allowed */
 
 /* EFFECT_LOCKS_GONE. */

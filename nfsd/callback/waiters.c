@@ -462,7 +462,7 @@ static void look_at(struct waiters *w, struct wait_file *f) REQUIRES(&w->lock)
 		if (wt->state == WAITING && !held_up(f, wt) &&
 		    state_lock_is_free(w->server->state, wt->client->clientid, wt->owner, key,
 				       wt->type, wt->range) &&
-		    (!wt->local || local_lock_is_free(wt->local, wt->type, wt->range)))
+		    (!wt->local || local_lock_is_free_now(wt->local, wt->type, wt->range)))
 			tell(w, wt);
 	}
 }
