@@ -194,6 +194,30 @@ static int open_object(struct compound *c, unsigned access, struct file **out)
 	return err;
 }
 
+/*
+ * A file without a name is there for those who have it open. That a backend still has it otherwise is
+ * chance: another node, or a program on the server, has removed it. A client that is told so looks
+ * the name up again.
+ */
+static enum nfsstat4 check_name_left(struct compound *c)
+{
+	struct object *obj = c->current.object;
+	struct attr attr;
+	struct bytes key;
+	uint64_t whose;
+	enum nfsstat4 status;
+	int err = obj->backend->getattr(obj, &attr);
+
+	if (err)
+		return status_from_errno(err);
+	if (attr.nlink != 0)
+		return NFS4_OK;
+	status = compound_file_key(c, &key);
+	if (status != NFS4_OK)
+		return status;
+	return state_file_denied(c->server->state, key, 0, &whose) ? NFS4_OK : NFS4ERR_STALE;
+}
+
 static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
 				  struct open_progress *o)
 {
@@ -208,6 +232,8 @@ static enum nfsstat4 open_current(struct compound *c, struct open_args *a,
 	if (status == NFS4ERR_SYMLINK && a->claim != CLAIM_NULL &&
 	    c->current.object->type != FILE_SYMLINK)
 		return NFS4ERR_WRONG_TYPE;
+	if (status == NFS4_OK && a->claim == CLAIM_FH)
+		status = check_name_left(c);
 	if (status != NFS4_OK)
 		return status;
 	access = a->access & OPEN4_SHARE_ACCESS_BOTH;

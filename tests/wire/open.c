@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "tests/wire/daemon.h"
@@ -292,6 +293,34 @@ static void claim_fh(void **state)
 	close_file(cl, &f);
 }
 
+/*
+ * What a program on the server, or another node, has removed is gone, whatever the server still has in
+ * its cache; but who has it open may open it again.
+ */
+static void claim_fh_of_removed_file(void **state)
+{
+	struct client *cl = client_new(minor_of(state));
+	struct fh root = root_fh(cl), gone, held;
+	struct open_args a = { .access = R, .claim = CLAIM_FH };
+	struct open_file f, again;
+	char path[256], name[32];
+
+	wire_need_disk();
+	snprintf(name, sizeof(name), "gone%u", cl->minor);
+	gone = make_file(cl, &root, name, "x", 1);
+	snprintf(path, sizeof(path), "%s/%s", wire_server_dir(), name);
+	getattrs(cl, &gone, bm_of(FATTR4_SIZE, -1));
+	check(unlink(path) == 0);
+	expect_status(open_any(cl, owner_new(), &gone, &a, &f), NFS4ERR_STALE);
+
+	held = make_file(cl, &root, name, "x", 1);
+	expect_status(open_any(cl, owner_new(), &held, &a, &f), NFS4_OK);
+	check(unlink(path) == 0);
+	expect_status(open_any(cl, owner_new(), &held, &a, &again), NFS4_OK);
+	close_file(cl, &again);
+	close_file(cl, &f);
+}
+
 /* Claims of delegations that nobody has. */
 static void claims_of_delegations(void **state)
 {
@@ -574,6 +603,7 @@ int main(void)
 		WIRE_SESSIONS(delegation_wishes),
 		WIRE_ALL_MINORS(open_permissions),
 		WIRE_SESSIONS(claim_fh),
+		WIRE_SESSIONS(claim_fh_of_removed_file),
 		WIRE_ALL_MINORS(claims_of_delegations),
 		WIRE_ALL_MINORS(share_conflicts),
 		WIRE_ALL_MINORS(upgrade),
