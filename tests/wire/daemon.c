@@ -241,7 +241,11 @@ static void limit_descriptors(unsigned n)
 bool wire_server_clock(long seconds)
 {
 	srv.clock = seconds;
+#ifdef __SANITIZE_THREAD__
+	return false; /* its runtime has a thread, and only who has none may enter such a namespace */
+#else
 	return access("/proc/self/ns/time_for_children", F_OK) == 0;
+#endif
 }
 
 static void shift_clock(long seconds)
