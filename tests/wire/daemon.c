@@ -602,3 +602,23 @@ int wire_main(const char *suite, const struct wire_options *o, const struct CMUn
 	}
 	return failed || !clean;
 }
+
+void wire_server_fresh(void)
+{
+	char path[512];
+	struct dirent *e;
+	DIR *d;
+
+	if (wire_server_external())
+		skip();
+	wire_server_kill();
+	d = opendir(wire_server_state());
+	assert_true(d != NULL);
+	while ((e = readdir(d))) {
+		snprintf(path, sizeof(path), "%s/%s", wire_server_state(), e->d_name);
+		if (e->d_name[0] != '.' && strcmp(e->d_name, "handle.key") != 0)
+			assert_true(unlink(path) == 0);
+	}
+	closedir(d);
+	wire_server_start();
+}

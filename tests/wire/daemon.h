@@ -101,3 +101,5 @@ bool wire_server_clock(long seconds);
 const char *wire_server_state(void);
 /* How many lines with that text the server has logged. */
 unsigned wire_server_said(const char *text);
+/* Kills it and starts it where nobody has been yet: only its key is kept. Skips if it is not ours. */
+void wire_server_fresh(void);

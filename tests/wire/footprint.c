@@ -21,27 +21,6 @@ static unsigned many(void)
 	return n ? (unsigned)strtoul(n, NULL, 10) : 4000;
 }
 
-/* Nobody has been there yet. */
-static void fresh(void)
-{
-	char path[512];
-	struct dirent *e;
-	DIR *d;
-
-	if (wire_server_external())
-		skip();
-	wire_server_kill();
-	d = opendir(wire_server_state());
-	check(d != NULL);
-	while ((e = readdir(d))) {
-		snprintf(path, sizeof(path), "%s/%s", wire_server_state(), e->d_name);
-		if (e->d_name[0] != '.' && strcmp(e->d_name, "handle.key") != 0)
-			check(unlink(path) == 0);
-	}
-	closedir(d);
-	wire_server_start();
-}
-
 /* Since `before`, for each of `n`, at most `bound`. */
 static void report(const char *what, uint64_t before, unsigned n, uint64_t bound)
 {
@@ -68,7 +47,7 @@ static void clients(void **state)
 	unsigned n = many();
 	uint64_t before = 0;
 
-	fresh();
+	wire_server_fresh();
 	for (unsigned i = 0; i < 100; i++)
 		a_client(minor);
 	before = wire_server_memory();
@@ -84,7 +63,7 @@ static void sessions(void **state)
 	struct client **cl = test_alloc(n * sizeof(struct client *));
 	uint64_t before = 0;
 
-	fresh();
+	wire_server_fresh();
 	for (unsigned i = 0; i < n; i++)
 		cl[i] = client_new(1);
 	before = wire_server_memory();
@@ -104,7 +83,7 @@ static void opens(void **state)
 	uint64_t before = 0;
 	char name[16];
 
-	fresh();
+	wire_server_fresh();
 	cl = client_new(minor_of(state));
 	root = root_fh(cl);
 	for (unsigned i = 0; i < n + 100; i++) {
@@ -125,7 +104,7 @@ static void opens_with_owners(void **state)
 	uint64_t before = 0;
 	char name[16];
 
-	fresh();
+	wire_server_fresh();
 	cl = client_new(minor_of(state));
 	root = root_fh(cl);
 	for (unsigned i = 0; i < n + 100; i++) {
@@ -146,7 +125,7 @@ static void locks(void **state)
 	struct fh root;
 	uint64_t before = 0;
 
-	fresh();
+	wire_server_fresh();
 	cl = client_new(minor_of(state));
 	root = root_fh(cl);
 	f = open_create(cl, owner_new(), &root, "locks", RDWR, 0);
@@ -166,7 +145,7 @@ static void locks_with_owners(void **state)
 	struct fh root;
 	uint64_t before = 0;
 
-	fresh();
+	wire_server_fresh();
 	cl = client_new(minor_of(state));
 	root = root_fh(cl);
 	f = open_create(cl, owner_new(), &root, "owners", RDWR, 0);

@@ -39,26 +39,6 @@ static const char settings[] = "max-clients = 8\n"
 			       "max-locks-per-client = 25\n"
 			       "grace-time = 1\n";
 
-static void fresh(void)
-{
-	char path[512];
-	struct dirent *e;
-	DIR *d;
-
-	if (wire_server_external())
-		skip();
-	wire_server_kill();
-	d = opendir(wire_server_state());
-	check(d != NULL);
-	while ((e = readdir(d))) {
-		snprintf(path, sizeof(path), "%s/%s", wire_server_state(), e->d_name);
-		if (e->d_name[0] != '.' && strcmp(e->d_name, "handle.key") != 0)
-			check(unlink(path) == 0);
-	}
-	closedir(d);
-	wire_server_start();
-}
-
 /* What says that there is no room. */
 static uint32_t full(const struct client *cl)
 {
@@ -79,7 +59,7 @@ static struct fh dir_with_files(unsigned n)
 	struct client *cl;
 	struct fh dir;
 
-	fresh();
+	wire_server_fresh();
 	cl = client_new(1);
 	dir = test_dir(cl);
 	for (unsigned i = 0; i < n; i++) {
@@ -87,7 +67,7 @@ static struct fh dir_with_files(unsigned n)
 		close_file(cl, &f);
 	}
 	/* Nothing is left of it. */
-	fresh();
+	wire_server_fresh();
 	return dir;
 }
 
@@ -195,7 +175,7 @@ static void sessions(void **state)
 	struct chan fore;
 	unsigned n = SESSIONS_EACH, i;
 
-	fresh();
+	wire_server_fresh();
 	a = client_new(minor_of(state));
 	for (i = 1; i < SESSIONS_EACH; i++)
 		expect_status(another_session(a, &fore, id), NFS4_OK);
@@ -228,7 +208,7 @@ static void slots(void **state)
 	struct client *cl;
 	struct compound *q;
 
-	fresh();
+	wire_server_fresh();
 	cl = client_new(minor_of(state));
 	check_num(cl->fore.max_requests, SLOTS);
 	for (uint32_t i = 0; i < SLOTS; i++)
@@ -256,7 +236,7 @@ static void clients(void **state)
 	struct compound *q;
 	unsigned n;
 
-	fresh();
+	wire_server_fresh();
 	for (n = 0; n < CLIENTS - 1; n++)
 		cl[n] = client_new(n % 3);
 	/* Those who have only introduced themselves give way to others. */
@@ -371,7 +351,7 @@ static void courtesy_of_clients(void **state)
 	struct chan fore;
 	double start;
 
-	fresh();
+	wire_server_fresh();
 	for (unsigned i = 0; i < CLIENTS; i++)
 		cl[i] = client_new(1);
 	for (unsigned i = 0; i < SESSIONS - CLIENTS; i++)
