@@ -2,6 +2,8 @@
  * Entries are in a hash table and, oldest first, in a list. Everything is under one lock: only
  * requests of minor version 0 that change the name space come here. An entry with holders is never
  * thrown out, so the bytes of its reply stay while they are being sent.
+ * An entry is shared when the log has told all nodes its reply (drc_keep()); only such go to a node
+ * that joins.
  */
 #include "nfsd/drc.h"
 
@@ -37,6 +39,7 @@ struct drc_entry {
 	uint64_t born_ns;
 	unsigned holders; /* the first request, and duplicates looking at the reply */
 	bool finished;
+	bool shared; /* all nodes know the reply, also one that joins: it may be there before `finished` */
 	uint8_t *reply; /* NULL although finished: it could not be kept */
 	size_t len;
 };
@@ -199,8 +202,11 @@ void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t
 	if (copy)
 		memcpy(copy, reply, len);
 	mutex_lock(&d->lock);
-	e->reply = copy;
-	e->len = len;
+	if (copy || !e->shared) {
+		free(e->reply);
+		e->reply = copy;
+		e->len = len;
+	}
 	e->finished = true;
 	e->holders--;
 	cond_broadcast(&d->finished);
@@ -212,23 +218,36 @@ struct bytes drc_key_bytes(const struct drc_entry *e)
 	return (struct bytes){ (const uint8_t *)&e->key, sizeof(e->key) };
 }
 
+/* The entry for a reply that is being shared; of a request that is running here it gets it early. */
+static struct drc_entry *entry_to_share(struct drc *d, const struct drc_key *k) REQUIRES(d->lock)
+{
+	struct drc_entry *e = entry_find(d, k);
+
+	if (!e) {
+		e = entry_add(d, k);
+		if (!e)
+			return NULL;
+		e->finished = true;
+		e->holders = 0;
+	}
+	e->shared = true;
+	return e;
+}
+
 void drc_keep(struct drc *d, struct bytes key, struct bytes reply)
 {
 	uint8_t *copy = malloc(reply.len ? reply.len : 1);
-	struct drc_entry *e = NULL;
+	struct drc_entry *e;
 	struct drc_key k;
 
 	if (copy && key.len == sizeof(k) && reply.len <= DRC_MAX_REPLY) {
 		memcpy(&k, key.p, sizeof(k));
 		memcpy(copy, reply.p, reply.len);
 		mutex_lock(&d->lock);
-		if (!entry_find(d, &k)) /* else it is our own */
-			e = entry_add(d, &k);
-		if (e) {
+		e = entry_to_share(d, &k);
+		if (e && !e->reply) { /* else somebody may be looking at it */
 			e->reply = copy;
 			e->len = reply.len;
-			e->finished = true;
-			e->holders = 0;
 			copy = NULL;
 		}
 		mutex_unlock(&d->lock);
@@ -263,27 +282,54 @@ void drc_age(struct drc *d, unsigned seconds)
 	mutex_unlock(&d->lock);
 }
 
-/* ---- for the next process ---- */
+/* ---- for the next process, and for nodes that join ---- */
+
+static bool is_to_go(const struct drc_entry *e, bool replica)
+{
+	return e->reply && (replica ? e->shared : e->finished);
+}
+
+static void put_entries(struct snapshot_out *o, struct drc *d)
+{
+	struct drc_entry *e;
+
+	snapshot_put_u32(o, VERSION);
+	mutex_lock(&d->lock);
+	list_for_each (e, &d->by_age, age) {
+		if (!is_to_go(e, o->replica))
+			continue;
+		snapshot_put_u32(o, 1);
+		snapshot_put(o, &e->key, sizeof(e->key));
+		snapshot_put_bytes(o, e->reply, (uint32_t)e->len);
+	}
+	mutex_unlock(&d->lock);
+	snapshot_put_u32(o, 0);
+}
+
+static void get_entries(struct snapshot_in *in, struct drc *d)
+{
+	if (snapshot_get_u32(in) != VERSION)
+		snapshot_bad(in);
+	/* What comes before damage is as it was written. */
+	while (snapshot_get_bool(in)) {
+		struct drc_key k;
+		struct bytes reply;
+
+		snapshot_get(in, &k, sizeof(k));
+		reply.p = snapshot_get_bytes(in, DRC_MAX_REPLY, &reply.len);
+		if (!in->err)
+			drc_keep(d, (struct bytes){ (const uint8_t *)&k, sizeof(k) }, reply);
+	}
+}
 
 int drc_save(struct drc *d, int fd)
 {
 	struct snapshot_out o;
-	struct drc_entry *e;
 	int err = snapshot_out_init(&o, fd);
 
 	if (err)
 		return err;
-	snapshot_put_u32(&o, VERSION);
-	mutex_lock(&d->lock);
-	list_for_each (e, &d->by_age, age) {
-		if (!e->finished || !e->reply)
-			continue;
-		snapshot_put_u32(&o, 1);
-		snapshot_put(&o, &e->key, sizeof(e->key));
-		snapshot_put_bytes(&o, e->reply, (uint32_t)e->len);
-	}
-	mutex_unlock(&d->lock);
-	snapshot_put_u32(&o, 0);
+	put_entries(&o, d);
 	return snapshot_out_finish(&o);
 }
 
@@ -294,17 +340,36 @@ int drc_load(struct drc *d, int fd)
 
 	if (err)
 		return err;
-	if (snapshot_get_u32(&in) != VERSION)
-		snapshot_bad(&in);
-	/* What comes before damage is as it was written. */
-	while (snapshot_get_bool(&in)) {
-		struct drc_key k;
-		struct bytes reply;
+	get_entries(&in, d);
+	return snapshot_in_finish(&in);
+}
 
-		snapshot_get(&in, &k, sizeof(k));
-		reply.p = snapshot_get_bytes(&in, DRC_MAX_REPLY, &reply.len);
-		if (!in.err)
-			drc_keep(d, (struct bytes){ (const uint8_t *)&k, sizeof(k) }, reply);
+int drc_replicate(struct drc *d, uint8_t **out, size_t *len)
+{
+	struct snapshot_out o;
+	int err = snapshot_out_init_sink(&o, SNAPSHOT_MEMORY);
+
+	if (err)
+		return err;
+	o.replica = true;
+	put_entries(&o, d);
+	err = snapshot_out_finish(&o);
+	if (err) {
+		free(o.bytes);
+		return err;
 	}
+	*out = o.bytes;
+	*len = o.nbytes;
+	return 0;
+}
+
+int drc_restore(struct drc *d, const uint8_t *p, size_t len)
+{
+	struct snapshot_in in;
+	int err = snapshot_in_init_memory(&in, p, len);
+
+	if (err)
+		return err;
+	get_entries(&in, d);
 	return snapshot_in_finish(&in);
 }

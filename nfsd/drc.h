@@ -34,7 +34,7 @@ struct drc_entry *drc_begin(struct drc *d, struct rpc_call *call, const uint8_t 
 void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t len);
 /* What another node must know to recognise the request; valid as long as the entry is held. */
 struct bytes drc_key_bytes(const struct drc_entry *e);
-/* Remembers a reply that another node has given, under its drc_key_bytes(). */
+/* All nodes remember a reply that one of them, perhaps this, gives, under its drc_key_bytes(). */
 void drc_keep(struct drc *d, struct bytes key, struct bytes reply);
 /* Gives an entry back that was found with its reply. */
 void drc_release(struct drc *d, struct drc_entry *e);
@@ -48,3 +48,7 @@ void drc_age(struct drc *d, unsigned seconds);
 int drc_save(struct drc *d, int fd);
 /* Reads them; 0 or -errno (-EBADMSG: damaged), and what could be read is known. */
 int drc_load(struct drc *d, int fd);
+/* What drc_keep() was told, for a node that joins: *out is malloc'ed; 0 or -errno. */
+int drc_replicate(struct drc *d, uint8_t **out, size_t *len);
+/* Reads it. As drc_load(). */
+int drc_restore(struct drc *d, const uint8_t *p, size_t len);

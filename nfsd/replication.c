@@ -12,9 +12,13 @@
  */
 #include "nfsd/replication.h"
 
+#include <endian.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
+#include "nfsd/drc.h"
 #include "nfsd/epoch.h"
 #include "nfsd/recorder.h"
 #include "nfsd/state/command_io.h"
@@ -70,18 +74,56 @@ static void refuse(void *ctx, void *result)
 	*r = (struct state_result){ .status = NFS4ERR_DELAY, .refused = true };
 }
 
+/* The state, the length of which comes first (8 bytes), and the replies kept for minor version 0. */
 static int snapshot(void *ctx, uint8_t **out, size_t *len)
 {
 	struct nfs_server *s = ctx;
+	uint8_t *state = NULL, *replies = NULL, *all = NULL;
+	size_t nstate, nreplies;
+	uint64_t head;
+	int err = state_replicate(s->state, &state, &nstate);
 
-	return state_replicate(s->state, out, len);
+	if (!err)
+		err = drc_replicate(s->drc, &replies, &nreplies);
+	if (!err) {
+		all = malloc(sizeof(head) + nstate + nreplies);
+		err = all ? 0 : -ENOMEM;
+	}
+	if (!err) {
+		head = htobe64(nstate);
+		memcpy(all, &head, sizeof(head));
+		memcpy(all + sizeof(head), state, nstate);
+		memcpy(all + sizeof(head) + nstate, replies, nreplies);
+		*out = all;
+		*len = sizeof(head) + nstate + nreplies;
+	}
+	free(state);
+	free(replies);
+	return err;
+}
+
+static int restore_all(struct nfs_server *s, const uint8_t *p, size_t len)
+{
+	uint64_t head;
+	int err;
+
+	if (len < sizeof(head))
+		return -EBADMSG;
+	memcpy(&head, p, sizeof(head));
+	p += sizeof(head);
+	len -= sizeof(head);
+	head = be64toh(head);
+	if (head > len)
+		return -EBADMSG;
+	err = state_restore(s->state, p, head);
+	return err ? err : drc_restore(s->drc, p + head, len - head);
 }
 
 static int restore(void *ctx, const uint8_t *p, size_t len)
 {
 	struct nfs_server *s = ctx;
 	struct state_counts n;
-	int err = state_restore(s->state, p, len);
+	int err = restore_all(s, p, len);
 
 	if (err)
 		return err;

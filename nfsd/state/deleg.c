@@ -327,7 +327,6 @@ void deleg_grant_again(struct work *w, struct state_file *f)
 	stateid_fill(w->s, &d->h, &w->result->open.deleg_stateid);
 }
 
-/* The request that it was granted by has been answered long ago. */
 struct deleg *deleg_restore(struct state *s, struct client *c, struct bytes file,
 			    const struct deleg *what)
 {

@@ -690,6 +690,26 @@ static void put_recalled(struct snapshot_out *o, const struct deleg *d)
 	mutex_unlock(&f->lock);
 }
 
+static void put_request(struct snapshot_out *o, const struct request_ref *r)
+{
+	snapshot_put_u32(o, r->present);
+	if (!r->present)
+		return;
+	snapshot_put(o, r->session.data, sizeof(r->session.data));
+	snapshot_put_u32(o, r->slot);
+	snapshot_put_u32(o, r->seqid);
+}
+
+static void get_request(struct snapshot_in *in, struct request_ref *r)
+{
+	*r = (struct request_ref){ .present = snapshot_get_bool(in) };
+	if (!r->present)
+		return;
+	snapshot_get(in, r->session.data, sizeof(r->session.data));
+	r->slot = snapshot_get_u32(in);
+	r->seqid = snapshot_get_u32(in);
+}
+
 static void put_delegs(struct snapshot_out *o, struct client *c) REQUIRES(&c->lock)
 {
 	struct held *h;
@@ -709,6 +729,7 @@ static void put_delegs(struct snapshot_out *o, struct client *c) REQUIRES(&c->lo
 		snapshot_put_u64(o, d->change);
 		snapshot_put_u32(o, d->times);
 		snapshot_put_u32(o, d->directory);
+		put_request(o, &d->granted_by);
 		put_cred(o, d->cred);
 	}
 	snapshot_put_u32(o, 0);
@@ -735,6 +756,7 @@ static void get_deleg(struct snapshot_in *in, struct state *s, struct client *c)
 	what.change = snapshot_get_u64(in);
 	what.times = snapshot_get_bool(in);
 	what.directory = snapshot_get_bool(in);
+	get_request(in, &what.granted_by);
 	what.type = (uint8_t)type;
 	if (type != OPEN_DELEGATE_READ && type != OPEN_DELEGATE_WRITE)
 		snapshot_bad(in);

@@ -607,6 +607,40 @@ static void test_exactly_once_v40(void **state)
 	}
 }
 
+static enum nfsstat4 make_v40(uint32_t xid, const char *name)
+{
+	static const uint8_t mode_0755[] = { 0, 0, 1, 0xed };
+	struct exchange *e = begin_bare(0);
+	enum nfsstat4 status;
+
+	same_xid = xid;
+	go(e, "data");
+	ask(e, OP_CREATE);
+	xdr_put_u32(&e->req, NF4DIR);
+	put_name(e, name);
+	put_fattr(e, FATTR4_MODE, mode_0755, sizeof(mode_0755));
+	status = status_of(e);
+	same_xid = 0;
+	return status;
+}
+
+/* A node that has joined since knows the reply as well: of who gave it, and of who was told. */
+static void test_exactly_once_v40_joiner(void **state)
+{
+	kill_node(3);
+	nfs_server_free(servers[3]);
+	assert_int_equal(make_v40(4711, "once"), NFS4_OK);
+	at(2);
+	assert_int_equal(make_v40(4712, "twice"), NFS4_OK);
+	start_node(3);
+	kill_node(1);
+	kill_node(2);
+	at(3);
+	assert_int_equal(make_v40(4711, "once"), NFS4_OK);
+	assert_int_equal(make_v40(4712, "twice"), NFS4_OK);
+	assert_int_equal(make_v40(4713, "once"), NFS4ERR_EXIST);
+}
+
 /* Without quorum nothing is said but that it takes a while. */
 static void test_gate(void **state)
 {
@@ -857,7 +891,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_goes_on_elsewhere),	   TEST(test_conflicts_between_nodes),
 		TEST(test_retry_of_state),	   TEST(test_exactly_once),
-		TEST(test_exactly_once_v40),	   TEST(test_gate),
+		TEST(test_exactly_once_v40),	   TEST(test_exactly_once_v40_joiner),
+		TEST(test_gate),
 		TEST(test_identity),		   TEST(test_v40_goes_on_elsewhere),
 		TEST(test_v40_refused),		   LISTED_TEST(test_long_list),
 		LISTED_TEST(test_list_again),

@@ -375,6 +375,43 @@ static void test_replica(void **state)
 	free(bytes);
 }
 
+/* The node that granted a delegation dies before it answered: one that has joined since tells of it. */
+static void test_grant_again_at_joiner(void **state)
+{
+	struct fixture *f = *state;
+	struct sessionid session;
+	uint64_t a = client_v41(f, "a", &session);
+	struct state_command cmd = {
+		.type = CMD_OPEN,
+		.minor = 1,
+		.clientid = a,
+		.open = { .owner = text("o"),
+			  .file = text("file"),
+			  .access = OPEN4_SHARE_ACCESS_READ,
+			  .delegate = OPEN_DELEGATE_READ,
+			  .fh = text("fh"),
+			  .request = { .present = true, .session = session, .slot = 2, .seqid = 7 } },
+	};
+	struct state_result again;
+	struct state *joiner;
+	uint8_t *bytes;
+	size_t len;
+
+	assert_ok(run(f, &cmd));
+	assert_int_equal(f->r.open.delegation, OPEN_DELEGATE_READ);
+	assert_int_equal(state_replicate(f->s, &bytes, &len), 0);
+	assert_int_equal(state_new(&f->config, &joiner), 0);
+	assert_int_equal(state_restore(joiner, bytes, len), 0);
+	free(bytes);
+	cmd.maybe_retry = true;
+	state_apply(joiner, &cmd, &again, &(struct state_effects){ 0 });
+	assert_int_equal(again.status, NFS4_OK);
+	assert_int_equal(again.open.delegation, OPEN_DELEGATE_READ);
+	assert_memory_equal(&again.open.deleg_stateid, &f->r.open.deleg_stateid,
+			    sizeof(struct stateid));
+	state_free(joiner);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -385,6 +422,7 @@ int main(void)
 		TEST(test_silence_is_of_one_home), TEST(test_slots_after_a_move),
 		TEST(test_connections_after_a_move), TEST(test_recalled_again),
 		TEST(test_grace_of_several),	  TEST(test_replica),
+		TEST(test_grant_again_at_joiner),
 	};
 
 	return cmocka_run_group_tests_name("state_home", tests, NULL, NULL);
