@@ -25,9 +25,12 @@
 #pragma once
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/clock.h"
 
 #define CLUSTER_MAX_NODES 32
 
@@ -139,6 +142,12 @@ struct cluster {
 	 * from the log again. A process that was stopped and goes on finds it in the past.
 	 */
 	_Atomic uint64_t current_until;
+	/*
+	 * When the log's thread was last seen to move (clock_mono_ns()): it does several times a second,
+	 * whatever state corosync is in. In the future: it is busy with something that may last until
+	 * then (cluster_busy()). 0: it does not run; solo has none.
+	 */
+	_Atomic uint64_t moved_ns;
 	enum cluster_submitted (*submit)(struct cluster *c, const void *command, void *result,
 					 void (*done)(void *arg), void *arg);
 	/* See cluster_broadcast(); NULL in solo. */
@@ -192,6 +201,22 @@ static inline int cluster_start(struct cluster *c)
 static inline void cluster_get_status(struct cluster *c, struct cluster_status *status)
 {
 	c->status(c, status);
+}
+
+/*
+ * The application, on the log's thread: what follows may take so long, without any harm being meant.
+ */
+static inline void cluster_busy(struct cluster *c, uint64_t ns)
+{
+	atomic_store_explicit(&c->moved_ns, clock_mono_ns() + ns, memory_order_relaxed);
+}
+
+/* Has the log's thread moved since `then` (clock_mono_ns())? Where there is none, yes. */
+static inline bool cluster_has_moved(struct cluster *c, uint64_t then)
+{
+	uint64_t moved = atomic_load_explicit(&c->moved_ns, memory_order_relaxed);
+
+	return !moved || moved > then;
 }
 
 /* After this no callback runs; commands that were pending have been refused. */

@@ -37,6 +37,7 @@
 
 #define TICK_NS	       (100 * NS_PER_MS)
 #define RECONNECT_MS   200
+#define CONNECT_NS     (3600 * NS_PER_SEC) /* it is corosync that may hang; without it nothing can be done */
 #define RETRY_MS       1 /* after corosync would not take a message */
 #define PATIENCE_MS    2000
 #define BEGIN_PATIENCE_MS 10000
@@ -441,8 +442,10 @@ static cs_error_t connect_group(struct corosync *c, struct node_address *self)
 static bool try_connect(struct corosync *c)
 {
 	struct node_address self;
-	cs_error_t cs = connect_cmap(c);
+	cs_error_t cs;
 
+	cluster_busy(&c->cluster, CONNECT_NS);
+	cs = connect_cmap(c);
 	if (cs == CS_OK)
 		cs = connect_quorum(c);
 	if (cs == CS_OK)
@@ -556,7 +559,9 @@ static void *run(void *arg)
 	struct corosync *c = arg;
 	uint64_t next_tick = clock_mono_ns();
 
+	pthread_setname_np(pthread_self(), "order");
 	while (!atomic_load(&c->stopping)) {
+		cluster_busy(&c->cluster, 0);
 		/* A void state has no place in the group: the application starts as a new process. */
 		if (c->connected)
 			run_connected(c, &next_tick);

@@ -3,8 +3,10 @@
  *
  * Order matters. Capabilities and limits belong to the process's first thread and are inherited
  * by the others, so they are settled before anything starts threads; listeners are bound before
- * that, while ports below 1024 can still be had. The first thread then does housekeeping once a
- * second and waits for signals, which it alone takes.
+ * that, while ports below 1024 can still be had. The first thread then waits for signals, which it
+ * alone takes, and in a cluster looks once a second whether the server moves, and says so to the
+ * supervisor. It never waits for a file system: housekeeping is done by two threads (housekeeping.h),
+ * one for what is in memory only, the other for what reaches files and disks.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -28,6 +30,7 @@
 #include "base/log.h"
 #include "nfsd/epoch.h"
 #include "nfsd/handover.h"
+#include "nfsd/housekeeping.h"
 #include "nfsd/nameless.h"
 #include "nfsd/node.h"
 #include "nfsd/options.h"
@@ -54,6 +57,7 @@ struct daemon {
 	bool rpcbind; /* registered */
 	bool in_place; /* it ends to become the next program */
 	struct node node;
+	struct keeping *state_keeping, *file_keeping; /* NULL: not started */
 };
 
 static void notify(const char *state)
@@ -675,8 +679,9 @@ static void announce(struct daemon *d)
 		register_with_rpcbind(d);
 }
 
-static void reload_by_signal(struct daemon *d)
+static void reload_by_signal(void *arg)
 {
+	struct daemon *d = arg;
 	struct config_error err;
 
 	notify("RELOADING=1");
@@ -695,10 +700,54 @@ static void block_signals(sigset_t *set)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+static void tick_state(void *arg)
+{
+	struct daemon *d = arg;
+
+	nfs_server_tick(d->nfs);
+	if (rpc_server_tick(d->rpc))
+		malloc_trim(0);
+}
+
+static void tick_files(void *arg)
+{
+	nfs_server_tick_files(((struct daemon *)arg)->nfs);
+}
+
+static int start_housekeeping(struct daemon *d)
+{
+	struct keeping_work state = { "keep-state", tick_state, NULL, d };
+	struct keeping_work files = { "keep-files", tick_files, reload_by_signal, d };
+	int rc = keeping_start(&state, &d->state_keeping);
+
+	if (!rc)
+		rc = keeping_start(&files, &d->file_keeping);
+	if (rc)
+		log_error("cannot start a thread: %s", strerror(-rc));
+	return rc;
+}
+
+/*
+ * The parts of the server without which nobody can be served, and which nothing outside of this
+ * process holds up: the threads that take requests, and the one that puts changes of what clients
+ * hold into the cluster's order. What waits for a file system is none of them.
+ */
+static bool moves(struct daemon *d, uint64_t since)
+{
+	bool rpc = rpc_server_moves(d->rpc), log = nfs_server_moves(d->nfs, since);
+
+	if (!rpc || !log)
+		log_warn("%s not moved for a second",
+			 log ? "a thread that takes requests has"
+			 : rpc ? "the thread of the cluster's log has"
+			       : "threads that take requests and that of the cluster's log have");
+	return rpc && log;
+}
+
 /* Until SIGINT or SIGTERM, or the signal to restart: true. */
 static bool run(struct daemon *d, const sigset_t *signals)
 {
-	uint64_t next = clock_mono_ns() + NS_PER_SEC;
+	uint64_t last = clock_mono_ns(), next = last + NS_PER_SEC;
 
 	for (;;) {
 		uint64_t now = clock_mono_ns(), left = next > now ? next - now : 0;
@@ -708,21 +757,24 @@ static bool run(struct daemon *d, const sigset_t *signals)
 		if (sig == SIGINT || sig == SIGTERM || sig == RESTART_SIGNAL)
 			return sig == RESTART_SIGNAL;
 		if (sig == SIGHUP)
-			reload_by_signal(d);
-		if (clock_mono_ns() < next)
+			keeping_ask(d->file_keeping);
+		now = clock_mono_ns();
+		if (now < next)
 			continue;
-		nfs_server_tick(d->nfs);
-		node_tick(&d->node);
-		if (rpc_server_tick(d->rpc))
-			malloc_trim(0);
-		next = clock_mono_ns() + NS_PER_SEC;
+		if (d->node.supervisor && moves(d, last))
+			node_tick(&d->node);
+		last = now;
+		next = now + NS_PER_SEC;
 	}
 }
 
+/* The addresses go before anything that may have to wait. */
 static void stop(struct daemon *d)
 {
-	control_stop(d->control);
 	node_leave(&d->node);
+	control_stop(d->control);
+	keeping_stop(d->state_keeping);
+	keeping_stop(d->file_keeping);
 	if (d->running)
 		rpc_server_stop(d->rpc, STOP_SECONDS);
 	if (d->nfs)
@@ -802,7 +854,7 @@ int main(int argc, char **argv)
 	block_signals(&signals);
 	restart_inherit();
 	nameless_inherit();
-	status = start(&d) == 0 ? 0 : 1;
+	status = start(&d) == 0 && start_housekeeping(&d) == 0 ? 0 : 1;
 	if (status == 0) {
 		announce(&d);
 		if (run(&d, &signals))

@@ -30,7 +30,7 @@ int node_prepare(struct node *n, const struct config *c, struct nfs_server_optio
 void node_attach(struct node *n, struct rpc_server *rpc);
 /* The configuration has been read again: its addresses are the cluster's now. 0 or -errno. */
 int node_reload(struct node *n, const struct config *c);
-/* About once a second. */
+/* About once a second, if the server moves. */
 void node_tick(struct node *n);
 /* The addresses go elsewhere. Before the RPC server stops. */
 void node_leave(struct node *n);

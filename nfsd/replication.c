@@ -24,6 +24,8 @@
 #include "nfsd/state/command_io.h"
 #include "nfsd/state/snapshot.h"
 
+#define WHOLE_STATE_NS (60 * NS_PER_SEC) /* to write or read millions of opens, on a busy machine */
+
 static void give_up(struct nfs_server *s)
 {
 	if (s->serving)
@@ -81,8 +83,10 @@ static int snapshot(void *ctx, uint8_t **out, size_t *len)
 	uint8_t *state = NULL, *replies = NULL, *all = NULL;
 	size_t nstate, nreplies;
 	uint64_t head;
-	int err = state_replicate(s->state, &state, &nstate);
+	int err;
 
+	cluster_busy(s->cluster, WHOLE_STATE_NS);
+	err = state_replicate(s->state, &state, &nstate);
 	if (!err)
 		err = drc_replicate(s->drc, &replies, &nreplies);
 	if (!err) {
@@ -123,8 +127,10 @@ static int restore(void *ctx, const uint8_t *p, size_t len)
 {
 	struct nfs_server *s = ctx;
 	struct state_counts n;
-	int err = restore_all(s, p, len);
+	int err;
 
+	cluster_busy(s->cluster, WHOLE_STATE_NS);
+	err = restore_all(s, p, len);
 	if (err)
 		return err;
 	s->restored = true;

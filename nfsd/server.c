@@ -405,12 +405,23 @@ void nfs_server_tick(struct nfs_server *s)
 		replication_tick(s);
 	}
 	expire_silent(s);
+	deleg_tick(s);
+	drc_age(s->drc, 2 * s->options.lease_seconds);
+}
+
+void nfs_server_tick_files(struct nfs_server *s)
+{
+	if (!nfs_server_serves(s))
+		return;
 	if (s->recorder)
 		recorder_tick(s->recorder);
-	deleg_tick(s);
 	local_locks_tick(s);
 	nameless_tick(s->state);
-	drc_age(s->drc, 2 * s->options.lease_seconds);
+}
+
+bool nfs_server_moves(struct nfs_server *s, uint64_t then)
+{
+	return cluster_has_moved(s->cluster, then);
 }
 
 void nfs_server_hand_over(struct nfs_server *s, const char *state_dir)

@@ -76,8 +76,17 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc);
  * rpc_server_free(), since it gives up what it has of the connections.
  */
 void nfs_server_detach(struct nfs_server *s);
-/* Housekeeping (leases), to be called about once a second by one thread. */
+/*
+ * Housekeeping, each to be called about once a second by one thread: of the state (leases); and of what
+ * waits for a file system or a disk, which may be long in recovering.
+ */
 void nfs_server_tick(struct nfs_server *s);
+void nfs_server_tick_files(struct nfs_server *s);
+/*
+ * Has the log's thread, without which nothing that clients hold can change, moved since `then`
+ * (clock_mono_ns())? Any thread; never blocks.
+ */
+bool nfs_server_moves(struct nfs_server *s, uint64_t then);
 /*
  * Leaves the state for the next instance (handover.h). After the rpc_server has been freed, if it
  * has served.

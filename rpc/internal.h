@@ -313,6 +313,7 @@ struct loop {
 	int epfd, inbox_fd;
 
 	_Atomic uint64_t state; /* LOOP_*, and the section's number above */
+	_Atomic uint64_t turns; /* the owner's; for rpc_server_moves() */
 	_Atomic unsigned nconns;
 
 	/* The owner's. */
@@ -485,6 +486,12 @@ struct rpc_server {
 		uint64_t since; /* calls since the last trim */
 		unsigned quiet; /* ticks with next to no calls */
 	} tick;
+	/* The thread's that asks rpc_server_moves(): what it saw last. */
+	struct loop_seen {
+		uint64_t state, turns;
+		bool asked;
+	} *loops_seen;
+	uint64_t watcher_ticks_seen;
 
 	/* Loop 0's owner's. */
 	struct listener listeners[MAX_LISTENERS];
@@ -522,6 +529,7 @@ struct rpc_server {
 	struct mutex watcher_lock;
 	struct cond watcher_cond;
 	_Atomic bool watcher_asleep; /* set under watcher_lock */
+	_Atomic uint64_t watcher_ticks;
 	uint64_t *watcher_seen;	     /* the watcher's own: each loop's state at the last tick */
 };
 

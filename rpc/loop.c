@@ -464,6 +464,7 @@ void loop_run(struct worker *w, struct loop *l)
 	w->section = 0;
 	for (;;) {
 		l->now_ns = clock_coarse_ns();
+		count(&l->turns, 1);
 		sweep(l);
 		if (!settle(w, l))
 			return;

@@ -260,3 +260,10 @@ void rpc_server_stats(struct rpc_server *s, struct rpc_stats *st);
  * caller may give back to the system what it has freed itself.
  */
 bool rpc_server_tick(struct rpc_server *s);
+/*
+ * Has the server moved since this was asked last? To be called about once a second, by one thread.
+ * Every loop is asked to make a turn until the next time. False if one has not, and its thread is
+ * not in a call, or is in one from which the watcher should have taken the loop but has not moved
+ * either. Calls that take long do not count, however many: what they wait for may be the file system.
+ */
+bool rpc_server_moves(struct rpc_server *s);

@@ -97,7 +97,8 @@ int rpc_server_new(const struct rpc_limits *limits, unsigned loops, struct rpc_s
 	cond_init(&s->watcher_cond);
 	s->loops = calloc(loops, sizeof(*s->loops));
 	s->watcher_seen = calloc(loops, sizeof(*s->watcher_seen));
-	if (!s->loops || !s->watcher_seen)
+	s->loops_seen = calloc(loops, sizeof(*s->loops_seen));
+	if (!s->loops || !s->watcher_seen || !s->loops_seen)
 		goto fail;
 	for (; s->nloops < loops; s->nloops++) {
 		s->loops[s->nloops] = loop_new(s);
@@ -209,6 +210,7 @@ void rpc_server_free(struct rpc_server *s)
 	rxbuf_pool_free(s, s->bigs);
 	free(s->loops);
 	free(s->watcher_seen);
+	free(s->loops_seen);
 	mutex_destroy(&s->lock);
 	mutex_destroy(&s->visits.asking);
 	mutex_destroy(&s->visits.lock);
@@ -305,4 +307,34 @@ bool rpc_server_tick(struct rpc_server *s)
 	}
 	/* A tick later, as the threads have to free theirs first. */
 	return s->tick.quiet > QUIET_SECONDS;
+}
+
+/* ---- signs of life ---- */
+
+static bool loop_moves(struct rpc_server *s, unsigned i, bool watched)
+{
+	struct loop_seen *seen = &s->loops_seen[i], now = {
+		.state = atomic_load(&s->loops[i]->state),
+		.turns = atomic_load_explicit(&s->loops[i]->turns, memory_order_relaxed),
+	};
+	bool same = seen->state == now.state && seen->turns == now.turns, asked = seen->asked;
+
+	*seen = now;
+	seen->asked = true;
+	loop_wake(s->loops[i]);
+	if (!same || !asked)
+		return true;
+	/* The watcher has no thread to give the loop to: all of them are in calls. */
+	return (now.state & LOOP_STATE_MASK) == LOOP_IN_CALL && watched;
+}
+
+bool rpc_server_moves(struct rpc_server *s)
+{
+	uint64_t ticks = atomic_load_explicit(&s->watcher_ticks, memory_order_relaxed);
+	bool watched = ticks != s->watcher_ticks_seen, moves = true;
+
+	s->watcher_ticks_seen = ticks;
+	for (unsigned i = 0; i < s->nloops; i++)
+		moves &= loop_moves(s, i, watched);
+	return moves;
 }

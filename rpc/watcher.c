@@ -97,6 +97,7 @@ static void *watcher_main(void *arg)
 	while (!atomic_load(&s->quit)) {
 		struct tick t = tick(s);
 
+		count(&s->watcher_ticks, 1);
 		quiet = t.active ? 0 : quiet + 1;
 		if (t.stolen)
 			alert = ALERT_TICKS;
