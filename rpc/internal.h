@@ -40,6 +40,7 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "rpc/rpc.h"
+#include "rpc/spin.h"
 
 #define RX_SIZE	       65536 /* an ordinary receive buffer, header included */
 #define MAX_PROGRAMS   8
@@ -323,6 +324,8 @@ struct loop {
 	struct list conns, pending, flush, attention; /* struct rpc_conn */
 	struct list resumed, finished; /* struct call; struct out sent in a handler */
 	uint64_t now_ns, next_sweep_ns;
+	struct spin spin;
+	uint64_t calls_seen; /* of its worker, before the last wait */
 	bool draining, quitting; /* server's draining and quit have been acted on */
 	uint64_t visited;	 /* the last question answered */
 

@@ -456,6 +456,38 @@ static void handle(struct worker *w, const struct epoll_event *ev)
 	}
 }
 
+/* Looks again and again, for a little while; 0: nothing came. */
+static int spin(struct loop *l, struct epoll_event *ev)
+{
+	uint64_t start = clock_mono_ns(), ns;
+	int n;
+
+	do {
+		n = epoll_wait(l->epfd, ev, EVENTS, 0);
+		ns = clock_mono_ns() - start;
+	} while (n == 0 && ns < SPIN_NS);
+	spin_ended(&l->spin, n != 0, ns);
+	return n;
+}
+
+static int wait_events(struct worker *w, struct loop *l, struct epoll_event *ev)
+{
+	uint64_t calls = atomic_load_explicit(&w->n.calls, memory_order_relaxed), start;
+	bool single = calls - l->calls_seen <= 1;
+	int ms = wait_ms(l), n;
+
+	l->calls_seen = calls;
+	if (single && spin_wanted(&l->spin)) {
+		n = spin(l, ev);
+		if (n != 0)
+			return n;
+	}
+	start = clock_mono_ns();
+	n = epoll_wait(l->epfd, ev, EVENTS, ms);
+	spin_slept(&l->spin, single, clock_mono_ns() - start);
+	return n;
+}
+
 void loop_run(struct worker *w, struct loop *l)
 {
 	struct epoll_event ev[EVENTS];
@@ -471,11 +503,9 @@ void loop_run(struct worker *w, struct loop *l)
 		if (l->quitting && list_empty(&l->conns))
 			break;
 
-		int ms = wait_ms(l);
-
 		atomic_store_explicit(&l->state, LOOP_IDLE, memory_order_release);
 
-		int n = epoll_wait(l->epfd, ev, EVENTS, ms);
+		int n = wait_events(w, l, ev);
 
 		/* Ordered before the look whether the watcher sleeps. */
 		atomic_exchange(&l->state, LOOP_RUNNING);
