@@ -28,7 +28,9 @@
 #include "base/log.h"
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
+#include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_ask.h"
+#include "nfsd/deleg_local.h"
 #include "nfsd/drc.h"
 #include "nfsd/local_locks.h"
 #include "nfsd/ops.h"
@@ -528,8 +530,10 @@ enum nfsstat4 compound_adopt(struct compound *c, uint64_t clientid)
 
 void compound_arrived(struct compound *c, uint64_t clientid)
 {
-	if (c->server->replicated && clientid)
-		local_locks_take(c->server, clientid);
+	if (!c->server->replicated || !clientid)
+		return;
+	local_locks_take(c->server, clientid);
+	local_adopt(c->server, clientid);
 }
 
 /* An ordered command that does nothing: when it has been applied, so has all before it. */
@@ -828,6 +832,7 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 
 	deleg_guards_end(c);
 	deleg_ask_end(c);
+	deleg_agree_end(c);
 	if (x->failed && (status == NFS4_OK || c->error_body)) {
 		status = too_big(c);
 		c->error_body = false;
@@ -868,6 +873,7 @@ static void compound_done(struct rpc_call *call)
 	if (!c->exports)
 		return;
 	deleg_ask_end(c);
+	deleg_agree_end(c);
 	if (c->local_op)
 		local_op_abandon(c->local_op);
 	if (c->has_session)

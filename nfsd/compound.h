@@ -63,6 +63,7 @@ struct compound {
 	uint8_t nguards;	  /* deleg_guard(): until the operation ends */
 	uint16_t guards[6];
 	struct asking *asking;	  /* deleg_ask(): likewise */
+	bool agreeing;		  /* deleg_agree() has it wait */
 	struct local_op *local_op; /* local_locks.h: NULL, or in the arena */
 
 	struct place current, saved;

@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "nfsd/attrs.h"
 #include "nfsd/callback/callback.h"
+#include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_ask.h"
 #include "nfsd/deleg_local.h"
 #include "nfsd/deleg_private.h"
@@ -51,6 +52,8 @@ struct delegations *delegations_new(void)
 	list_init(&d->recalls_any);
 	mutex_init(&d->ask_lock);
 	list_init(&d->queries);
+	mutex_init(&d->agree_lock);
+	list_init(&d->agreements);
 	return d;
 }
 
@@ -63,6 +66,8 @@ void delegations_free(struct delegations *d)
 	list_for_each_safe (r, next, &d->failed, link)
 		free(r);
 	deleg_full_end(d);
+	deleg_agree_free(d);
+	mutex_destroy(&d->agree_lock);
 	mutex_destroy(&d->ask_lock);
 	mutex_destroy(&d->lock);
 	free(d);
@@ -201,6 +206,7 @@ void deleg_tick(struct nfs_server *s)
 		revoke(s, &overdue[i]);
 	retry_failed(s);
 	deleg_full_tick(s);
+	deleg_agree_tick(s, clock_mono_ns());
 }
 
 /* --------------------------------------------------------------------- granting ---- */
@@ -330,13 +336,17 @@ enum nfsstat4 deleg_grant_finish(struct compound *c, struct deleg_granting *g, s
 {
 	struct state_result *result = g->result;
 	enum nfsstat4 status = result->status;
+	bool contended;
 
+	if (status == NFS4_OK)
+		status = deleg_agree(c, g->cmd, result, &contended);
 	if (status != NFS4_OK)
 		return status;
 	*why = result->open.why_none;
 	if (result->open.delegation == OPEN_DELEGATE_NONE)
 		return NFS4_OK;
-	if (g->cmd->open.claim != CLAIM_PREVIOUS && deleg_is_guarded(c, g->cmd->open.file)) {
+	if (contended ||
+	    (g->cmd->open.claim != CLAIM_PREVIOUS && deleg_is_guarded(c, g->cmd->open.file))) {
 		take_back(c, g);
 		*why = WND4_CONTENTION;
 		return NFS4_OK;
@@ -378,6 +388,11 @@ bool deleg_is_guarded(struct compound *c, struct bytes key)
 	for (unsigned i = 0; i < c->nguards; i++)
 		own += c->guards[i] == place;
 	return c->server->delegations->guards[place] > own;
+}
+
+bool deleg_is_busy(struct nfs_server *s, struct bytes key)
+{
+	return s->delegations->guards[place_of(key)] != 0;
 }
 
 void deleg_guards_end(struct compound *c)

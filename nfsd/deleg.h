@@ -4,7 +4,8 @@
  *
  * An operation that changes a file, or looks at what a write delegation may know better, calls
  * deleg_break() first. From then on until the operation ends no delegation of that file is given
- * at this node, so that a check and what follows it cannot be separated by a grant.
+ * at this node, so that a check and what follows it cannot be separated by a grant; for those of
+ * other nodes see deleg_agree.h.
  */
 #pragma once
 
@@ -51,6 +52,8 @@ void deleg_grant_end(struct deleg_granting *g);
 void deleg_guard(struct compound *c, struct bytes key);
 /* Does another operation have it guarded? Then a grant must be taken back. */
 bool deleg_is_guarded(struct compound *c, struct bytes key);
+/* Does any operation? */
+bool deleg_is_busy(struct nfs_server *s, struct bytes key);
 /* The operation has ended. */
 void deleg_guards_end(struct compound *c);
 

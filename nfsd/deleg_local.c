@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/blocking.h"
 #include "base/log.h"
 #include "nfsd/deleg.h"
 
@@ -192,12 +193,25 @@ static void restore_one(void *arg, const struct state_deleg *d)
 	export_set_unref(set);
 }
 
+static void restore_of(struct nfs_server *s, uint64_t clientid)
+{
+	if (state_each_deleg(s->state, clientid, restore_one, s) != 0)
+		log_warn(
+		    "out of memory: programs on this machine may use delegated files unnoticed");
+	backend_restore_identity();
+}
+
 void local_restore(struct nfs_server *s)
 {
 	if (!s->restored)
 		return;
-	if (state_each_deleg(s->state, restore_one, s) != 0)
-		log_warn(
-		    "out of memory: programs on this machine may use delegated files unnoticed");
-	backend_restore_identity();
+	restore_of(s, 0);
+}
+
+void local_adopt(struct nfs_server *s, uint64_t clientid)
+{
+	if (!s->options.delegations || !state_has_delegs(s->state, clientid))
+		return;
+	blocking_section();
+	restore_of(s, clientid);
 }

@@ -14,6 +14,8 @@ void local_start(struct nfs_server *s);
 void local_stop(struct nfs_server *s);
 /* Watches what is delegated already, as after a restart; recalls what cannot be watched. */
 void local_restore(struct nfs_server *s);
+/* The same for what a client has that has come from another node. May block. */
+void local_adopt(struct nfs_server *s, uint64_t clientid);
 
 /*
  * Before a delegation of `obj` (open_delegation_type4; of a directory: type 0 and no file) is

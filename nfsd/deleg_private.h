@@ -27,4 +27,7 @@ struct delegations {
 
 	struct mutex ask_lock; /* deleg_ask.c */
 	struct list queries;   /* under ask_lock: questions on their way */
+
+	struct mutex agree_lock; /* deleg_agree.c */
+	struct list agreements;	 /* under agree_lock: grants that others have to know, oldest first */
 };

@@ -8,6 +8,7 @@
 #include "nfsd/callback/callbacks.h"
 #include "nfsd/callback/waiters.h"
 #include "nfsd/deleg.h"
+#include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_local.h"
 #include "nfsd/drc.h"
 #include "nfsd/local_locks.h"
@@ -59,6 +60,8 @@ static carry_out *const rows[] = {
 	[EFFECT_LOCKS_GONE] = locks_gone,
 	[EFFECT_CLIENT_MOVED] = client_moved,
 	[EFFECT_REPLY_KEPT] = reply_kept,
+	[EFFECT_GRANTED] = deleg_granted_effect,
+	[EFFECT_GRANT_SEEN] = deleg_seen_effect,
 };
 
 void effects_emit(void *arg, const struct state_effect *effect)

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "nfsd/deleg_agree.h"
 #include "nfsd/drc.h"
 #include "nfsd/epoch.h"
 #include "nfsd/recorder.h"
@@ -193,6 +194,7 @@ static void members(void *ctx, const struct cluster_members *m)
 	backend_set_node(m->self);
 	state_set_lowest(s->state, m->n > 0 && m->nodes[0] == m->self);
 	open_gate(s);
+	deleg_agree_members(s, m);
 	name_orphans(s);
 }
 

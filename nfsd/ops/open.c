@@ -15,6 +15,7 @@
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/callback/callback.h"
+#include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_local.h"
 #include "nfsd/ops/open_delegation.h"
 #include "nfsd/ops/seqid.h"
@@ -41,6 +42,7 @@ struct open_progress {
 	uint32_t attrs_done; /* enum attr_set_bits set at creation or by truncating */
 	bool truncate;
 	bool recall;		/* at once: it had to be given to who reclaims it */
+	bool contended;		/* at another node somebody is at work with the file */
 	struct object *watched; /* reference: a delegation of it is being granted, or not */
 	uint32_t why_none;	/* why_no_delegation4, if none was even tried */
 	struct state_command *cmd;
@@ -518,7 +520,8 @@ static void settle_delegation(struct compound *c, const struct open_args *a,
 
 	if (result->open.delegation == OPEN_DELEGATE_NONE)
 		return;
-	if (a->claim != CLAIM_PREVIOUS && deleg_is_guarded(c, o->cmd->open.file)) {
+	if (o->contended ||
+	    (a->claim != CLAIM_PREVIOUS && deleg_is_guarded(c, o->cmd->open.file))) {
 		return_delegation(c, o);
 		result->open.why_none = WND4_CONTENTION;
 		return;
@@ -612,6 +615,8 @@ static enum nfsstat4 open_finish(struct compound *c, struct open_args *a, struct
 	}
 	if (result->status != NFS4_OK)
 		return result->status;
+	if (deleg_agree(c, o->cmd, result, &o->contended) == NFS4_PARKED)
+		return NFS4_PARKED;
 	if (o->truncate)
 		status = open_truncate(c, o);
 	if (status != NFS4_OK) {

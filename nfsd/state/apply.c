@@ -57,6 +57,7 @@ static const struct row rows[] = {
 	[CMD_SLOT_REPLY] = CLIENT_ROW(cmd_slot_reply),
 	[CMD_BACK_ANSWERED] = CLIENT_ROW(cmd_back_answered),
 	[CMD_REPLY_KEPT] = { GLOBAL, cmd_reply_kept },
+	[CMD_GRANT_SEEN] = { GLOBAL, cmd_grant_seen },
 };
 
 /* Of the command that this thread is applying. */
@@ -178,6 +179,19 @@ static void emit_freed(const struct state_effects *effects, const struct state_f
 	     &(struct state_effect){ .type = EFFECT_LOCK_FREED, .file = { f->key, f->len } });
 }
 
+static void emit_granted(struct state *s, const struct after *after,
+			 const struct state_effects *effects)
+{
+	const struct state_file *f = after->granted.file;
+
+	emit(effects, &(struct state_effect){ .type = EFFECT_GRANTED,
+					      .clientid = after->granted.clientid,
+					      .stateid = after->granted.stateid,
+					      .node = after->granted.node,
+					      .file = { f->key, f->len } });
+	state_file_put(s, after->granted.file);
+}
+
 static void drop_files(struct file *files[3])
 {
 	for (int i = 0; i < 3; i++)
@@ -212,6 +226,8 @@ void finish(struct state *s, struct after *after, const struct state_effects *ef
 		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_MOVED,
 						      .clientid = after->moved });
 	deleg_emit_recalls(after, effects);
+	if (after->granted.file)
+		emit_granted(s, after, effects);
 	drop_files(after->files);
 	if (after->record)
 		emit(effects, &(struct state_effect){ .type = EFFECT_CLIENT_RECORD,

@@ -508,6 +508,10 @@ static void io_arguments(struct io *io, struct state_command *c)
 		io_bytes(io, &c->reply_kept.key);
 		io_bytes(io, &c->reply_kept.reply);
 		break;
+	case CMD_GRANT_SEEN:
+		io_stateid(io, &c->grant_seen.stateid);
+		io_bool(io, &c->grant_seen.contended);
+		break;
 	case CMD_DESTROY_CLIENTID:
 	case CMD_END_GRACE:
 	case CMD_ADOPT:

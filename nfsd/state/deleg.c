@@ -259,6 +259,19 @@ static bool opened_by_others(struct state_file *f, const struct client *c, uint3
 	return false;
 }
 
+/* The client is to hear of it. */
+static void note_granted(struct work *w, struct state_file *f, const struct deleg *d)
+{
+	w->result->open.delegation = d->type;
+	stateid_fill(w->s, &d->h, &w->result->open.deleg_stateid);
+	if (w->cmd->open.claim == CLAIM_PREVIOUS)
+		return;
+	w->after->granted.file = state_file_ref(w->s, f);
+	w->after->granted.clientid = w->c->id;
+	w->after->granted.stateid = w->result->open.deleg_stateid;
+	w->after->granted.node = command_node(w->cmd);
+}
+
 void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const struct owner *o)
 {
 	if (!d)
@@ -282,8 +295,7 @@ void deleg_grant(struct work *w, struct state_file *f, struct deleg *d, const st
 	count_deleg(w->s, w->c, d, 1);
 	if (w->cmd->open.cred)
 		d->cred = cred_ref(w->cmd->open.cred);
-	w->result->open.delegation = d->type;
-	stateid_fill(w->s, &d->h, &w->result->open.deleg_stateid);
+	note_granted(w, f, d);
 }
 
 /* WANT_DELEGATION, GET_DIR_DELEGATION: nobody is called back for it. */
@@ -323,8 +335,21 @@ void deleg_grant_again(struct work *w, struct state_file *f)
 	    d->granted_by.seqid != r->seqid ||
 	    memcmp(d->granted_by.session.data, r->session.data, NFS4_SESSIONID_SIZE) != 0)
 		return;
-	w->result->open.delegation = d->type;
-	stateid_fill(w->s, &d->h, &w->result->open.deleg_stateid);
+	note_granted(w, f, d);
+}
+
+/* The state is as it was: only told. */
+enum nfsstat4 cmd_grant_seen(struct state *s, const struct state_command *cmd,
+			     struct state_result *result, const struct state_effects *effects)
+{
+	if (effects->emit)
+		effects->emit(effects->arg,
+			      &(struct state_effect){ .type = EFFECT_GRANT_SEEN,
+						      .clientid = cmd->clientid,
+						      .stateid = cmd->grant_seen.stateid,
+						      .node = command_node(cmd),
+						      .contended = cmd->grant_seen.contended });
+	return NFS4_OK;
 }
 
 struct deleg *deleg_restore(struct state *s, struct client *c, struct bytes file,
@@ -554,6 +579,18 @@ static void deleg_describe(const struct deleg *d, struct state_deleg *out)
 	memcpy(out->fh, d->fh, d->fh_len);
 }
 
+bool state_has_delegs(struct state *s, uint64_t clientid)
+{
+	struct client *c = client_get(s, clientid);
+	bool has;
+
+	if (!c)
+		return false;
+	has = c->ndelegs != 0;
+	client_unref(c);
+	return has;
+}
+
 bool state_has_write_delegs(struct state *s)
 {
 	return s->nwrite_delegs != 0;
@@ -597,7 +634,8 @@ void state_note_change(struct state *s, struct bytes key, uint64_t clientid, uin
 	state_file_put(s, f);
 }
 
-int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_deleg *d), void *arg)
+int state_each_deleg(struct state *s, uint64_t clientid,
+		     void (*fn)(void *arg, const struct state_deleg *d), void *arg)
 {
 	struct state_deleg *all;
 	uint64_t room;
@@ -609,6 +647,8 @@ int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_d
 	room = s->ndelegs;
 	all = calloc(room ? room : 1, sizeof(*all));
 	list_for_each (c, &s->clients, in_clients) {
+		if (clientid && c->id != clientid)
+			continue;
 		mutex_lock(&c->lock);
 		list_for_each (h, &c->delegs, in_owner) {
 			const struct deleg *d = held_deleg(h);

@@ -119,6 +119,7 @@ enum state_command_type {
 	CMD_SLOT_REPLY,	   /* what a request was answered, for a retry at another node */
 	CMD_BACK_ANSWERED, /* a call over a session's back channel has been answered */
 	CMD_REPLY_KEPT,	   /* minor version 0's for the cache of duplicate requests */
+	CMD_GRANT_SEEN,	   /* this node has applied the grant of a delegation of another */
 	CMD_COUNT,
 };
 
@@ -314,6 +315,10 @@ struct state_command {
 			struct bytes key; /* drc.h */
 			struct bytes reply;
 		} reply_kept;
+		struct {
+			struct stateid stateid; /* of the delegation, of `clientid` */
+			bool contended;		/* somebody is at work here who did not see it */
+		} grant_seen;
 	};
 };
 
@@ -385,6 +390,8 @@ enum state_effect_type {
 	EFFECT_LOCKS_GONE, /* a lock stateid with an attachment has gone */
 	EFFECT_CLIENT_MOVED, /* it has another home, or none: no connection of before is good */
 	EFFECT_REPLY_KEPT,   /* `key`, `reply` of CMD_REPLY_KEPT */
+	EFFECT_GRANTED,	     /* the delegation `stateid` of `file`, asked for at `node`; not when reclaimed */
+	EFFECT_GRANT_SEEN,   /* `node` has applied it: `contended` of CMD_GRANT_SEEN */
 };
 
 struct state_effect {
@@ -398,6 +405,8 @@ struct state_effect {
 	struct bytes key;  /* likewise */
 	struct lock_attachment *attachment; /* the stateid's reference is the receiver's now */
 	struct bytes reply; /* likewise */
+	uint32_t node;
+	bool contended;
 };
 
 struct state_effects {
@@ -686,6 +695,8 @@ struct state_deleg {
 	uint8_t fh_len, fh[NFS4_FHSIZE]; /* as the client knows it */
 };
 
+/* Has the client any? Cheap. */
+bool state_has_delegs(struct state *s, uint64_t clientid);
 /* Is there any write delegation? Cheap. */
 bool state_has_write_delegs(struct state *s);
 /* Is this the stateid of a write delegation of the file with which the client keeps its times? */
@@ -716,8 +727,12 @@ bool state_write_deleg(struct state *s, struct bytes file, uint64_t clientid,
  */
 void state_note_change(struct state *s, struct bytes file, uint64_t clientid, uint64_t change);
 
-/* All that are held, as they are at the beginning; `fn` may submit commands. 0 or -ENOMEM. */
-int state_each_deleg(struct state *s, void (*fn)(void *arg, const struct state_deleg *d), void *arg);
+/*
+ * All that `clientid` (0: anybody) holds, as they are at the beginning; `fn` may submit commands. 0 or
+ * -ENOMEM.
+ */
+int state_each_deleg(struct state *s, uint64_t clientid,
+		     void (*fn)(void *arg, const struct state_deleg *d), void *arg);
 /* Is this delegation still there, and not revoked? */
 bool state_deleg_is_held(struct state *s, uint64_t clientid, const struct stateid *id);
 

@@ -647,6 +647,12 @@ struct after {
 	struct file *files[3];	  /* references to drop */
 	struct list sessions;	  /* struct session by in_client */
 	struct state_file *freed; /* a reference: ranges or shares of it became free */
+	struct {
+		struct state_file *file; /* a reference: a delegation of it was granted; NULL: none */
+		uint64_t clientid;
+		struct stateid stateid;
+		uint32_t node;
+	} granted;
 	uint64_t moved;		  /* this client has another home; 0: none */
 	uint64_t record;	  /* this client is to be recorded; 0: none */
 };
@@ -709,7 +715,7 @@ typedef enum nfsstat4 global_command(struct state *s, const struct state_command
 
 global_command cmd_setclientid, cmd_setclientid_confirm, cmd_exchange_id, cmd_create_session,
     cmd_destroy_session, cmd_destroy_clientid, cmd_expire_client, cmd_start_grace, cmd_end_grace,
-    cmd_adopt, cmd_members, cmd_silent, cmd_reply_kept;
+    cmd_adopt, cmd_members, cmd_silent, cmd_reply_kept, cmd_grant_seen;
 enum nfsstat4 cmd_backchannel_ctl(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_reclaim_complete(struct work *w) REQUIRES(&w->c->lock);
 enum nfsstat4 cmd_open(struct work *w) REQUIRES(&w->c->lock);

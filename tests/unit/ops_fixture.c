@@ -57,6 +57,7 @@ const struct sockaddr *__wrap_rpc_conn_local(const struct rpc_conn *conn)
 }
 
 static bool resumed;
+void (*while_parked)(void);
 
 void __wrap_rpc_call_resume(struct rpc_call *call)
 {
@@ -256,6 +257,8 @@ static enum rpc_verdict run(struct exchange *e)
 	resumed = false;
 	verdict = compound_run(server, &call);
 	while (verdict == RPC_PARKED) {
+		if (!resumed && while_parked)
+			while_parked();
 		assert_true(resumed);
 		resumed = false;
 		verdict = call.resume(&call);

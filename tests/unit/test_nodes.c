@@ -15,6 +15,9 @@
 #include "cluster/message.h"
 #include "cluster/stable.h"
 #include "nfsd/compound.h"
+#include "nfsd/deleg_agree.h"
+#include "nfsd/deleg_private.h"
+#include "nfsd/state/back.h"
 #include "nfsd/state/snapshot.h"
 
 #define NODES	3
@@ -28,6 +31,7 @@ struct node {
 	unsigned number; /* 0: none */
 	bool member;
 	bool closed; /* without quorum */
+	bool slow; /* what it submits from within another command waits for apply_held() */
 };
 
 /* A command that was submitted from within another. */
@@ -43,8 +47,8 @@ static unsigned starting; /* the node whose cluster is being made */
 static bool starts_closed;
 static const char *state_dir; /* of node 1; NULL: none */
 static bool applying, in_order;
-static struct later later[PENDING];
-static unsigned nlater;
+static struct later later[PENDING], held[PENDING];
+static unsigned nlater, nheld;
 
 static void apply_everywhere(struct node *from, const uint8_t *bytes, size_t len, void *result)
 {
@@ -57,9 +61,23 @@ static void apply_everywhere(struct node *from, const uint8_t *bytes, size_t len
 	}
 }
 
+static void apply_held(void)
+{
+	for (unsigned i = 0; i < nheld; i++) {
+		apply_everywhere(held[i].from, held[i].bytes, held[i].len, NULL);
+		free(held[i].bytes);
+	}
+	nheld = 0;
+}
+
 static void run_later(void)
 {
 	for (unsigned i = 0; i < nlater; i++) {
+		if (later[i].from->slow) {
+			assert_true(nheld < PENDING);
+			held[nheld++] = later[i];
+			continue;
+		}
 		apply_everywhere(later[i].from, later[i].bytes, later[i].len, NULL);
 		free(later[i].bytes);
 	}
@@ -641,6 +659,191 @@ static void test_exactly_once_v40_joiner(void **state)
 	assert_int_equal(make_v40(4713, "once"), NFS4ERR_EXIST);
 }
 
+/* ---- delegations ---- */
+
+/* The state is told that its back channel works. */
+static struct client41 new_client_back(const char *owner)
+{
+	struct client41 c = new_client(owner);
+	uint32_t dir = CDFC4_BACK;
+	struct sessionid id;
+
+	memcpy(id.data, c.session, sizeof(id.data));
+	assert_int_equal(state_bind_conn(server->state, &id, 99, &dir), NFS4_OK);
+	state_set_back_path(server->state, &id, BACK_UP);
+	assert_true(state_callback_up(server->state, c.id));
+	return c;
+}
+
+/* The delegation that an OPEN for reading gets. */
+static uint32_t open_delegated(struct client41 *c)
+{
+	struct exchange *e = next_request(c, 0);
+	uint32_t words, type;
+
+	go(e, "data");
+	put_open(e, 0, 0, "owner",
+		 OPEN4_SHARE_ACCESS_READ | OPEN4_SHARE_ACCESS_WANT_READ_DELEG, 0);
+	send_expect(e, NFS4_OK);
+	went(e, "data");
+	ok(e, OP_OPEN);
+	get_stateid(e);
+	e->res.p += 20 + 4;
+	words = get_u32(e);
+	e->res.p += 4 * words;
+	type = get_u32(e);
+	done(e);
+	return type;
+}
+
+static void set_delegations(bool on)
+{
+	for (unsigned i = 1; i <= NODES; i++)
+		servers[i]->options.delegations = on;
+}
+
+/* Something is under way at the node that looked for delegations before. */
+static void set_guards(unsigned node, uint32_t n)
+{
+	for (unsigned i = 0; i < DELEG_PLACES; i++)
+		servers[node]->delegations->guards[i] = n;
+}
+
+/* A delegation is told of only if no node is at work with the file. */
+static void test_grant_needs_all(void **state)
+{
+	struct client41 a = new_client_back("a"), b;
+	struct state_counts n;
+
+	set_delegations(true);
+	set_guards(2, 1);
+	assert_int_equal(open_delegated(&a), OPEN_DELEGATE_NONE_EXT);
+	state_get_counts(servers[3]->state, &n);
+	assert_int_equal(n.delegations, 0);
+	set_guards(2, 0);
+	at(3);
+	b = new_client_back("b");
+	assert_int_equal(open_delegated(&b), OPEN_DELEGATE_READ);
+	same_everywhere();
+}
+
+/* From now on programs of the machine may use the files, too; and the memory backend can watch none. */
+static void make_public(void *arg, const struct state_deleg *d)
+{
+	struct export_set *set = nfs_server_exports(server);
+	struct export *exp;
+	struct bytes handle;
+	uint64_t id;
+
+	assert_int_equal(
+	    fh_decode(&server->options.handle_key, d->fh, d->fh_len, &id, &handle), NFS4_OK);
+	exp = export_set_find(set, id);
+	assert_non_null(exp);
+	exp->backend->capabilities &= ~(uint32_t)BACKEND_PRIVATE;
+	export_set_unref(set);
+}
+
+/* As compound_file_key() of /data/f, which is the first that is delegated. */
+static void take_key(void *arg, const struct state_deleg *d)
+{
+	static struct file_key key;
+	struct backend_handle raw;
+	struct export_set *set = nfs_server_exports(server);
+	struct bytes handle;
+	struct export *exp;
+	struct object *obj;
+	uint64_t id;
+
+	assert_int_equal(
+	    fh_decode(&server->options.handle_key, d->fh, d->fh_len, &id, &handle), NFS4_OK);
+	exp = export_set_find(set, id);
+	assert_int_equal(
+	    exp->backend->backend->from_handle(exp->backend, handle.p, handle.len, &obj), 0);
+	assert_int_equal(exp->backend->backend->to_handle(obj, &raw), 0);
+	file_key_make(exp->backend->backend, &raw, &key);
+	object_unref(obj);
+	export_set_unref(set);
+	*(struct bytes *)arg = (struct bytes){ key.bytes, key.len };
+}
+
+static unsigned parked;
+
+static void let_go(void)
+{
+	parked++;
+	applying = true;
+	apply_held();
+	applying = false;
+}
+
+static void kill_slow(void)
+{
+	parked++;
+	kill_node(3);
+}
+
+static void let_time_pass(void)
+{
+	parked++;
+	deleg_agree_tick(servers[1], clock_mono_ns() + 6 * NS_PER_SEC);
+}
+
+/* The answer waits for the last node to have said so, or to have gone. */
+static void test_grant_waits(void **state)
+{
+	struct client41 a = new_client_back("a"), b = new_client_back("b"),
+			c = new_client_back("c"), d = new_client_back("d");
+	struct state_counts n;
+
+	set_delegations(true);
+	nodes[3].slow = true;
+	while_parked = let_go;
+	parked = 0;
+	assert_int_equal(open_delegated(&a), OPEN_DELEGATE_READ);
+	assert_int_equal(parked, 1);
+	set_guards(3, 1);
+	assert_int_equal(open_delegated(&b), OPEN_DELEGATE_NONE_EXT);
+	assert_int_equal(parked, 2);
+	set_guards(3, 0);
+	while_parked = let_time_pass;
+	assert_int_equal(open_delegated(&c), OPEN_DELEGATE_NONE_EXT);
+	assert_int_equal(parked, 3);
+	let_go();
+	parked--;
+	while_parked = kill_slow;
+	assert_int_equal(open_delegated(&d), OPEN_DELEGATE_READ);
+	assert_int_equal(parked, 4);
+	while_parked = NULL;
+	for (unsigned i = 0; i < nheld; i++)
+		free(held[i].bytes);
+	nheld = 0;
+	state_get_counts(servers[2]->state, &n);
+	assert_int_equal(n.delegations, 2);
+}
+
+/* A delegation that has moved with its client is watched at the new home, or has to come back. */
+static void test_delegation_moves(void **state)
+{
+	struct client41 a = new_client_back("a");
+	struct stateid none = { 0 };
+	uint64_t holder;
+	struct bytes key;
+	bool due;
+
+	set_delegations(true);
+	assert_int_equal(open_delegated(&a), OPEN_DELEGATE_READ);
+	assert_int_equal(state_each_deleg(server->state, a.id, take_key, &key), 0);
+	assert_true(state_deleg_conflict(servers[2]->state, key, 0, true, &holder, &due));
+	assert_true(due);
+	kill_node(1);
+	at(2);
+	assert_int_equal(state_each_deleg(server->state, a.id, make_public, NULL), 0);
+	assert_int_equal(read_f(&a, &none), NFS4_OK);
+	assert_int_equal(home_of(a.id), 2);
+	assert_true(state_deleg_conflict(server->state, key, 0, true, &holder, &due));
+	assert_false(due); /* it has been recalled */
+}
+
 /* Without quorum nothing is said but that it takes a while. */
 static void test_gate(void **state)
 {
@@ -892,6 +1095,8 @@ int main(void)
 		TEST(test_goes_on_elsewhere),	   TEST(test_conflicts_between_nodes),
 		TEST(test_retry_of_state),	   TEST(test_exactly_once),
 		TEST(test_exactly_once_v40),	   TEST(test_exactly_once_v40_joiner),
+		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
+		TEST(test_delegation_moves),
 		TEST(test_gate),
 		TEST(test_identity),		   TEST(test_v40_goes_on_elsewhere),
 		TEST(test_v40_refused),		   LISTED_TEST(test_long_list),

@@ -266,6 +266,10 @@ static void pick_arguments(struct pool *p, struct state_command *c)
 		c->reply_kept.key = pick_bytes(p);
 		c->reply_kept.reply = pick_bytes(p);
 		break;
+	case CMD_GRANT_SEEN:
+		pick_fixed(p, &c->grant_seen.stateid, sizeof(c->grant_seen.stateid));
+		c->grant_seen.contended = pick(p) & 1;
+		break;
 	case CMD_DESTROY_CLIENTID:
 	case CMD_END_GRACE:
 	case CMD_ADOPT:

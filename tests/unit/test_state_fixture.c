@@ -159,6 +159,9 @@ static void note_effect(void *arg, const struct state_effect *e)
 	case EFFECT_REPLY_KEPT:
 		f->nkept++;
 		break;
+	case EFFECT_GRANTED:
+	case EFFECT_GRANT_SEEN:
+		break;
 	}
 }
 
