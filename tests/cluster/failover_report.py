@@ -126,8 +126,10 @@ def summary(trials):
         row["lost_locks"] = sum("grief lost-lock" in g for g in griefs)
         row["wrong_bytes"] = sum("grief wrong-bytes" in g for g in griefs)
         row["reclaims"] = sum(t["reclaims"] for t in group)
-        row["others_goal_met"] = met(row["others_data_ms"], 0, (OTHERS_GOAL, OTHERS_GOAL))
-        row["others_ordered_goal_met"] = met(row["others_ordered_ms"], off, (OTHERS_GOAL, OTHERS_GOAL))
+        healthy = scenario not in ("restart", "replace")  # there all nodes are stricken
+        row["others_goal_met"] = met(row["others_data_ms"], 0, (OTHERS_GOAL, OTHERS_GOAL)) if healthy else None
+        row["others_ordered_goal_met"] = (
+            met(row["others_ordered_ms"], off, (OTHERS_GOAL, OTHERS_GOAL)) if healthy else None)
         row["goal_met"] = met(row["pause_ms"], off, GOALS[scenario]) if scenario in GOALS else None
         rows.append(row)
     return rows
