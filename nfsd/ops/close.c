@@ -24,6 +24,7 @@ static enum nfsstat4 change_submit(struct compound *c, struct open_change_args *
 
 	if (!cmd)
 		return compound_out_of_memory(c);
+	seqid_put(&o->seqid, a->seqid, cmd);
 	cmd->open_downgrade.stateid = a->stateid;
 	cmd->open_downgrade.access = a->access;
 	cmd->open_downgrade.deny = a->deny;

@@ -147,6 +147,7 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 		return compound_out_of_memory(c);
 	if (c->minor == 0 && a->new_owner)
 		o->cmd->clientid = a->clientid;
+	seqid_put(&o->seqid, a->new_owner ? a->open_seqid : a->lock_seqid, o->cmd);
 	o->cmd->lock.type = a->type;
 	o->cmd->lock.reclaim = a->reclaim;
 	o->cmd->lock.range = a->range;
@@ -343,6 +344,7 @@ static enum nfsstat4 locku_submit(struct compound *c, struct locku_args *a,
 	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
 	if (!o->cmd || !o->result)
 		return compound_out_of_memory(c);
+	seqid_put(&o->seqid, a->seqid, o->cmd);
 	o->cmd->unlock.stateid = a->stateid;
 	o->cmd->unlock.range = a->range;
 	status = compound_file_key(c, &o->cmd->unlock.file);

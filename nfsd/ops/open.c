@@ -8,9 +8,12 @@
  * The file is opened first because permissions come first; it is truncated last, because an open
  * that is refused must not harm it.
  */
+#include <assert.h>
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "nfsd/attrs.h"
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
@@ -414,6 +417,19 @@ static void watch_wished(struct compound *c, const struct open_args *a, struct o
 		o->cmd->open.delegate = OPEN_DELEGATE_NONE;
 }
 
+/* Minor version 0: the open-owner and its sequence id tell a request from others. */
+static void name_request(struct state_command *cmd, const struct open_args *a)
+{
+	static const struct siphash_key key; /* the same on all nodes */
+	uint64_t words[2] = { htobe64(a->clientid),
+			      htobe64(siphash(&key, a->owner.p, a->owner.len)) };
+
+	static_assert(sizeof(words) == sizeof(cmd->open.request.session), "two words");
+	memcpy(&cmd->open.request.session, words, sizeof(words));
+	cmd->open.request.seqid = a->seqid;
+	cmd->open.request.present = true;
+}
+
 static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 			       struct open_progress *o)
 {
@@ -431,6 +447,8 @@ static enum nfsstat4 fill_wish(struct compound *c, const struct open_args *a,
 		cmd->open.request.slot = c->slot.slot;
 		cmd->open.request.seqid = c->slot.seqid;
 		slot_use_session_id(&c->slot, &cmd->open.request.session);
+	} else {
+		name_request(cmd, a);
 	}
 	if (a->claim == CLAIM_PREVIOUS)
 		cmd->open.delegate = reclaimed_type(c, a);

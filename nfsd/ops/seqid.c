@@ -58,6 +58,12 @@ enum nfsstat4 seqid_begin(struct compound *c, struct seqid *s, const struct stat
 	return seqid_begun(c, s, status, &replay);
 }
 
+void seqid_put(const struct seqid *s, uint32_t seqid, struct state_command *cmd)
+{
+	cmd->sequenced = s->hold != NULL;
+	cmd->owner_seqid = s->hold ? seqid : 0;
+}
+
 /* The owner's next request must find what this one has left. */
 static void release(struct compound *c, void *hold)
 {

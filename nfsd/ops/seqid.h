@@ -21,5 +21,7 @@ enum nfsstat4 seqid_begun(struct compound *c, struct seqid *s, enum nfsstat4 sta
 /* Holds the owner of a stateid. 0, the error, or with s->replayed the remembered status. */
 enum nfsstat4 seqid_begin(struct compound *c, struct seqid *s, const struct stateid *id,
 			  uint32_t seqid);
+/* The command is what the request is about: it may have been applied for a node that died then. */
+void seqid_put(const struct seqid *s, uint32_t seqid, struct state_command *cmd);
 /* Records the result as encoded so far and lets the owner go. Returns `status`. */
 enum nfsstat4 seqid_end(struct compound *c, struct seqid *s, enum nfsstat4 status);

@@ -110,14 +110,16 @@ static enum nfsstat4 apply_on_client(struct state *s, const struct row *row,
 	 * client has done there; nor is anything done for one that was judged to be silent.
 	 */
 	result->refused = (w.c->home != command_node(cmd) || w.c->silent) && !w.c->dead;
-	if (unlikely(result->refused))
+	if (unlikely(result->refused)) {
 		status = NFS4ERR_DELAY;
-	else if (!w.c->dead)
+	} else if (!w.c->dead) {
 		status = row->on_client(&w);
-	else if (row->finds == BY_CLIENTID)
+		owner_applied(&w, status);
+	} else if (row->finds == BY_CLIENTID) {
 		status = NFS4ERR_EXPIRED;
-	else
+	} else {
 		status = stateid_client_gone(s, cmd->minor, command_stateid(row, cmd));
+	}
 	mutex_unlock(&w.c->lock);
 	finish(s, &after, effects);
 	client_unref(w.c);

@@ -535,6 +535,9 @@ static void io_command(struct io *io, struct state_command *c)
 	io_u32(io, &c->minor);
 	io_u64(io, &c->clientid);
 	io_bool(io, &c->maybe_retry);
+	io_bool(io, &c->sequenced);
+	if (c->sequenced)
+		io_u32(io, &c->owner_seqid);
 	io_bytes(io, &c->principal);
 	io_arguments(io, c);
 }

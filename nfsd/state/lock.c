@@ -92,6 +92,10 @@ static enum nfsstat4 lock_by_open(struct work *w, struct locking *l) REQUIRES(&w
 	if (status)
 		return status;
 	l->st = lock_state_find(w->c, l->owner, l->open);
+	if (l->st && work_is_again(w, h->owner)) {
+		w->repeated = true;
+		return NFS4_OK;
+	}
 	status = check_new_owner(w, l);
 	if (status || l->st)
 		return status;

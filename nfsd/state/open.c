@@ -64,12 +64,16 @@ static enum nfsstat4 may_open(const struct work *w)
 	return grace_may_claim_new(w->s, w->c);
 }
 
+static void open_detach(struct state *s, struct client *c, struct open *open, struct after *after)
+    REQUIRES(&c->lock);
+
+/* The owner stays, even if nothing is to be remembered of it: another open is coming. */
 static void cancel_unconfirmed(struct work *w, struct owner *o) REQUIRES(&w->c->lock)
 {
 	if (o->confirmed)
 		return;
 	while (!list_empty(&o->states))
-		open_unlink(w->s, w->c, held_open(list_first(&o->states, struct held, in_owner)),
+		open_detach(w->s, w->c, held_open(list_first(&o->states, struct held, in_owner)),
 			    w->after);
 }
 
@@ -334,7 +338,8 @@ static enum nfsstat4 find_open(struct work *w, bool unconfirmed, struct open **o
 
 	if (status)
 		return status;
-	if (held_open(h)->unconfirmed != unconfirmed)
+	/* A retry of OPEN_CONFIRM finds it confirmed. */
+	if (held_open(h)->unconfirmed != unconfirmed && !(unconfirmed && w->repeated))
 		return NFS4ERR_BAD_STATEID;
 	*out = held_open(h);
 	return NFS4_OK;
@@ -428,13 +433,18 @@ static void open_release(struct state *s, struct client *c, struct open *open, s
 	s->nopens--;
 }
 
+static void open_detach(struct state *s, struct client *c, struct open *open, struct after *after)
+{
+	open_release(s, c, open, after);
+	held_unlink(s, c, &open->h);
+	list_push_back(&after->opens, &open->h.in_owner);
+}
+
 void open_unlink(struct state *s, struct client *c, struct open *open, struct after *after)
 {
 	struct owner *o = open->h.owner;
 
-	open_release(s, c, open, after);
-	held_unlink(s, c, &open->h);
-	list_push_back(&after->opens, &open->h.in_owner);
+	open_detach(s, c, open, after);
 	owner_settle(s, c, o);
 }
 
@@ -463,11 +473,25 @@ static void open_keep_closed(struct work *w, struct open *open) REQUIRES(&w->c->
 	owner_settle(w->s, w->c, o);
 }
 
+/* Minor version 0: this CLOSE has closed it already. */
+static bool was_closed(struct work *w) REQUIRES(&w->c->lock)
+{
+	const struct held *h = held_find(w->s, w->c, &w->cmd->open_downgrade.stateid);
+
+	if (!h || h->kind != HELD_CLOSED || !work_is_again(w, h->owner))
+		return false;
+	stateid_fill(w->s, h, &w->result->stateid);
+	w->result->stateid.seqid++;
+	return true;
+}
+
 enum nfsstat4 cmd_close(struct work *w)
 {
 	struct open *open;
 	enum nfsstat4 status = find_open(w, false, &open);
 
+	if (status == NFS4ERR_BAD_STATEID && was_closed(w))
+		return NFS4_OK;
 	if (status == NFS4ERR_BAD_STATEID && w->cmd->maybe_retry) {
 		w->result->stateid = (struct stateid){ .seqid = NFS4_UINT32_MAX };
 		return NFS4_OK; /* it has been closed */

@@ -183,6 +183,8 @@ void owner_unlink(struct state *s, struct client *c, struct owner *o)
 
 void owner_became_busy(struct client *c, struct owner *o)
 {
+	if (o->busy)
+		return;
 	list_remove(&o->in_client);
 	c->nidle--;
 	list_push_back(&c->busy, &o->in_client);
@@ -226,6 +228,36 @@ bool owner_seqid_is_next(const struct owner *o, uint32_t seqid)
 
 /* --------------------------------------------------------------------- commands ---- */
 
+/*
+ * A request of minor version 0 is two commands: what it does, and OWNER_ADVANCE with its reply. The node may
+ * die between them; then the first has left its sequence id here.
+ */
+void work_sequenced(struct work *w, struct owner *o)
+{
+	if (!w->cmd->sequenced || !o || w->sequenced)
+		return;
+	o->refs++;
+	w->sequenced = o;
+}
+
+bool work_is_again(const struct work *w, const struct owner *o)
+{
+	return w->cmd->sequenced && o && o->applied && o->applied_seqid == w->cmd->owner_seqid;
+}
+
+void owner_applied(struct work *w, enum nfsstat4 status)
+{
+	struct owner *o = w->sequenced;
+
+	if (!o)
+		return;
+	if (status == NFS4_OK) {
+		o->applied = true;
+		o->applied_seqid = w->cmd->owner_seqid;
+	}
+	owner_unref(o);
+}
+
 struct owner_reply *owner_reply_new(struct bytes reply, struct bytes fh)
 {
 	struct owner_reply *r = malloc(sizeof(*r) + reply.len + fh.len);
@@ -248,6 +280,7 @@ static void owner_record(struct state *s, struct client *c, struct owner *o, uin
 	o->reply = reply;
 	o->seqid = seqid;
 	o->has_seqid = true;
+	o->applied = false;
 	o->denied = false;
 	/* A request after the CLOSE has been sequenced: no retry of that will come. */
 	if (o->closed_now)

@@ -331,6 +331,8 @@ static void put_owner(struct snapshot_out *o, const struct owner *owner)
 	snapshot_put_u32(o, owner->confirmed);
 	snapshot_put_u32(o, owner->has_seqid);
 	snapshot_put_u32(o, owner->seqid);
+	snapshot_put_u32(o, owner->applied);
+	snapshot_put_u32(o, owner->applied ? owner->applied_seqid : 0);
 	snapshot_put_u32(o, r != NULL);
 	if (r) {
 		snapshot_put_u32(o, r->fh_len);
@@ -384,6 +386,8 @@ static void get_owner_rest(struct snapshot_in *in, struct state *s, struct owner
 	owner->confirmed = snapshot_get_bool(in);
 	owner->has_seqid = snapshot_get_bool(in);
 	owner->seqid = snapshot_get_u32(in);
+	owner->applied = snapshot_get_bool(in);
+	owner->applied_seqid = snapshot_get_u32(in);
 	get_reply(in, owner);
 	owner->denied = snapshot_get_bool(in);
 	owner->closed_now = snapshot_get_bool(in);

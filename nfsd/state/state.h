@@ -47,7 +47,7 @@ struct sessionid {
 	uint8_t data[NFS4_SESSIONID_SIZE];
 };
 
-/* A request of a session. */
+/* A request of a session; or, with bytes that stand for an open-owner, one of that. */
 struct request_ref {
 	bool present;
 	struct sessionid session;
@@ -163,6 +163,13 @@ struct state_command {
 	 * of the argument is one behind, or has gone with what it stood for.
 	 */
 	bool maybe_retry;
+	/*
+	 * Minor version 0, but for OPEN: the sequence id of the stateid's owner that came with the request.
+	 * With one that its owner's last command had, whose outcome was never recorded by OWNER_ADVANCE, it
+	 * is a retry of that.
+	 */
+	bool sequenced;
+	uint32_t owner_seqid;
 	struct bytes principal; /* who asks: flavor and name, compared as bytes */
 	union {
 		struct {

@@ -51,6 +51,7 @@
 #include "nfsd/state/tree.h"
 
 struct after;
+struct work;
 
 /* The grace period, grace.c. */
 struct grace_entry {
@@ -370,6 +371,8 @@ struct owner {
 	bool held;	     /* by an owner_hold */
 	bool denied;	     /* its last request was a first LOCK, denied: may be submitted again */
 	bool closed_now;     /* the last request was the CLOSE that made `closed` */
+	bool applied;	     /* a command with `applied_seqid`, which OWNER_ADVANCE has not recorded */
+	uint32_t applied_seqid;
 	struct open *closed; /* what it closed last: a retried CLOSE must find its owner */
 	struct owner_reply *reply;
 	uint32_t len; /* immutable, as the bytes */
@@ -406,6 +409,8 @@ bool owner_restore_closed(struct state *s, struct owner *o, uint32_t id, uint32_
 void owner_drop_closed(struct state *s, struct client *c, struct owner *o) REQUIRES(&c->lock);
 /* True if `seqid` follows the owner's last one (RFC 7530 section 9.1.3). */
 bool owner_seqid_is_next(const struct owner *o, uint32_t seqid);
+/* The command on the client has ended so. */
+void owner_applied(struct work *w, enum nfsstat4 status) REQUIRES(&w->c->lock);
 /* False for the errors that leave an owner's sequence id as it was (RFC 7530 section 9.1.7). */
 bool status_advances_seqid(enum nfsstat4 status);
 /* A principal as an owner remembers it; the same on every node. */
@@ -700,7 +705,13 @@ struct work {
 	struct after *after;
 	bool repeated; /* it has been applied already, for a node that died before it answered */
 	const struct state_effects *effects; /* for what must be told before the locks are given up */
+	struct owner *sequenced; /* whose sequence id the command has; a reference */
 };
+
+/* The command is one of this owner's sequence. */
+void work_sequenced(struct work *w, struct owner *o) REQUIRES(&w->c->lock);
+/* Has it been applied already, with the same sequence id? */
+bool work_is_again(const struct work *w, const struct owner *o) REQUIRES(&w->c->lock);
 
 /* held_check() for a command's stateid; it may have been applied already (maybe_retry). */
 enum nfsstat4 work_find(struct work *w, const struct stateid *id, struct bytes file,

@@ -159,13 +159,18 @@ enum nfsstat4 work_find(struct work *w, const struct stateid *id, struct bytes f
 	enum nfsstat4 status = held_check(w->s, w->c, w->cmd->minor, id, file, kind, out);
 	struct held *h;
 
-	if (likely(status != NFS4ERR_OLD_STATEID) || !w->cmd->maybe_retry)
+	if (likely(status == NFS4_OK)) {
+		work_sequenced(w, (*out)->owner);
+		return NFS4_OK;
+	}
+	if (status != NFS4ERR_OLD_STATEID)
 		return status;
 	h = held_find(w->s, w->c, id);
-	if (h->seqid != id->seqid + 1)
+	if (h->seqid != id->seqid + 1 || (!w->cmd->maybe_retry && !work_is_again(w, h->owner)))
 		return status;
 	*out = h;
 	w->repeated = true;
+	work_sequenced(w, h->owner);
 	return NFS4_OK;
 }
 

@@ -31,6 +31,7 @@ struct node {
 	unsigned number; /* 0: none */
 	bool member;
 	bool closed; /* without quorum */
+	bool no_advance; /* it dies before it could say what minor version 0's requests came to */
 	bool slow; /* what it submits from within another command waits for apply_held() */
 };
 
@@ -91,7 +92,9 @@ static enum cluster_submitted node_submit(struct cluster *c, const void *command
 	uint8_t *bytes;
 	size_t len;
 
-	if (!n->member || n->closed) {
+	if (!n->member || n->closed ||
+	    (n->no_advance &&
+	     ((const struct state_command *)command)->type == CMD_OWNER_ADVANCE)) {
 		if (result)
 			c->app.refuse(c->app.ctx, result);
 		return CLUSTER_APPLIED;
@@ -1000,6 +1003,123 @@ static void test_v40_refused(void **state)
 	assert_int_equal(status_of(ask_confirm40(&open, 2)), NFS4_OK);
 }
 
+/* What the exchange's last operation, `opnum`, has answered: a stateid. */
+static struct stateid stateid_of(struct exchange *e, const char *path, uint32_t opnum)
+{
+	struct stateid id;
+
+	send_expect(e, NFS4_OK);
+	went(e, path);
+	ok(e, opnum);
+	id = get_stateid(e);
+	done(e);
+	return id;
+}
+
+static struct exchange *ask_open40(uint64_t id, uint32_t seqid, uint32_t access)
+{
+	struct exchange *e = begin_bare(0);
+
+	go(e, "data");
+	put_open(e, id, seqid, "o", access, 0);
+	return e;
+}
+
+static struct exchange *ask_downgrade40(const struct stateid *open, uint32_t seqid)
+{
+	struct exchange *e = begin_bare(0);
+
+	go(e, "data/f");
+	ask(e, OP_OPEN_DOWNGRADE);
+	put_stateid(e, open);
+	xdr_put_u32(&e->req, seqid);
+	xdr_put_u32(&e->req, OPEN4_SHARE_ACCESS_READ);
+	xdr_put_u32(&e->req, 0);
+	return e;
+}
+
+static struct exchange *ask_lock40(const struct stateid *id, uint64_t new_owner, uint32_t seqid)
+{
+	struct exchange *e = begin_bare(0);
+
+	go(e, "data/f");
+	ask(e, OP_LOCK);
+	xdr_put_u32(&e->req, READ_LT);
+	xdr_put_bool(&e->req, false);
+	xdr_put_u64(&e->req, 10 * (uint64_t)seqid);
+	xdr_put_u64(&e->req, 5);
+	xdr_put_bool(&e->req, new_owner != 0);
+	if (new_owner) {
+		xdr_put_u32(&e->req, seqid);
+		put_stateid(e, id);
+		xdr_put_u32(&e->req, 1);
+		xdr_put_u64(&e->req, new_owner);
+		put_name(e, "l");
+	} else {
+		put_stateid(e, id);
+		xdr_put_u32(&e->req, seqid);
+	}
+	return e;
+}
+
+static struct exchange *ask_unlock40(const struct stateid *id, uint32_t seqid)
+{
+	struct exchange *e = begin_bare(0);
+
+	go(e, "data/f");
+	ask(e, OP_LOCKU);
+	xdr_put_u32(&e->req, READ_LT);
+	xdr_put_u32(&e->req, seqid);
+	put_stateid(e, id);
+	xdr_put_u64(&e->req, 0);
+	xdr_put_u64(&e->req, 15);
+	return e;
+}
+
+/* It is done at one node, which cannot say so any more; another is asked the same. */
+static struct stateid at_next(struct exchange *first, struct exchange *again, const char *path,
+			      uint32_t opnum, uint32_t want_seqid)
+{
+	unsigned here = server == servers[1] ? 1 : 2;
+	struct stateid id;
+
+	nodes[here].no_advance = true;
+	assert_false(send_any(first));
+	first->res.p = first->res.end;
+	end(first);
+	nodes[here].no_advance = false;
+	at(3 - here);
+	id = stateid_of(again, path, opnum);
+	assert_int_equal(id.seqid, want_seqid);
+	same_everywhere();
+	return id;
+}
+
+#define AT_NEXT(ask, path, op, seqid) at_next(ask, ask, path, op, seqid)
+
+/* A node dies between what a request does and its sequence id: the retry does nothing again. */
+static void test_v40_dies_between(void **state)
+{
+	uint64_t id = new_client40("v40");
+	struct stateid open, lock;
+	struct state_counts n;
+
+	open = AT_NEXT(ask_open40(id, 1, RW), "data", OP_OPEN, 1);
+	open = AT_NEXT(ask_confirm40(&open, 2), "data/f", OP_OPEN_CONFIRM, 2);
+	open = AT_NEXT(ask_open40(id, 3, OPEN4_SHARE_ACCESS_READ), "data", OP_OPEN, 3);
+	open = AT_NEXT(ask_downgrade40(&open, 4), "data/f", OP_OPEN_DOWNGRADE, 4);
+	lock = AT_NEXT(ask_lock40(&open, id, 5), "data/f", OP_LOCK, 1);
+	lock = AT_NEXT(ask_lock40(&lock, 0, 2), "data/f", OP_LOCK, 2);
+	lock = AT_NEXT(ask_unlock40(&lock, 3), "data/f", OP_LOCKU, 3);
+	open = AT_NEXT(ask_close40(&open, 6), "data/f", OP_CLOSE, 5);
+	state_get_counts(server->state, &n);
+	assert_int_equal(n.opens, 0);
+	assert_int_equal(n.locks, 0);
+	/* It goes on. */
+	open = stateid_of(ask_open40(id, 7, RW), "data", OP_OPEN);
+	assert_int_equal(status_of(ask_close40(&open, 8)), NFS4_OK);
+}
+
 /* ------------------------------------------------------------- after a full outage ---- */
 
 #define LISTED 5000 /* more than one command can hold */
@@ -1099,7 +1219,8 @@ int main(void)
 		TEST(test_delegation_moves),
 		TEST(test_gate),
 		TEST(test_identity),		   TEST(test_v40_goes_on_elsewhere),
-		TEST(test_v40_refused),		   LISTED_TEST(test_long_list),
+		TEST(test_v40_refused),		   TEST(test_v40_dies_between),
+		LISTED_TEST(test_long_list),
 		LISTED_TEST(test_list_again),
 	};
 

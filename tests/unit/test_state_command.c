@@ -287,6 +287,8 @@ static struct state_command pick_command(struct pool *p, enum state_command_type
 	c.type = type;
 	c.minor = pick(p);
 	c.clientid = pick64(p);
+	c.sequenced = pick(p) & 1;
+	c.owner_seqid = c.sequenced ? pick(p) : 0;
 	c.maybe_retry = pick(p) & 1;
 	c.principal = pick_bytes(p);
 	pick_arguments(p, &c);
