@@ -306,6 +306,124 @@ static void condition_times_out(void **state)
 	mutex_destroy(&m);
 }
 
+#define CONTENDERS 4
+#define ROUNDS	   50000
+
+/* Freed by whoever gives the last reference back, as soon as it has the mutex. */
+struct contended {
+	struct mutex lock;
+	unsigned refs, count;
+};
+
+static void *contend(void *arg)
+{
+	struct contended *c = arg;
+	bool last;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		if (i % 3 != 0)
+			mutex_lock(&c->lock);
+		else if (!mutex_trylock(&c->lock))
+			mutex_lock(&c->lock);
+		c->count++;
+		mutex_unlock(&c->lock);
+	}
+	mutex_lock(&c->lock);
+	last = --c->refs == 0;
+	if (last)
+		assert_int_equal(c->count, CONTENDERS * ROUNDS);
+	mutex_unlock(&c->lock);
+	if (last)
+		free(c);
+	return NULL;
+}
+
+static void mutex_excludes(void **state)
+{
+	struct contended *c = calloc(1, sizeof(*c));
+	pthread_t t[CONTENDERS];
+
+	assert_non_null(c);
+	mutex_init(&c->lock);
+	c->refs = CONTENDERS;
+	for (int i = 0; i < CONTENDERS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, contend, c), 0);
+	for (int i = 0; i < CONTENDERS; i++)
+		pthread_join(t[i], NULL);
+}
+
+static void mutex_is_tried(void **state)
+{
+	struct mutex m = MUTEX_INITIALIZER;
+
+	assert_true(mutex_trylock(&m));
+	assert_false(mutex_trylock(&m));
+	mutex_unlock(&m);
+	assert_true(mutex_trylock(&m));
+	mutex_unlock(&m);
+}
+
+/* A baton that goes round: each thread waits for its turn and wakes whoever may be next. */
+struct baton {
+	struct mutex lock;
+	struct cond passed;
+	bool one_waits; /* of two: a signal is enough */
+	unsigned threads, turn, rounds;
+};
+
+struct runner {
+	struct baton *baton;
+	unsigned number;
+};
+
+static void *run_with(void *arg)
+{
+	struct runner *r = arg;
+	struct baton *b = r->baton;
+
+	for (unsigned i = 0; i < b->rounds; i++) {
+		mutex_lock(&b->lock);
+		while (b->turn != r->number)
+			cond_wait(&b->passed, &b->lock);
+		b->turn = (b->turn + 1) % b->threads;
+		mutex_unlock(&b->lock);
+		if (b->one_waits)
+			cond_signal(&b->passed);
+		else
+			cond_broadcast(&b->passed);
+	}
+	return NULL;
+}
+
+static void pass_baton(unsigned threads, bool one_waits)
+{
+	struct baton b = { .threads = threads, .one_waits = one_waits, .rounds = 2000 };
+	struct runner r[CONTENDERS];
+	pthread_t t[CONTENDERS];
+
+	mutex_init(&b.lock);
+	cond_init(&b.passed);
+	for (unsigned i = 0; i < threads; i++) {
+		r[i] = (struct runner){ &b, i };
+		assert_int_equal(pthread_create(&t[i], NULL, run_with, &r[i]), 0);
+	}
+	for (unsigned i = 0; i < threads; i++)
+		pthread_join(t[i], NULL);
+	assert_int_equal(b.turn, 0);
+	cond_destroy(&b.passed);
+	mutex_destroy(&b.lock);
+}
+
+static void condition_wakes_one(void **state)
+{
+	pass_baton(2, true);
+}
+
+static void condition_wakes_all(void **state)
+{
+	pass_baton(CONTENDERS, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +440,10 @@ int main(void)
 		cmocka_unit_test(log_levels),
 		cmocka_unit_test(blocking_hook_is_the_threads_own),
 		cmocka_unit_test(condition_times_out),
+		cmocka_unit_test(condition_wakes_one),
+		cmocka_unit_test(condition_wakes_all),
+		cmocka_unit_test(mutex_excludes),
+		cmocka_unit_test(mutex_is_tried),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
