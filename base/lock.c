@@ -144,7 +144,8 @@ void cond_destroy(struct cond *c)
 		sched_yield();
 }
 
-static bool cond_sleep(struct cond *c, struct mutex *m, const struct timespec *until) NO_THREAD_SAFETY
+static bool cond_sleep(struct cond *c, struct mutex *m,
+		       const struct timespec *until) NO_THREAD_SAFETY
 {
 	uint32_t seen = atomic_load_explicit(&c->signals, memory_order_relaxed);
 	int err;

@@ -5,9 +5,14 @@
  * made from the rows when the program starts. Encoding walks the wanted bits in order and calls
  * the rows' functions, which only put values: whatever can fail or block (statfs, the filehandle)
  * is gathered before, once, by attr_prepare().
+ *
+ * What clients ask for all the time, the attributes of LAID, is not put but laid: written by one
+ * function with all of them inlined, into room that was looked for once. In a listing this is done
+ * for every entry. Values are told once for both ways (PUT).
  */
 #include "nfsd/attrs.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "nfsd/attrs_private.h"
@@ -70,10 +75,50 @@ bool xdr_get_fattr(struct xdr_in *x, struct fattr *f)
 
 /* ---- encoders ---- */
 
+/* lay_*(): behind `p` at its place in the reply, where there is room. */
+static inline uint8_t *lay_xdr_put_u32(uint8_t *p, uint32_t v)
+{
+	uint32_t be = htobe32(v);
+
+	memcpy(p, &be, 4);
+	return p + 4;
+}
+
+static inline uint8_t *lay_xdr_put_u64(uint8_t *p, uint64_t v)
+{
+	uint64_t be = htobe64(v);
+
+	memcpy(p, &be, 8);
+	return p + 8;
+}
+
+static inline uint8_t *lay_opaque(uint8_t *p, const void *bytes, uint32_t len)
+{
+	size_t pad = xdr_pad(len);
+
+	p = lay_xdr_put_u32(p, len);
+	memcpy(p, bytes, len);
+	memset(p + len, 0, pad);
+	return p + len + pad;
+}
+
+static inline uint8_t *lay_put_time(uint8_t *p, const struct timespec *ts)
+{
+	p = lay_xdr_put_u64(p, (uint64_t)(int64_t)ts->tv_sec);
+	return lay_xdr_put_u32(p, (uint32_t)ts->tv_nsec);
+}
+
 static void put_time(struct xdr_out *x, const struct timespec *ts)
 {
 	xdr_put_u64(x, (uint64_t)(int64_t)ts->tv_sec);
 	xdr_put_u32(x, (uint32_t)ts->tv_nsec);
+}
+
+static inline uint8_t *lay_put_id(uint8_t *p, uint32_t id)
+{
+	char text[IDMAP_TEXT_MAX];
+
+	return lay_opaque(p, text, (uint32_t)idmap_to_text(id, text));
 }
 
 static void put_id(struct xdr_out *x, uint32_t id)
@@ -112,6 +157,14 @@ static void drop_absent(const struct attr_source *src, struct attr_bitmap *mask)
 		put(x, value);                                             \
 	}
 
+/* Those of LAID. */
+#define PUT_OR_LAY(name, put, value)                                                 \
+	PUT(name, put, value)                                                        \
+	static inline uint8_t *lay_##name(const struct attr_source *src, uint8_t *p) \
+	{                                                                            \
+		return lay_##put(p, value);                                          \
+	}
+
 static void put_supported_attrs(struct attr_source *src, struct xdr_out *x)
 {
 	struct attr_bitmap mask = masks[src->c->minor].supported;
@@ -120,23 +173,23 @@ static void put_supported_attrs(struct attr_source *src, struct xdr_out *x)
 	xdr_put_bitmap(x, &mask);
 }
 
-PUT(type, xdr_put_u32, src->attr.type)
+PUT_OR_LAY(type, xdr_put_u32, src->attr.type)
 PUT(fh_expire_type, xdr_put_u32, FH4_PERSISTENT)
-PUT(change, xdr_put_u64, src->attr.change)
-PUT(size, xdr_put_u64, src->attr.size)
+PUT_OR_LAY(change, xdr_put_u64, src->attr.change)
+PUT_OR_LAY(size, xdr_put_u64, src->attr.size)
 PUT(link_support, xdr_put_bool, src->fs_info.has_links)
 PUT(symlink_support, xdr_put_bool, src->fs_info.has_symlinks)
 PUT(false, xdr_put_bool, false)
 PUT(true, xdr_put_bool, true)
 PUT(unique_handles, xdr_put_bool, src->fs_info.has_unique_handles)
 PUT(lease_time, xdr_put_u32, src->c->server->options.lease_seconds)
-PUT(rdattr_error, xdr_put_u32, src->rdattr_error)
+PUT_OR_LAY(rdattr_error, xdr_put_u32, src->rdattr_error)
 PUT(zero, xdr_put_u32, 0)
 PUT(cansettime, xdr_put_bool, src->fs_info.can_set_time)
 PUT(case_insensitive, xdr_put_bool, src->fs_info.case_insensitive)
 PUT(case_preserving, xdr_put_bool, src->fs_info.case_preserving)
 PUT(chown_restricted, xdr_put_bool, src->fs_info.chown_restricted)
-PUT(fileid, xdr_put_u64, src->attr.fileid)
+PUT_OR_LAY(fileid, xdr_put_u64, src->attr.fileid)
 PUT(files_avail, xdr_put_u64, src->fs_info.files_avail)
 PUT(files_free, xdr_put_u64, src->fs_info.files_free)
 PUT(files_total, xdr_put_u64, src->fs_info.files_total)
@@ -144,23 +197,23 @@ PUT(maxfilesize, xdr_put_u64, src->fs_info.max_file_size)
 PUT(maxlink, xdr_put_u32, src->fs_info.max_link)
 PUT(maxname, xdr_put_u32, src->fs_info.max_name)
 PUT(max_io, xdr_put_u64, src->c->server->options.max_io)
-PUT(mode, xdr_put_u32, src->attr.mode)
+PUT_OR_LAY(mode, xdr_put_u32, src->attr.mode)
 PUT(no_trunc, xdr_put_bool, src->fs_info.no_trunc)
-PUT(numlinks, xdr_put_u32, src->attr.nlink)
-PUT(owner, put_id, src->attr.uid)
-PUT(owner_group, put_id, src->attr.gid)
+PUT_OR_LAY(numlinks, xdr_put_u32, src->attr.nlink)
+PUT_OR_LAY(owner, put_id, src->attr.uid)
+PUT_OR_LAY(owner_group, put_id, src->attr.gid)
 PUT(quota_avail_hard, xdr_put_u64, src->fs_info.quota_avail_hard)
 PUT(quota_avail_soft, xdr_put_u64, src->fs_info.quota_avail_soft)
 PUT(quota_used, xdr_put_u64, src->fs_info.quota_used)
 PUT(space_avail, xdr_put_u64, src->fs_info.bytes_avail)
 PUT(space_free, xdr_put_u64, src->fs_info.bytes_free)
 PUT(space_total, xdr_put_u64, src->fs_info.bytes_total)
-PUT(space_used, xdr_put_u64, src->attr.used)
-PUT(time_access, put_time, &src->attr.atime)
+PUT_OR_LAY(space_used, xdr_put_u64, src->attr.used)
+PUT_OR_LAY(time_access, put_time, &src->attr.atime)
 PUT(time_create, put_time, &src->attr.btime)
 PUT(time_delta, put_time, &src->fs_info.time_delta)
-PUT(time_metadata, put_time, &src->attr.ctime)
-PUT(time_modify, put_time, &src->attr.mtime)
+PUT_OR_LAY(time_metadata, put_time, &src->attr.ctime)
+PUT_OR_LAY(time_modify, put_time, &src->attr.mtime)
 PUT(suppattr_exclcreat, xdr_put_bitmap, &masks[src->c->minor].exclcreat)
 PUT(clone_blksize, xdr_put_u32, CLONE_BLOCK)
 /*
@@ -172,7 +225,8 @@ PUT(fs_charset_cap, xdr_put_u32,
     src->options && src->options->utf8_names ? FSCHARSET_CAP4_ALLOWS_ONLY_UTF8
 					     : FSCHARSET_CAP4_CONTAINS_NON_UTF8)
 
-/* What OPEN knows to do: draft-ietf-nfsv4-delstid section 3. Bits are the values of OPEN's arguments. */
+/* What OPEN knows to do: draft-ietf-nfsv4-delstid section 3. Bits are the values of OPEN's
+ * arguments. */
 static void put_bits(struct xdr_out *x, uint32_t bits)
 {
 	xdr_put_u32(x, 1);
@@ -200,10 +254,25 @@ static void put_filehandle(struct attr_source *src, struct xdr_out *x)
 	xdr_put_opaque(x, src->fh->data, src->fh->len);
 }
 
+static inline uint8_t *lay_filehandle(const struct attr_source *src, uint8_t *p)
+{
+	return lay_opaque(p, src->fh->data, src->fh->len);
+}
+
+static inline uint8_t *lay_fsid(const struct attr_source *src, uint8_t *p)
+{
+	return lay_xdr_put_u64(lay_xdr_put_u64(p, src->attr.fsid_major), src->attr.fsid_minor);
+}
+
 static void put_fsid(struct attr_source *src, struct xdr_out *x)
 {
 	xdr_put_u64(x, src->attr.fsid_major);
 	xdr_put_u64(x, src->attr.fsid_minor);
+}
+
+static inline uint8_t *lay_rawdev(const struct attr_source *src, uint8_t *p)
+{
+	return lay_xdr_put_u32(lay_xdr_put_u32(p, src->attr.rdev_major), src->attr.rdev_minor);
 }
 
 static void put_rawdev(struct attr_source *src, struct xdr_out *x)
@@ -265,7 +334,69 @@ static uint64_t mounted_on_fileid(const struct attr_source *src)
 	return src->attr.mounted_on_fileid;
 }
 
-PUT(mounted_on_fileid, xdr_put_u64, mounted_on_fileid(src))
+PUT_OR_LAY(mounted_on_fileid, xdr_put_u64, mounted_on_fileid(src))
+
+/* ---- laying ---- */
+
+/* In the order of the numbers; none takes more than LAID_EACH, but for the filehandle. */
+#define LAID(X)                         \
+	X(TYPE, type)                   \
+	X(CHANGE, change)               \
+	X(SIZE, size)                   \
+	X(FSID, fsid)                   \
+	X(RDATTR_ERROR, rdattr_error)   \
+	X(FILEHANDLE, filehandle)       \
+	X(FILEID, fileid)               \
+	X(MODE, mode)                   \
+	X(NUMLINKS, numlinks)           \
+	X(OWNER, owner)                 \
+	X(OWNER_GROUP, owner_group)     \
+	X(RAWDEV, rawdev)               \
+	X(SPACE_USED, space_used)       \
+	X(TIME_ACCESS, time_access)     \
+	X(TIME_METADATA, time_metadata) \
+	X(TIME_MODIFY, time_modify)     \
+	X(MOUNTED_ON_FILEID, mounted_on_fileid)
+
+#define LAID_EACH	16
+#define ONE(attr, name) +1
+#define LAID_MAX	(LAID_EACH * (0 LAID(ONE)) + NFS4_FHSIZE)
+
+_Static_assert(4 + IDMAP_TEXT_MAX <= LAID_EACH, "an id in words");
+
+#define BIT_OF(attr, name) | UINT64_C(1) << FATTR4_##attr
+#define LAID_BITS	   (UINT64_C(0) LAID(BIT_OF))
+
+#define LAY(attr, name)                          \
+	if (bits & UINT64_C(1) << FATTR4_##attr) \
+		p = lay_##name(src, p);
+
+static uint8_t *lay(const struct attr_source *src, uint64_t bits, uint8_t *p)
+{
+	LAID(LAY)
+	return p;
+}
+
+/* fattr4 with these attributes. False: not all of them are of LAID, or there may be no room. */
+static bool lay_fattr(const struct attr_source *src, const struct attr_bitmap *mask,
+		      struct xdr_out *x)
+{
+	uint64_t bits = mask->word[0] | (uint64_t)mask->word[1] << 32;
+	const size_t most = ATTR_BITMAP_MAX + 4 + LAID_MAX;
+	uint8_t *len_at, *end;
+
+	_Static_assert(ATTR_WORDS == 3, "attributes of the last word are not laid");
+	if (mask->word[2] || (bits & ~LAID_BITS) || x->failed ||
+	    xdr_out_total(x) + most > x->limit ||
+	    (most > x->cap - x->len && !xdr_out_grow(x, most)))
+		return false;
+	xdr_put_bitmap(x, mask);
+	len_at = x->buf + x->len;
+	end = lay(src, bits, len_at + 4);
+	lay_xdr_put_u32(len_at, (uint32_t)(end - len_at - 4));
+	x->len = (size_t)(end - x->buf);
+	return true;
+}
 
 /* ---- the table ---- */
 
@@ -343,10 +474,10 @@ const struct attr_row attr_rows[ATTR_COUNT] = {
 	[FATTR4_CHANGE_ATTR_TYPE] = READ_ONLY(SHAPE_U32, 2, 0, put_change_attr_type),
 	[FATTR4_MODE_UMASK] =
 	    SETTABLE(SHAPE_PAIR32, 2, 0, ATTR_SET_MODE, NULL, attr_decode_mode_umask),
-	[FATTR4_TIME_DELEG_ACCESS] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_ATIME, NULL,
-					      attr_decode_holder_atime),
-	[FATTR4_TIME_DELEG_MODIFY] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_MTIME, NULL,
-					      attr_decode_holder_mtime),
+	[FATTR4_TIME_DELEG_ACCESS] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_ATIME,
+					      NULL, attr_decode_holder_atime),
+	[FATTR4_TIME_DELEG_MODIFY] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_MTIME,
+					      NULL, attr_decode_holder_mtime),
 	[FATTR4_OPEN_ARGUMENTS] = READ_ONLY(SHAPE_OPEN_ARGUMENTS, 2, 0, put_open_arguments),
 };
 
@@ -479,7 +610,7 @@ enum nfsstat4 attr_encode(struct attr_source *src, const struct attr_bitmap *wan
 	for (unsigned i = 0; i < ATTR_WORDS; i++)
 		mask.word[i] = wanted->word[i] & m->supported.word[i] & ~m->set_only.word[i];
 	status = attr_prepare(src, &mask);
-	if (status)
+	if (status || lay_fattr(src, &mask, x))
 		return status;
 	xdr_put_bitmap(x, &mask);
 	len_at = x->len;

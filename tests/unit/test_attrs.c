@@ -324,6 +324,63 @@ static void settable_attributes(void **state)
 	assert_true(attr_test(attr_set_only(2), FATTR4_TIME_DELEG_ACCESS));
 }
 
+/* What is asked for all the time is encoded by a function of its own: no difference may be seen. */
+static void laid_as_put(void **state)
+{
+	static const unsigned common[] = {
+		FATTR4_TYPE,
+		FATTR4_CHANGE,
+		FATTR4_SIZE,
+		FATTR4_FSID,
+		FATTR4_RDATTR_ERROR,
+		FATTR4_FILEHANDLE,
+		FATTR4_FILEID,
+		FATTR4_MODE,
+		FATTR4_NUMLINKS,
+		FATTR4_OWNER,
+		FATTR4_OWNER_GROUP,
+		FATTR4_RAWDEV,
+		FATTR4_SPACE_USED,
+		FATTR4_TIME_ACCESS,
+		FATTR4_TIME_METADATA,
+		FATTR4_TIME_MODIFY,
+		FATTR4_MOUNTED_ON_FILEID,
+	};
+	const uint32_t before = 4 + 8 + 8 + 16; /* type to fsid */
+	struct attr_bitmap wanted = { 0 }, more;
+	struct attr_source src;
+	struct xdr_out laid, put, tight;
+	struct fattr of_laid, of_put;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(common); i++)
+		attr_add(&wanted, common[i]);
+	more = wanted;
+	attr_add(&more, FATTR4_LEASE_TIME); /* the one that makes it put them all */
+	assert_int_equal(encode(&other_object, &wanted, &laid, &of_laid), NFS4_OK);
+	assert_int_equal(encode(&other_object, &more, &put, &of_put), NFS4_OK);
+	assert_memory_equal(&of_laid.mask, &wanted, sizeof(wanted));
+	assert_int_equal(of_put.values.len, of_laid.values.len + 4);
+	assert_memory_equal(of_put.values.p, of_laid.values.p, before);
+	assert_memory_equal(of_put.values.p + before + 4, of_laid.values.p + before,
+			    of_laid.values.len - before);
+
+	/* Just room enough for what they take. */
+	xdr_out_init(&tight, laid.len);
+	assert_int_equal(attr_source_init(&src, &compound, &export, &other_object, &options),
+			 NFS4_OK);
+	assert_int_equal(attr_encode(&src, &wanted, &tight), NFS4_OK);
+	assert_false(tight.failed);
+	assert_int_equal(tight.len, laid.len);
+	assert_memory_equal(tight.buf, laid.buf, laid.len);
+	xdr_out_free(&tight);
+	xdr_out_init(&tight, laid.len - 1);
+	assert_int_equal(attr_encode(&src, &wanted, &tight), NFS4_OK);
+	assert_true(tight.failed);
+	xdr_out_free(&tight);
+	xdr_out_free(&laid);
+	xdr_out_free(&put);
+}
+
 static void values(void **state)
 {
 	struct object *obj = &other_object;
@@ -884,6 +941,7 @@ int main(void)
 		TEST(bitmap_encoding_drops_trailing_zero_words),
 		TEST(required_attributes_are_supported),
 		TEST(settable_attributes),
+		TEST(laid_as_put),
 		TEST(values),
 		TEST(fs_locations_has_the_export_path),
 		TEST(filehandle_of_current_and_other_object),
