@@ -469,16 +469,29 @@ static bool try_connect(struct corosync *c)
 
 /* ---- the order's thread ---- */
 
-static void dispatch_group(struct corosync *c)
+/* True: there is no more for now. */
+static bool dispatch_group(struct corosync *c)
 {
 	for (int i = 0; i < DISPATCH_AT_ONCE && !c->broken; i++) {
 		cs_error_t cs = cpg_dispatch(c->cpg, CS_DISPATCH_ONE_NONBLOCKING);
 
 		if (cs == CS_ERR_TRY_AGAIN)
-			return;
+			return true;
 		if (cs != CS_OK)
 			c->broken = true;
 	}
+	return false;
+}
+
+/* Asks corosync something, whatever it is, to see that it is awake. */
+static void ask_corosync(struct corosync *c)
+{
+	uint64_t asked = clock_mono_ns();
+	uint32_t token;
+
+	if (cmap_get_uint32(c->cmap, "runtime.config.totem.token", &token) == CS_OK && dispatch_group(c) &&
+	    !c->gate.closed)
+		replica_heard_all(c->replica, asked);
 }
 
 /* Events, and then what they lead to: replies only when nothing says that the ring is changing. */
@@ -527,6 +540,9 @@ static void run_connected(struct corosync *c, uint64_t *next_tick)
 		return;
 	dispatch(c, pfds);
 	if (clock_mono_ns() >= *next_tick) {
+		if (phase == CLUSTER_SERVING && !c->broken)
+			ask_corosync(c);
+		drain_cmap(c);
 		replica_tick(c->replica);
 		*next_tick = clock_mono_ns() + TICK_NS;
 		publish(c);

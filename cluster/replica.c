@@ -324,7 +324,7 @@ static void suspend(struct replica *r)
 	join_stop(r);
 	r->tracking = false;
 	r->ready_due = r->mark_due = false;
-	r->current_until = 0;
+	r->current_until = r->awake_ns = 0;
 	for (unsigned i = 0; i < r->npeers; i++)
 		if (r->peers[i].state != PEER_OUT)
 			r->peers[i].state = PEER_UNHEARD;
@@ -345,7 +345,7 @@ void replica_lost(struct replica *r, const char *why)
 		return;
 	log_warn("cluster: this node's state is void: %s", why);
 	r->tracking = false;
-	r->current_until = 0;
+	r->current_until = r->awake_ns = 0;
 	join_stop(r);
 	replica_set_phase(r, CLUSTER_LOST);
 	close_outbox(r);
@@ -510,6 +510,8 @@ static void set_quorate(struct replica *r, bool quorate)
 static void adopt_view(struct replica *r, const struct replica_view *v)
 {
 	r->unsure = false;
+	/* Nobody could be heard while the ring changed. */
+	r->alive_ns = now(r);
 	r->absent = v->absent;
 	r->missing = v->missing;
 	set_quorate(r, v->quorate);
@@ -574,6 +576,27 @@ void replica_disconnected(struct replica *r)
 void replica_unsure(struct replica *r)
 {
 	r->unsure = true;
+}
+
+/*
+ * While a ring changes, which takes seconds when a node is lost, nothing comes back that would say that the
+ * others have not gone on without this node. But corosync would find out about as soon as they, provided that
+ * neither it nor this process has slept: so only an unbroken row of answers counts, each soon after the last, and
+ * the order has to begin it. If that is not so the state is not trusted.
+ */
+void replica_heard_all(struct replica *r, uint64_t asked_ns)
+{
+	uint64_t most = hang_ns(r) / 4;
+
+	if (r->phase != CLUSTER_SERVING || !r->awake_ns)
+		return;
+	if (asked_ns > r->awake_ns + most) {
+		r->awake_ns = 0;
+		return;
+	}
+	r->awake_ns = asked_ns;
+	if (r->current_until < asked_ns + most)
+		r->current_until = asked_ns + most;
 }
 
 void replica_quorum(struct replica *r, bool quorate)
@@ -906,8 +929,11 @@ static void take_status(struct replica *r, struct peer *from, const struct messa
 {
 	if (m->status.acked > from->acked)
 		from->acked = m->status.acked;
-	if (replica_same(from->addr, r->self) && r->phase == CLUSTER_SERVING)
-		r->current_until = m->status.sent_ns + hang_ns(r) / 4 * 3;
+	if (!replica_same(from->addr, r->self) || r->phase != CLUSTER_SERVING)
+		return;
+	r->current_until = m->status.sent_ns + hang_ns(r) / 4 * 3;
+	if (r->awake_ns < m->status.sent_ns)
+		r->awake_ns = m->status.sent_ns;
 }
 
 static void take_ack(struct replica *r, struct peer *from, uint64_t acked)

@@ -107,6 +107,11 @@ void replica_view(struct replica *r, const struct replica_view *v);
 void replica_message(struct replica *r, struct node_address from, const uint8_t *p, size_t len);
 /* The ring is changing; a view will follow. Until then nothing counts as done. */
 void replica_unsure(struct replica *r);
+/*
+ * Until `asked_ns` this process has missed nothing of the order, as far as its own corosync can say: it was asked
+ * then, has answered, and has nothing for this process that has not been taken.
+ */
+void replica_heard_all(struct replica *r, uint64_t asked_ns);
 /* Quorum has come or gone while the ring stayed the same. */
 void replica_quorum(struct replica *r, bool quorate);
 /* Tells submitters what is done, and sends what is due. After every batch of the above. */

@@ -33,6 +33,7 @@
 #include "nfsd/deleg_local.h"
 #include "nfsd/drc.h"
 #include "nfsd/local_locks.h"
+#include "nfsd/lull.h"
 #include "nfsd/ops.h"
 #include "nfsd/peer.h"
 #include "nfsd/recorder.h"
@@ -795,6 +796,15 @@ static enum nfsstat4 uncached_retry(struct compound *c)
 	return NFS4ERR_RETRY_UNCACHED_REP;
 }
 
+/*
+ * May nothing be promised now? Minor version 0: a seqid that the client has used must not be left
+ * uncounted.
+ */
+static bool must_wait(struct compound *c)
+{
+	return (c->index == 0 || c->minor > 0) && unlikely(!nfs_server_serves(c->server));
+}
+
 /* Begins the next operation and its result. */
 static enum nfsstat4 op_begin(struct compound *c)
 {
@@ -818,10 +828,7 @@ static enum nfsstat4 op_begin(struct compound *c)
 		return NFS4ERR_BADXDR;
 	if (c->uncached_retry)
 		return uncached_retry(c);
-	/* Minor version 0: a seqid that the client has used must not be left uncounted. */
-	if ((c->index == 0 || c->minor > 0) && !nfs_server_serves(c->server))
-		return NFS4ERR_DELAY;
-	return op_prepare(c);
+	return must_wait(c) ? NFS4ERR_DELAY : op_prepare(c);
 }
 
 /* Ends the operation's result: puts the status in, drops a body that does not belong. */
@@ -872,6 +879,7 @@ static void compound_done(struct rpc_call *call)
 
 	if (!c->exports)
 		return;
+	lull_forget(c);
 	deleg_ask_end(c);
 	deleg_agree_end(c);
 	if (c->local_op)
@@ -888,7 +896,12 @@ static enum rpc_verdict compound_answer(struct compound *c)
 {
 	struct xdr_out *x = reply_of(c);
 	size_t start = c->res_at;
-	bool dropped = c->debt_refused || (c->refused && c->minor == 0);
+	/*
+	 * Put off at SEQUENCE a client would wait for long; where it finds the address now it is
+	 * told more.
+	 */
+	bool dropped = c->debt_refused ||
+		       (c->refused && (c->minor == 0 || (c->opnum == OP_SEQUENCE && c->index == 0)));
 
 	if (c->has_session) {
 		bool cache = (c->slot.cache_this || c->nresults == 1) && x->extent_len == 0;
@@ -1032,6 +1045,8 @@ static enum rpc_verdict compound_go(struct compound *c, bool resumed)
 
 	for (; c->index < c->nops; c->index++) {
 		if (!resumed) {
+			if (must_wait(c) && lull_wait(c))
+				return RPC_PARKED;
 			status = op_begin(c);
 			if (status == NFS4_OK && answered_before(c, &verdict))
 				return verdict;
@@ -1063,7 +1078,11 @@ static enum rpc_verdict compound_go(struct compound *c, bool resumed)
 
 static enum rpc_verdict compound_continue(struct rpc_call *call)
 {
-	return compound_go(call->user, true);
+	struct compound *c = call->user;
+
+	if (c->lulled == LULL_NONE)
+		return compound_go(c, true);
+	return lull_over(c) ? compound_go(c, false) : RPC_DROP;
 }
 
 void compound_resume(struct compound *c)

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/cred.h"
+#include "base/list.h"
 #include "nfsd/exports.h"
 #include "nfsd/fh.h"
 #include "nfsd/nfs4.h"
@@ -89,6 +90,12 @@ struct compound {
 	bool exactly_once;   /* has done what a retry must not do again */
 	_Atomic uint32_t owed; /* commands that must have been applied before the reply goes, and 1 */
 	uint32_t nresults;	/* of the reply */
+	/* While the node does not serve: lull.h. `lulled` changes under its lock. */
+	struct list lull;
+	enum { LULL_NONE, LULL_WAITING, LULL_OVER } lulled;
+	uint64_t lull_until;	/* 0: it has not waited yet */
+	uint32_t lull_closings; /* nfs_server.closings when it began to wait */
+	bool lull_void;		/* the node had served before, and did not any more */
 
 	size_t most; /* bytes the reply may have; its encoder's limit is less by STATUS_ROOM */
 	/* Positions in the reply: COMPOUND4res, and the operation's status and body. */

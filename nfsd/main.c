@@ -41,6 +41,7 @@
 #include "rpc/rpc.h"
 #include "rpc/rpcbind.h"
 
+#define LULL_MS	     10000 /* longer than corosync takes to find out that a node is lost */
 #define STOP_SECONDS 10 /* how long running requests may take at the end */
 
 struct daemon {
@@ -177,6 +178,7 @@ static int prepare_cluster(struct daemon *d, struct nfs_server_options *o)
 	o->lost = start_anew;
 	o->joined = note_epoch;
 	o->node_arg = d;
+	o->lull_ms = LULL_MS;
 	o->cluster = (struct cluster_config){
 		.scope = c->cluster->scope,
 		.safe = c->cluster->safe,

@@ -1,7 +1,7 @@
 /*
  * The model: all nodes apply the same commands in the same order, so they have the same state. This
  * file turns commands into bytes and back, gives the state to nodes that join and takes it, and opens
- * and closes the gate (nfs_server.serving): while it is closed every compound is answered with
+ * and closes the gate (nfs_server.serving): while it is closed every compound waits (lull.h), or is answered with
  * NFS4ERR_DELAY, because what is known here may be old.
  *
  * Two things void this node's state for good: others went on without it (CLUSTER_LOST), or memory ran
@@ -27,10 +27,18 @@
 
 #define WHOLE_STATE_NS (60 * NS_PER_SEC) /* to write or read millions of opens, on a busy machine */
 
+static void close_gate(struct nfs_server *s)
+{
+	if (!s->serving)
+		return;
+	/* Who sees it closed sees that it has been. */
+	s->closings++;
+	s->serving = false;
+}
+
 static void give_up(struct nfs_server *s)
 {
-	if (s->serving)
-		s->serving = false;
+	close_gate(s);
 	if (s->options.lost)
 		s->options.lost(s->options.node_arg);
 }
@@ -213,7 +221,7 @@ static void phase(void *ctx, enum cluster_phase phase)
 	if (phase == CLUSTER_SERVING)
 		open_gate(s);
 	else
-		s->serving = false;
+		close_gate(s);
 	if (phase == CLUSTER_LOST)
 		give_up(s);
 }

@@ -22,6 +22,7 @@
 #include "nfsd/handover.h"
 #include "nfsd/nameless.h"
 #include "nfsd/local_locks.h"
+#include "nfsd/lull.h"
 #include "nfsd/deleg_local.h"
 #include "nfsd/recorder.h"
 #include "nfsd/replication.h"
@@ -137,7 +138,9 @@ static int start_state(struct nfs_server *s)
 	if (s->replicated)
 		replication_app(s, &app);
 	s->cluster = s->options.cluster_new(&app, &s->options.cluster);
-	return s->cluster ? 0 : -ENOMEM;
+	if (s->cluster && s->options.lull_ms)
+		s->lulls = lulls_new(s);
+	return s->cluster && (s->lulls || !s->options.lull_ms) ? 0 : -ENOMEM;
 }
 
 static int start_recorder(struct nfs_server *s, struct config_error *err)
@@ -346,6 +349,7 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
 
 void nfs_server_detach(struct nfs_server *s)
 {
+	lulls_stop(s->lulls);
 	callbacks_stop(s->callbacks);
 	debts_await(s);
 	if (!s->replicated)
@@ -458,6 +462,7 @@ void nfs_server_free(struct nfs_server *s)
 	for (unsigned i = 0; i < EXPORT_STRIPES; i++)
 		mutex_destroy(&s->stripes[i].lock);
 	mutex_destroy(&s->members_lock);
+	lulls_free(s->lulls);
 	mutex_destroy(&s->settling_lock);
 	cond_destroy(&s->settled);
 	free(s);

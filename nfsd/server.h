@@ -48,6 +48,8 @@ struct nfs_server_options {
 	/* The state was given by another node, and this is its epoch; likewise. */
 	void (*joined)(void *arg, uint32_t epoch);
 	void *node_arg;
+	/* Replicated: how long a request waits for this node to serve before it is put off with DELAY. */
+	uint32_t lull_ms;
 };
 
 /* Every minor version, 90 s, 1 MiB, a random key and an epoch from the clock. */

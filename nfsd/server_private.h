@@ -40,6 +40,8 @@ struct nfs_server {
 	bool replicated; /* this is a node of a cluster: replication.c */
 	enum cluster_phase phase; /* the log thread's */
 	_Atomic bool serving; /* the log's phase; always in a cluster of one */
+	_Atomic uint32_t closings; /* how often it has ceased to serve */
+	struct lulls *lulls; /* replicated: requests that wait until it serves */
 	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct local_locks *local_locks;
 	struct drc *drc; /* duplicate requests of minor version 0 */

@@ -56,12 +56,37 @@ const struct sockaddr *__wrap_rpc_conn_local(const struct rpc_conn *conn)
 	return (const struct sockaddr *)&addr;
 }
 
-static bool resumed;
+static pthread_mutex_t resuming = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t has_resumed = PTHREAD_COND_INITIALIZER;
+static bool resumed; /* under resuming */
 void (*while_parked)(void);
 
 void __wrap_rpc_call_resume(struct rpc_call *call)
 {
+	pthread_mutex_lock(&resuming);
 	resumed = true;
+	pthread_cond_signal(&has_resumed);
+	pthread_mutex_unlock(&resuming);
+}
+
+void await_resumed(void)
+{
+	pthread_mutex_lock(&resuming);
+	while (!resumed)
+		pthread_cond_wait(&has_resumed, &resuming);
+	pthread_mutex_unlock(&resuming);
+}
+
+/* Has it been? Not any more. */
+static bool take_resumed(void)
+{
+	bool was;
+
+	pthread_mutex_lock(&resuming);
+	was = resumed;
+	resumed = false;
+	pthread_mutex_unlock(&resuming);
+	return was;
 }
 
 uint64_t __wrap_rpc_conn_id(const struct rpc_conn *conn)
@@ -254,13 +279,16 @@ static enum rpc_verdict run(struct exchange *e)
 	xdr_in_init(&call.args, e->req.buf, e->req.len);
 	xdr_out_init(&call.reply, REPLY_MAX);
 	/* The solo log answers at once; who parks all the same has been resumed by now. */
-	resumed = false;
+	take_resumed();
 	verdict = compound_run(server, &call);
 	while (verdict == RPC_PARKED) {
-		if (!resumed && while_parked)
+		bool was = take_resumed();
+
+		if (!was && while_parked) {
 			while_parked();
-		assert_true(resumed);
-		resumed = false;
+			was = take_resumed();
+		}
+		assert_true(was);
 		verdict = call.resume(&call);
 	}
 	if (call.done)

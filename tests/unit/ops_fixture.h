@@ -40,6 +40,8 @@ extern const char *server_address; /* IPv4, as the client sees it */
 extern uint64_t connection;	   /* the number of the fake one */
 extern uint32_t same_xid;	   /* not 0: the next request's, again */
 extern void (*while_parked)(void); /* NULL, or: who parked is not resumed yet */
+/* There: until another thread has resumed the call. */
+void await_resumed(void);
 
 int fixture_setup(void **state);
 int fixture_teardown(void **state);

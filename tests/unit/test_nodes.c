@@ -17,6 +17,7 @@
 #include "nfsd/compound.h"
 #include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_private.h"
+#include "nfsd/lull.h"
 #include "nfsd/state/back.h"
 #include "nfsd/state/snapshot.h"
 
@@ -877,6 +878,73 @@ static void test_gate(void **state)
 	assert_int_equal(open_f(&a, RW, 0, &open), NFS4_OK);
 }
 
+/* ---- what waits while a node does not serve ---- */
+
+static void say_phase(enum cluster_phase phase)
+{
+	nodes[1].cluster.app.phase(nodes[1].cluster.app.ctx, phase);
+}
+
+static void trust_again(void)
+{
+	nodes[1].cluster.current_until = UINT64_MAX;
+	await_resumed();
+}
+
+static void serve_again(void)
+{
+	say_phase(CLUSTER_SERVING);
+	await_resumed();
+}
+
+static void lose_and_serve_again(void)
+{
+	say_phase(CLUSTER_SUSPENDED);
+	nodes[1].cluster.current_until = UINT64_MAX;
+	serve_again();
+}
+
+/* It gets no answer. */
+static void ask_in_vain(struct client41 *c)
+{
+	struct exchange *e = request(c, 1, 1);
+
+	go(e, "data");
+	assert_false(send_any(e));
+	end(e);
+}
+
+static void test_lull(void **state)
+{
+	struct client41 a = new_client("a");
+	struct stateid open;
+
+	assert_int_equal(open_f(&a, RW, 0, &open), NFS4_OK);
+	servers[1]->options.lull_ms = 3600 * 1000;
+	servers[1]->lulls = lulls_new(servers[1]);
+	assert_non_null(servers[1]->lulls);
+	/* It had not ceased to serve: what has waited is done. */
+	nodes[1].cluster.current_until = clock_mono_ns() - 1;
+	while_parked = trust_again;
+	assert_int_equal(read_f(&a, &open), NFS4_OK);
+	/* It had, before or after the request came: who knows what the client has done elsewhere. */
+	say_phase(CLUSTER_SUSPENDED);
+	while_parked = serve_again;
+	ask_in_vain(&a);
+	nodes[1].cluster.current_until = clock_mono_ns() - 1;
+	while_parked = lose_and_serve_again;
+	ask_in_vain(&a);
+	while_parked = NULL;
+	assert_int_equal(read_f(&a, &open), NFS4_OK);
+	/* Not for ever. */
+	servers[1]->options.lull_ms = 1;
+	say_phase(CLUSTER_SUSPENDED);
+	while_parked = await_resumed;
+	assert_int_equal(read_f(&a, &open), NFS4ERR_DELAY);
+	while_parked = NULL;
+	say_phase(CLUSTER_SERVING);
+}
+
 /* An address that moves is the same server; two addresses are two. */
 static void test_identity(void **state)
 {
@@ -1218,6 +1286,7 @@ int main(void)
 		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
 		TEST(test_delegation_moves),
 		TEST(test_gate),
+		TEST(test_lull),
 		TEST(test_identity),		   TEST(test_v40_goes_on_elsewhere),
 		TEST(test_v40_refused),		   TEST(test_v40_dies_between),
 		LISTED_TEST(test_long_list),
