@@ -39,6 +39,7 @@
 #define RECONNECT_MS   200
 #define CONNECT_NS     (3600 * NS_PER_SEC) /* it is corosync that may hang; without it nothing can be done */
 #define RETRY_MS       1 /* after corosync would not take a message */
+#define VOTES_TRIES    100
 #define PATIENCE_MS    2000
 #define BEGIN_PATIENCE_MS 10000
 #define DISPATCH_AT_ONCE 64
@@ -269,24 +270,43 @@ static void on_node(cmap_handle_t h, cmap_track_handle_t track, int32_t event, c
 
 /* ---- what the gate asks ---- */
 
+/* Have these nodes quorum, perhaps with the vote that a quorum device gives them now? */
+static bool have_quorum(struct corosync *c, const uint32_t *nodes, unsigned n, bool with_device)
+{
+	unsigned votes = 0, needed = 0, device = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct votequorum_info info;
+		cs_error_t cs = CS_ERR_TRY_AGAIN;
+
+		for (int tries = 0; cs == CS_ERR_TRY_AGAIN && tries < VOTES_TRIES; tries++) {
+			if (tries)
+				poll(NULL, 0, RETRY_MS);
+			cs = votequorum_getinfo(c->votes, nodes[i], &info);
+		}
+		if (cs != CS_OK)
+			return false;
+		votes += info.node_votes;
+		needed = info.quorum;
+		if (with_device && (info.flags & VOTEQUORUM_INFO_QDEVICE_CAST_VOTE))
+			device = info.qdevice_votes;
+	}
+	return needed && votes + device >= needed;
+}
+
+static bool enough(void *ctx, const uint32_t *nodes, unsigned n)
+{
+	return have_quorum(ctx, nodes, n, true);
+}
+
 static bool moved_had_quorum(void *ctx, struct ring ring)
 {
 	struct corosync *c = ctx;
 	const struct nodelist *l = &c->nodelist;
-	struct votequorum_info info;
-	unsigned votes = 0, needed = 0;
 
 	if (l->ring.node != ring.node || l->ring.seq != ring.seq)
 		return false;
-	if (!l->njoined)
-		return true;
-	for (unsigned i = 0; i < l->nmoved; i++) {
-		if (votequorum_getinfo(c->votes, l->moved[i], &info) != CS_OK)
-			return false;
-		votes += info.node_votes;
-		needed = info.quorum;
-	}
-	return needed && votes >= needed;
+	return !l->njoined || have_quorum(c, l->moved, l->nmoved, false);
 }
 
 static void drain_cmap(void *ctx)
@@ -672,7 +692,7 @@ static struct replica *new_replica(struct corosync *c, const struct cluster_conf
 {
 	struct replica_options o = {
 		.app = c->cluster.app,
-		.io = { multicast, mono_ns, wall_ns, draw, remember, c },
+		.io = { multicast, mono_ns, wall_ns, draw, remember, enough, c },
 		.safe = config->safe,
 		.hang_ms = config->hang_ms,
 		.patience_ms = PATIENCE_MS,

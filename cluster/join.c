@@ -5,6 +5,9 @@
  *	the giver		takes the snapshot where its MARK is delivered, sends it piece by piece, few at a time
  *	the joining node	loading: from MARK on it keeps batches; with the last piece it restores and applies
  *				them (tracking), and says READY until its READY is delivered in the round it names
+ *
+ * A MARK that comes while something is being given counts for nothing, but who has just come may not know that.
+ * So its sender takes it back with a SNAPSHOT_FAILED.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +18,7 @@
 #define CHUNKS_IN_FLIGHT 2
 #define MAX_KEPT	 (256u << 20) /* bytes */
 #define RETRY_NS	 1000000000ull
+#define WAIT_NS		 3000000000ull /* for the one whose turn it is to give */
 
 static uint64_t now(const struct replica *r)
 {
@@ -54,12 +58,20 @@ static bool is_needed(const struct replica *r)
 	return needed;
 }
 
+/* Members may know of different failures: if nobody gives, whoever can does. */
+static bool is_my_turn(struct replica *r)
+{
+	if (!r->needed_ns)
+		r->needed_ns = now(r);
+	return is_giver(r) || now(r) - r->needed_ns > WAIT_NS;
+}
+
 void join_consider(struct replica *r)
 {
-	if (r->phase != CLUSTER_SERVING || r->giving || r->mark_flight || !is_giver(r) || !is_needed(r) ||
-	    now(r) < r->retry_ns)
-		return;
-	r->mark_due = true;
+	if (r->phase != CLUSTER_SERVING || r->giving || !is_needed(r))
+		r->needed_ns = 0;
+	else if (!r->mark_flight && is_my_turn(r) && now(r) >= r->retry_ns)
+		r->mark_due = true;
 }
 
 static void send_mark(struct replica *r)
@@ -223,6 +235,17 @@ static void take_piece(struct replica *r, const struct message_snapshot *s)
 
 /* ---- what the order brings ---- */
 
+static bool counts(const struct replica *r, const struct peer *from, const struct message *m)
+{
+	if (from->state != PEER_ACTIVE || m->mark.round.view != r->round.view ||
+	    m->mark.round.n != r->round.n)
+		return false;
+	/* Said before members left: the giver will say it again. */
+	if (r->tracking)
+		return !r->giving && m->mark.generation.epoch == r->position.generation.epoch;
+	return !r->loading || m->mark.generation.epoch > r->position.generation.epoch;
+}
+
 void join_mark(struct replica *r, struct peer *from, const struct message *m)
 {
 	bool own = replica_same(from->addr, r->self);
@@ -230,14 +253,13 @@ void join_mark(struct replica *r, struct peer *from, const struct message *m)
 
 	if (own)
 		r->mark_flight = false;
-	if (from->state != PEER_ACTIVE || m->mark.round.view != r->round.view ||
-	    m->mark.round.n != r->round.n)
+	if (!counts(r, from, m)) {
+		if (own) {
+			r->withdrawn_id = m->mark.id;
+			r->withdraw_due = true;
+		}
 		return;
-	/* Said before members left: the giver will say it again. */
-	if (r->tracking && (r->giving || m->mark.generation.epoch != r->position.generation.epoch))
-		return;
-	if (r->loading && m->mark.generation.epoch <= r->position.generation.epoch)
-		return;
+	}
 	drop_load(r);
 	r->giving = true;
 	r->giving_id = m->mark.id;
@@ -336,11 +358,12 @@ static void send_ready(struct replica *r)
 	r->ready_due = !r->ready_flight;
 }
 
-static void send_failed(struct replica *r)
+/* True if it went out. */
+static bool send_failed(struct replica *r, uint64_t id)
 {
-	struct message m = { .type = MESSAGE_SNAPSHOT_FAILED, .failed = r->giving_id };
+	struct message m = { .type = MESSAGE_SNAPSHOT_FAILED, .failed = id };
 
-	r->failed_due = replica_send(r, &m) != 0;
+	return replica_send(r, &m) == 0;
 }
 
 void join_pump(struct replica *r)
@@ -353,6 +376,8 @@ void join_pump(struct replica *r)
 	if (r->mark_due && !r->mark_flight && r->phase == CLUSTER_SERVING)
 		send_mark(r);
 	if (r->failed_due)
-		send_failed(r);
+		r->failed_due = !send_failed(r, r->giving_id);
+	if (r->withdraw_due)
+		r->withdraw_due = !send_failed(r, r->withdrawn_id);
 	pump_snapshot(r);
 }

@@ -101,7 +101,11 @@ static void remember(struct replica *r, const struct generation *decided, const 
 
 	if (served)
 		news |= see(&r->memory.served, served);
-	if (news && r->o.io.remember)
+	if (!news)
+		return;
+	/* The others are to know that this node does. */
+	r->hello_due |= r->connected;
+	if (r->o.io.remember)
 		r->o.io.remember(r->o.io.ctx, &r->memory);
 }
 
@@ -118,6 +122,42 @@ int replica_send(struct replica *r, struct message *m)
 	if (err)
 		r->blocked = true;
 	return err;
+}
+
+/* ---- votes ---- */
+
+static bool is_awake(const struct replica *r, const struct peer *p)
+{
+	return p->state != PEER_OUT;
+}
+
+static bool knows_generation(const struct replica *r, const struct peer *p)
+{
+	return p->state != PEER_OUT && p->heard && !p->foreign &&
+	       compare_generations(&p->memory.decided, &r->position.generation) >= 0;
+}
+
+/*
+ * Have the nodes of these members a quorum of votes? corosync counts those of nodes without a daemon as well,
+ * which remember nothing of what their votes were for.
+ */
+static bool have_votes(const struct replica *r, bool (*counts)(const struct replica *r, const struct peer *p))
+{
+	uint32_t nodes[CLUSTER_MAX_NODES];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < r->npeers; i++) {
+		const struct peer *p = &r->peers[i];
+
+		if (counts(r, p) && (n == 0 || nodes[n - 1] != p->addr.node))
+			nodes[n++] = p->addr.node;
+	}
+	return n > 0 && r->o.io.enough(r->o.io.ctx, nodes, n);
+}
+
+static void note_told(struct replica *r)
+{
+	r->told = r->phase == CLUSTER_SERVING && have_votes(r, knows_generation);
 }
 
 /* ---- own commands ---- */
@@ -305,6 +345,7 @@ void replica_activate(struct replica *r)
 	outbox_open(&r->outbox);
 	replica_set_phase(r, CLUSTER_SERVING);
 	replica_tell_members(r);
+	note_told(r);
 }
 
 static void close_outbox(struct replica *r)
@@ -427,6 +468,29 @@ static uint64_t view_name(const struct replica *r, const struct replica_view *v)
 	return siphash(&key, bytes, 8 * r->npeers);
 }
 
+/* ---- quorum ---- */
+
+static void set_quorate(struct replica *r, bool quorate)
+{
+	r->quorate = quorate;
+	if (!quorate)
+		r->quorate_since = 0;
+	else if (!r->quorate_since)
+		r->quorate_since = now(r);
+}
+
+static void note_quorum(struct replica *r, bool ring_quorate)
+{
+	bool quorate = ring_quorate && have_votes(r, is_awake);
+
+	if (ring_quorate && !quorate && (r->quorate || !r->ring_quorate))
+		log_warn("cluster: there is quorum, but not of nodes whose atolld runs: waiting for more of them");
+	r->ring_quorate = ring_quorate;
+	set_quorate(r, quorate);
+}
+
+/* ---- rounds ---- */
+
 /* Who is neither active nor getting a snapshot has to say hello again. */
 static void forget_hellos(struct replica *r)
 {
@@ -498,15 +562,6 @@ static bool is_eager(const struct replica *r)
 	return (!r->missing && !count_out(r)) || !r->memory.decided.epoch || passed(r, r->o.begin_patience_ms);
 }
 
-static void set_quorate(struct replica *r, bool quorate)
-{
-	r->quorate = quorate;
-	if (!quorate)
-		r->quorate_since = 0;
-	else if (!r->quorate_since)
-		r->quorate_since = now(r);
-}
-
 static void adopt_view(struct replica *r, const struct replica_view *v)
 {
 	r->unsure = false;
@@ -514,13 +569,26 @@ static void adopt_view(struct replica *r, const struct replica_view *v)
 	r->alive_ns = now(r);
 	r->absent = v->absent;
 	r->missing = v->missing;
-	set_quorate(r, v->quorate);
+	note_quorum(r, v->quorate);
 	r->round = (struct round){ view_name(r, v), 0 };
+	r->last_ring_node = v->ring_node;
+	r->last_ring_seq = v->ring_seq;
 }
 
 static bool is_active(const struct peer *p)
 {
 	return p && p->state == PEER_ACTIVE;
+}
+
+/*
+ * Has this process left the group and come back while the ring stayed the same? Then views with the same members
+ * have the same name, and what a slow member said in the earlier one could be taken for a word in this one. A
+ * new process has another address.
+ */
+static bool was_here_before(const struct replica *r, const struct replica_view *v)
+{
+	return r->first_view && r->last_ring_seq && r->last_ring_node == v->ring_node &&
+	       r->last_ring_seq == v->ring_seq;
 }
 
 void replica_view(struct replica *r, const struct replica_view *v)
@@ -529,6 +597,10 @@ void replica_view(struct replica *r, const struct replica_view *v)
 
 	if (r->phase == CLUSTER_LOST)
 		return;
+	if (was_here_before(r, v)) {
+		replica_lost(r, "it was in this ring before, so that nobody can tell its two stays apart");
+		return;
+	}
 	shrunk = remove_left(r, v);
 	add_members(r, v);
 	adopt_view(r, v);
@@ -536,7 +608,7 @@ void replica_view(struct replica *r, const struct replica_view *v)
 		  v->continues ? "continues" : "begins anew");
 	if (r->giving && !is_active(replica_find(r, r->giver)))
 		join_stop(r);
-	if (!v->continues || !replica_count(r, PEER_ACTIVE) ||
+	if (!v->continues || !r->quorate || !replica_count(r, PEER_ACTIVE) ||
 	    (r->phase == CLUSTER_SERVING && !is_active(replica_self(r))))
 		suspend(r);
 	else if (shrunk)
@@ -565,9 +637,10 @@ void replica_disconnected(struct replica *r)
 	if (!r->connected)
 		return;
 	r->connected = false;
+	r->ring_quorate = false;
 	set_quorate(r, false);
 	r->npeers = 0;
-	r->hello_due = r->failed_due = r->ack_due = r->status_due = false;
+	r->hello_due = r->failed_due = r->withdraw_due = r->ack_due = r->status_due = false;
 	r->mark_flight = r->ready_flight = r->ack_flight = false;
 	if (r->phase != CLUSTER_LOST)
 		suspend(r);
@@ -601,11 +674,13 @@ void replica_heard_all(struct replica *r, uint64_t asked_ns)
 
 void replica_quorum(struct replica *r, bool quorate)
 {
-	if (r->quorate == quorate || r->phase == CLUSTER_LOST)
+	bool before = r->quorate;
+
+	if (r->phase == CLUSTER_LOST)
 		return;
-	set_quorate(r, quorate);
+	note_quorum(r, quorate);
 	/* Told to all in order: all suspend, or go on, at the same place. */
-	r->hello_due = true;
+	r->hello_due |= r->quorate != before;
 }
 
 /* ---- decisions ---- */
@@ -742,7 +817,7 @@ static void resume(struct replica *r, const struct peer *best)
 		self->state = PEER_SUSPENDED;
 		return;
 	}
-	r->hello_due = self->state == PEER_ACTIVE;
+	r->hello_due |= self->state == PEER_ACTIVE;
 	if (self->state == PEER_ACTIVE || self->state == PEER_JOINING)
 		r->position.generation = next;
 	if (self->state == PEER_VOID)
@@ -780,7 +855,7 @@ static void begin(struct replica *r)
 		first->state = PEER_JOINING;
 		return;
 	}
-	r->hello_due = replica_same(first->addr, r->self);
+	r->hello_due |= replica_same(first->addr, r->self);
 	if (r->phase != CLUSTER_JOINING)
 		return;
 	r->position = (struct position){ .generation = first->position.generation };
@@ -818,7 +893,6 @@ static void decide(struct replica *r)
 /* A member that serves says hello. */
 static void meet_active(struct replica *r, struct peer *from)
 {
-	r->told = true;
 	remember(r, &from->position.generation, &from->position.generation);
 	if (from->state == PEER_ACTIVE) {
 		/* The order has shown this node everything that the sender had seen. */
@@ -893,6 +967,7 @@ static void take_hello(struct replica *r, struct peer *from, const struct messag
 	}
 	hear(r, from, h);
 	decide(r);
+	note_told(r);
 }
 
 static void take_evict(struct replica *r, struct peer *from, const struct message *m)
@@ -914,15 +989,17 @@ static void take_evict(struct replica *r, struct peer *from, const struct messag
 		replica_lost(r, "the others have put it out, since it was silent");
 		return;
 	}
+	note_quorum(r, r->ring_quorate);
 	if (r->giving && replica_same(who->addr, r->giver))
 		join_stop(r);
-	if (!replica_count(r, PEER_ACTIVE)) {
+	if (!r->quorate || !replica_count(r, PEER_ACTIVE)) {
 		suspend(r);
 		new_round(r);
 	} else if (active) {
 		shrink(r);
 	}
 	decide(r);
+	note_told(r);
 }
 
 static void take_status(struct replica *r, struct peer *from, const struct message *m)

@@ -13,6 +13,8 @@
  *					epoch of the generation grows
  *	view that does not		nobody is active: those that were are suspended. So it is when there is no
  *					quorum, or when it is not sure that the active members alone had it
+ *	HELLO without quorum of an	the same, in the order: quorum has gone while the ring stayed, or the members
+ *	active one			have too few votes without those of nodes that have no daemon, or one that hangs
  *	HELLO of all, none active	all quorate: of the suspended, those that have the latest state become active,
  *					the others are lost; without any state the lowest node begins one. Both
  *					wait a while for nodes that may have a state and are not here (yet). The
@@ -32,8 +34,9 @@
  *     members raises the epoch, so whoever was left behind is known by its lower generation.
  *  3. A command is done (its submitter told) only if it was applied while nothing was known of a change of
  *     the ring; in between it is held until the next view continues. Under `safe`, only once all active
- *     members have said that they have applied it. In a new view or after a decision, only once an active
- *     member's HELLO has come: whoever gave a vote then knows, and remembers, which generation serves.
+ *     members have said that they have applied it. In a new generation, only once members with a quorum of
+ *     votes have said that they know of it. So of any members that have a quorum at another time at least one
+ *     knows, and remembers, that it has served.
  *  4. A command that was refused is never applied, unless the phase is LOST: what was in flight is refused
  *     only when the state is known to be the latest, and its batch carries the session of before.
  *  5. A node's state is void (lost) once others have served without it. Nothing leads back.
@@ -58,6 +61,8 @@ struct replica_io {
 	uint64_t (*random)(void *ctx);
 	/* Keep this for the next start; it may be late. */
 	void (*remember)(void *ctx, const struct memory *memory);
+	/* Are the votes of these nodes a quorum? Ascending, none twice. */
+	bool (*enough)(void *ctx, const uint32_t *nodes, unsigned n);
 	void *ctx;
 };
 
@@ -77,7 +82,7 @@ struct replica_options {
 /* Who is a member now. */
 struct replica_view {
 	uint32_t ring_node; /* the ring's identifier */
-	uint64_t ring_seq;
+	uint64_t ring_seq; /* never 0 */
 	const struct node_address *members, *left; /* those that left and came back are in both */
 	unsigned nmembers, nleft;
 	unsigned absent;  /* nodes of the ring that have no member */

@@ -50,12 +50,14 @@ struct replica {
 	struct peer peers[CLUSTER_MAX_NODES]; /* ascending by node and pid */
 	unsigned npeers;
 	struct round round;
-	bool quorate; /* as this node knows itself */
+	bool ring_quorate; /* corosync has quorum here */
+	bool quorate;	   /* and the members that are awake would have it by themselves */
 	bool said_quorate, said_eager; /* in the last HELLO */
 	bool unsure;
-	bool told; /* in this round an active member has said that it serves: all know, or will before
-		    * another view */
+	bool told; /* in this round members with a quorum of votes have said that they know of this generation */
 	bool first_view;     /* of this connection is still to come */
+	uint32_t last_ring_node; /* the last view's ring, perhaps of an earlier connection */
+	uint64_t last_ring_seq;
 	unsigned absent;	/* nodes of the ring without a member */
 	unsigned missing;	/* all nodes without a member */
 	uint64_t quorate_since; /* 0: it has none */
@@ -80,6 +82,7 @@ struct replica {
 	struct node_address giver;
 	uint32_t failed_giver; /* the node that could not, last; 0: none */
 	uint64_t retry_ns;     /* this node does not try before */
+	uint64_t needed_ns;    /* since then somebody needs one and nobody gives it; 0: nobody does */
 	/* If this node is the giver. */
 	uint8_t *give;
 	size_t give_len, give_sent;
@@ -94,7 +97,8 @@ struct replica {
 	size_t kept_bytes;
 
 	/* What is to be sent; each is built when it can be. */
-	bool hello_due, mark_due, ready_due, ack_due, failed_due, status_due;
+	bool hello_due, mark_due, ready_due, ack_due, failed_due, withdraw_due, status_due;
+	uint64_t withdrawn_id; /* the snapshot that withdraw_due is about */
 	bool mark_flight, ready_flight, ack_flight;
 	bool blocked;
 	uint64_t status_ns; /* the last STATUS */

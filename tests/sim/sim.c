@@ -186,6 +186,11 @@ static void remember(void *ctx, const struct memory *memory)
 	((struct node *)ctx)->memory = *memory;
 }
 
+static bool enough(void *ctx, const uint32_t *nodes, unsigned n)
+{
+	return 2 * n > ((struct node *)ctx)->sim->world.nodes;
+}
+
 /* ---- the group ---- */
 
 static bool same(struct node_address a, struct node_address b)
@@ -219,16 +224,6 @@ static unsigned count_bits(unsigned x)
 static bool is_quorate(const struct sim *s, unsigned nodes)
 {
 	return 2 * count_bits(nodes) > s->world.nodes;
-}
-
-/* Those of `nodes` that count for quorum at node `n`. */
-static unsigned voters(const struct node *n, unsigned nodes)
-{
-	unsigned with_daemon = 0;
-
-	for (unsigned i = 0; i < n->ngroup; i++)
-		with_daemon |= bit(n->group[i].node);
-	return n->sim->world.daemons_vote ? nodes & with_daemon : nodes;
 }
 
 /* Is the node's own process a member that gets what is ordered? */
@@ -266,7 +261,7 @@ static void show_view(struct node *n, const struct node_address *left, unsigned 
 		e->absent = count_absent(n);
 		e->missing = e->absent + n->sim->world.nodes - count_bits(n->ring->nodes);
 		e->ring = n->ring->seq;
-		e->quorate = is_quorate(n->sim, voters(n, n->ring->nodes)) && !n->ring->denied;
+		e->quorate = is_quorate(n->sim, n->ring->nodes) && !n->ring->denied;
 		e->continues = e->quorate && continues;
 		list_push_back(&n->inbox, &e->link);
 	}
@@ -482,7 +477,7 @@ static void end_sync(struct sim *s, struct ring *ring)
 				left[nleft++] = m->shown[k];
 		memcpy(m->group, group, sizeof(group[0]) * n);
 		m->ngroup = n;
-		show_view(m, left, nleft, m->goers == ring->nodes || is_quorate(s, voters(m, m->goers)));
+		show_view(m, left, nleft, m->goers == ring->nodes || is_quorate(s, m->goers));
 	}
 	for (unsigned i = 1; i <= s->world.nodes; i++)
 		if (s->nodes[i].ring == ring)
@@ -525,7 +520,7 @@ static void begin_process(struct node *n)
 	struct sim *s = n->sim;
 	struct replica_options o = {
 		.app = s->world.begin(s->world.ctx, n->number),
-		.io = { send_message, mono_ns, mono_ns, draw, remember, n },
+		.io = { send_message, mono_ns, mono_ns, draw, remember, enough, n },
 		.safe = s->world.safe,
 		.hang_ms = s->world.hang_ms,
 		.patience_ms = 2000,
@@ -832,6 +827,39 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 		n->hung = true;
 		n->resume_at = s->now + below(s, 2 * s->world.hang_ms) * NS_PER_MS;
 	}
+}
+
+void sim_stop(struct sim *s, unsigned node)
+{
+	end_process(&s->nodes[node], 0);
+	s->nodes[node].start_at = UINT64_MAX;
+}
+
+void sim_start(struct sim *s, unsigned node)
+{
+	if (!s->nodes[node].replica)
+		begin_process(&s->nodes[node]);
+}
+
+void sim_move(struct sim *s, unsigned node, unsigned side)
+{
+	s->nodes[node].side = side;
+	reform(s);
+}
+
+void sim_hang(struct sim *s, unsigned node, bool hung)
+{
+	s->nodes[node].hung = hung;
+	s->nodes[node].resume_at = hung ? UINT64_MAX : s->now;
+}
+
+void sim_reconnect(struct sim *s, unsigned node)
+{
+	struct node *n = &s->nodes[node];
+
+	leave_group(n);
+	replica_disconnected(n->replica);
+	join_group(n);
 }
 
 static bool is_quiet(const struct sim *s)

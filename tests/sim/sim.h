@@ -40,8 +40,6 @@ struct sim_world {
 	unsigned nodes;
 	bool safe;	  /* the logs' durability */
 	uint32_t hang_ms; /* see struct cluster_config */
-	/* Nodes without a daemon give no vote. With corosync they do, but remember nothing. */
-	bool daemons_vote;
 	/* How long none begins a state anew while somebody is missing who may have it; 0: 10 s. */
 	uint32_t begin_patience_ms;
 	/* A process begins at `node`: its application, which has no state. */
@@ -69,6 +67,14 @@ enum sim_fault {
 };
 #define SIM_ALL_FAULTS 63u
 
+/* Faults one by one: a process is killed and stays so, one begins; the network is divided; a process hangs. */
+void sim_stop(struct sim *s, unsigned node);
+void sim_start(struct sim *s, unsigned node);
+/* The node is on that side of the division; all on one side see each other. At first all are on 0. */
+void sim_move(struct sim *s, unsigned node, unsigned side);
+void sim_hang(struct sim *s, unsigned node, bool hung);
+/* The process loses its connection to corosync and is there again, in the same ring. */
+void sim_reconnect(struct sim *s, unsigned node);
 /* One fault of those in `kinds`, or the end of one. */
 void sim_random_fault(struct sim *s, unsigned kinds);
 /*

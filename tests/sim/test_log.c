@@ -38,12 +38,6 @@ struct profile {
 	bool keeps;	/* no state may ever be lost */
 };
 
-/*
- * Not hangs together with divisions: a node whose daemon hangs gives its vote, but does not know what for,
- * and about one run of a thousand then takes an old state for the latest (cluster/README.md, Limits).
- */
-#define ALL_BUT_HANGS (SIM_ALL_FAULTS & ~SIM_HANG)
-
 static const struct profile profiles[] = {
 	{ "calm", false, 3, 0, 1000000, true },
 	{ "calm-safe", true, 3, 0, 1000000, true },
@@ -53,9 +47,9 @@ static const struct profile profiles[] = {
 	{ "quorum-safe", true, 3, SIM_QUORUM | SIM_PARTITION, 1500, true },
 	{ "corosync-safe", true, 3, SIM_COROSYNC | SIM_PARTITION, 1500, false },
 	{ "hang", false, 3, SIM_HANG | SIM_CRASH, 1500, false },
-	{ "all-safe", true, 3, ALL_BUT_HANGS, 2000, false },
-	{ "all5-safe", true, 5, ALL_BUT_HANGS, 1500, false },
-	{ "all7-safe", true, 7, ALL_BUT_HANGS, 1000, false },
+	{ "all-safe", true, 3, SIM_ALL_FAULTS, 2000, false },
+	{ "all5-safe", true, 5, SIM_ALL_FAULTS, 1500, false },
+	{ "all7-safe", true, 7, SIM_ALL_FAULTS, 1000, false },
 };
 
 /* A command that was applied, behind `before`. */
@@ -379,7 +373,6 @@ static uint64_t run(const struct profile *p, uint64_t seed, uint64_t commands)
 		.nodes = p->nodes,
 		.safe = p->safe,
 		.hang_ms = 1000,
-		.daemons_vote = true,
 		.begin_patience_ms = 3600000,
 		.begin = begin,
 		.end = end,

@@ -1,0 +1,387 @@
+/*
+ * Who may begin or continue a state, and who may not: histories of three nodes in which corosync
+ *has quorum by the votes of nodes that know nothing. Each is run with many seeds, which vary the
+ *order of everything else.
+ *
+ *	sim_votes [--seed N] [--seeds N]
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/toy.h"
+
+#define NS_PER_MS	  1000000ull
+#define NODES		  3
+#define BEGIN_PATIENCE_MS 10000
+
+struct process {
+	struct toy toy;
+	bool restored;
+};
+
+struct run {
+	const char *name;
+	uint64_t seed;
+	struct sim *sim;
+	struct process *processes[NODES + 1];
+	uint64_t seq[NODES + 1];
+	unsigned processes_begun[NODES + 1];
+	unsigned begun; /* states that were begun */
+};
+
+struct op {
+	struct toy_result result;
+	bool done;
+};
+
+static NORETURN void fail_run(const struct run *r, const char *what)
+{
+	printf("not ok - %s: %s\n# reproduce: sim_votes --seed %" PRIu64 " --seeds 1\n", r->name,
+	       what, r->seed);
+	exit(1);
+}
+
+/* ---- the application ---- */
+
+static int encode(void *ctx, const void *command, uint8_t **out, size_t *len)
+{
+	return toy_encode(command, out, len);
+}
+
+static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result)
+{
+	struct toy_command c;
+
+	toy_apply(&((struct process *)ctx)->toy, origin, p, len, &c, result);
+}
+
+static void refuse(void *ctx, void *result)
+{
+	((struct toy_result *)result)->refused = true;
+}
+
+static int snapshot(void *ctx, uint8_t **out, size_t *len)
+{
+	return toy_snapshot(&((struct process *)ctx)->toy, out, len);
+}
+
+static int restore(void *ctx, const uint8_t *p, size_t len)
+{
+	((struct process *)ctx)->restored = true;
+	return toy_restore(&((struct process *)ctx)->toy, p, len);
+}
+
+static void members(void *ctx, const struct cluster_members *m)
+{
+}
+
+static struct run *the_run;
+
+static void phase(void *ctx, enum cluster_phase p)
+{
+	struct process *pr = ctx;
+
+	the_run->begun += p == CLUSTER_SERVING && !pr->restored;
+	pr->restored |= p == CLUSTER_SERVING;
+}
+
+static struct cluster_app begin(void *ctx, unsigned node)
+{
+	struct run *r = ctx;
+	struct process *pr = calloc(1, sizeof(*pr));
+
+	if (!pr)
+		fail_run(r, "out of memory");
+	r->processes[node] = pr;
+	r->processes_begun[node]++;
+	return (struct cluster_app){
+		.ctx = pr,
+		.format = 1,
+		.encode = encode,
+		.apply_bytes = apply_bytes,
+		.refuse = refuse,
+		.snapshot = snapshot,
+		.restore = restore,
+		.members = members,
+		.phase = phase,
+	};
+}
+
+static void end(void *ctx, unsigned node, void *app_ctx)
+{
+	((struct run *)ctx)->processes[node] = NULL;
+	free(app_ctx);
+}
+
+/* ---- the steps of a history ---- */
+
+static void pass(struct run *r, uint64_t ms)
+{
+	uint64_t until = sim_now_ns(r->sim) + ms * NS_PER_MS;
+
+	while (sim_now_ns(r->sim) < until)
+		sim_step(r->sim);
+}
+
+static bool serves(const struct run *r, unsigned node)
+{
+	return sim_running(r->sim, node) && sim_phase(r->sim, node) == CLUSTER_SERVING;
+}
+
+/* All of these nodes (bits) serve, within ten seconds. */
+static void await(struct run *r, unsigned nodes)
+{
+	uint64_t until = sim_now_ns(r->sim) + 10000 * NS_PER_MS;
+	bool all = false;
+
+	while (!all) {
+		if (sim_now_ns(r->sim) > until)
+			fail_run(r, "nodes do not serve that should");
+		sim_step(r->sim);
+		all = true;
+		for (unsigned i = 1; i <= NODES; i++)
+			all &= !(nodes & 1u << i) || serves(r, i);
+	}
+}
+
+static void none_serves(struct run *r, unsigned nodes, uint64_t ms)
+{
+	pass(r, ms);
+	for (unsigned i = 1; i <= NODES; i++)
+		if ((nodes & 1u << i) && serves(r, i))
+			fail_run(r, "a node serves that must not");
+}
+
+static void finished(void *arg)
+{
+	((struct op *)arg)->done = true;
+}
+
+/* Is a command of `node` done within that time? It must have an end before its process has. */
+static bool is_done(struct run *r, unsigned node, uint64_t ms)
+{
+	uint64_t until = sim_now_ns(r->sim) + ms * NS_PER_MS;
+	struct toy_command c = { .source = node, .seq = ++r->seq[node] };
+	enum cluster_submitted how;
+	struct op *op = calloc(1, sizeof(*op)); /* it may come back when its process ends */
+
+	if (!op || !sim_submit(r->sim, node, &c, &op->result, finished, op, &how))
+		fail_run(r, "no process to ask");
+	if (how == CLUSTER_APPLIED)
+		return !op->result.refused;
+	while (!op->done && sim_now_ns(r->sim) < until)
+		sim_step(r->sim);
+	return op->done && !op->result.refused;
+}
+
+static void do_some(struct run *r, unsigned node)
+{
+	for (int i = 0; i < 5; i++)
+		if (!is_done(r, node, 5000))
+			fail_run(r, "nothing gets done where it should");
+}
+
+/* Once everything that is on its way has arrived. */
+static void has_all_of(struct run *r, unsigned node, unsigned source, uint64_t n)
+{
+	pass(r, 1000);
+	if (toy_applied(&r->processes[node]->toy, source) < n)
+		fail_run(r, "something that was done is lost");
+}
+
+static void began(struct run *r, unsigned n)
+{
+	if (r->begun != n)
+		fail_run(r, "another number of states was begun");
+}
+
+/* ---- histories ---- */
+
+#define BIT(n) (1u << (n))
+
+/* Only one daemon of three was ever there: its state would be known to nobody else. */
+static void first_alone(struct run *r)
+{
+	sim_stop(r->sim, 2);
+	sim_stop(r->sim, 3);
+	none_serves(r, BIT(1), 3 * BEGIN_PATIENCE_MS);
+	began(r, 0);
+	sim_start(r->sim, 3);
+	await(r, BIT(1) | BIT(3));
+	do_some(r, 3);
+	has_all_of(r, 1, 3, 5);
+	began(r, 1);
+}
+
+/*
+ * One that has served is left with votes of nodes without daemons, then cut off; those come back.
+ * What was done must be known to them, and the state goes on where it is.
+ */
+static void last_one(struct run *r)
+{
+	uint64_t done = 5;
+
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	do_some(r, 1);
+	sim_stop(r->sim, 2);
+	sim_stop(r->sim, 3);
+	done += is_done(r, 1, 3000);
+	sim_move(r->sim, 1, 1);
+	sim_start(r->sim, 2);
+	sim_start(r->sim, 3);
+	none_serves(r, BIT(1) | BIT(2) | BIT(3), BEGIN_PATIENCE_MS / 2);
+	sim_move(r->sim, 1, 0);
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	for (unsigned i = 1; i <= NODES; i++)
+		has_all_of(r, i, 1, done);
+	began(r, 1);
+}
+
+/* The same, but it never comes back: after a while those that know of it give it up. */
+static void lost_one(struct run *r)
+{
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	do_some(r, 1);
+	sim_stop(r->sim, 2);
+	sim_stop(r->sim, 3);
+	pass(r, 1000);
+	sim_stop(r->sim, 1);
+	sim_move(r->sim, 1, 1);
+	sim_start(r->sim, 2);
+	sim_start(r->sim, 3);
+	none_serves(r, BIT(2) | BIT(3), BEGIN_PATIENCE_MS / 2);
+	pass(r, BEGIN_PATIENCE_MS);
+	await(r, BIT(2) | BIT(3));
+	began(r, 2);
+}
+
+/*
+ * The third is cut off with its state; the second hangs, and dies without having seen that. The
+ * first must not have done anything meanwhile that the second and the third do not know of when
+ * they go on.
+ */
+static void hung_voter(struct run *r)
+{
+	uint64_t done = 5;
+
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	do_some(r, 1);
+	pass(r, 100);
+	sim_hang(r->sim, 2, true);
+	sim_move(r->sim, 3, 1);
+	done += is_done(r, 1, 3000);
+	sim_stop(r->sim, 1);
+	sim_move(r->sim, 1, 2);
+	sim_stop(r->sim, 2);
+	sim_move(r->sim, 3, 0);
+	sim_start(r->sim, 2);
+	await(r, BIT(2) | BIT(3));
+	has_all_of(r, 2, 1, done);
+	has_all_of(r, 3, 1, done);
+	began(r, 1);
+}
+
+/* Two of three are enough, and the third may be away for as long as it likes. */
+static void two_of_three(struct run *r)
+{
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	sim_stop(r->sim, 3);
+	do_some(r, 1);
+	sim_stop(r->sim, 1);
+	sim_start(r->sim, 3);
+	await(r, BIT(2) | BIT(3));
+	has_all_of(r, 3, 1, 5);
+	began(r, 1);
+}
+
+/* Nobody is in one ring twice: another process takes its place. */
+static void same_ring(struct run *r)
+{
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	do_some(r, 1);
+	sim_reconnect(r->sim, 3);
+	pass(r, 1000);
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	if (r->processes_begun[3] != 2)
+		fail_run(r, "the same process joined the same ring again");
+	/* But another ring it may join. */
+	sim_move(r->sim, 2, 1);
+	pass(r, 1000);
+	sim_move(r->sim, 2, 0);
+	pass(r, 1000);
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	if (r->processes_begun[1] != 1)
+		fail_run(r, "a process has ended without need");
+	has_all_of(r, 3, 1, 5);
+	began(r, 1);
+}
+
+static const struct history {
+	const char *name;
+	void (*run)(struct run *r);
+} histories[] = {
+	{ "first-alone", first_alone },	  { "last-one", last_one },
+	{ "lost-one", lost_one },	  { "hung-voter", hung_voter },
+	{ "two-of-three", two_of_three }, { "same-ring", same_ring },
+};
+
+static void run(const struct history *h, uint64_t seed)
+{
+	struct run r = { .name = h->name, .seed = seed };
+	struct sim_world world = {
+		.seed = seed,
+		.nodes = NODES,
+		.hang_ms = 60000,
+		.begin_patience_ms = BEGIN_PATIENCE_MS,
+		.begin = begin,
+		.end = end,
+		.ctx = &r,
+	};
+
+	the_run = &r;
+	r.sim = sim_new(&world);
+	if (!r.sim)
+		fail_run(&r, "out of memory");
+	sim_start_all(r.sim);
+	h->run(&r);
+	sim_free(r.sim);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "seed", required_argument, NULL, 's' },
+		{ "seeds", required_argument, NULL, 'n' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ 0 },
+	};
+	uint64_t seed = random_u64() >> 32, seeds = 20;
+	int opt;
+
+	log_set_level(LOG_LEVEL_ERROR);
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 's')
+			seed = strtoull(optarg, NULL, 10);
+		else if (opt == 'n')
+			seeds = strtoull(optarg, NULL, 10);
+		else if (opt == 'v')
+			log_set_level(LOG_LEVEL_DEBUG);
+		else
+			return 2;
+	}
+	printf("# first seed %" PRIu64 "\n", seed);
+	for (size_t i = 0; i < ARRAY_SIZE(histories); i++) {
+		for (uint64_t n = 0; n < seeds; n++)
+			run(&histories[i], seed + n);
+		printf("ok %zu - %s\n", i + 1, histories[i].name);
+		fflush(stdout);
+	}
+	printf("1..%zu\n", ARRAY_SIZE(histories));
+	return 0;
+}
