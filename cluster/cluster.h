@@ -46,6 +46,11 @@ struct cluster_members {
 	uint32_t self;
 	uint32_t n;
 	uint32_t nodes[CLUSTER_MAX_NODES]; /* ascending; those that have the state */
+	/*
+	 * Which generation of a state this is: of two the one with the greater first number is the later, or
+	 * the greater second, or third, which grows when members have gone.
+	 */
+	uint64_t generation[3];
 };
 
 /* What the log drives. In solo only apply() is called, by several threads at once. */

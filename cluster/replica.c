@@ -327,7 +327,9 @@ void replica_set_phase(struct replica *r, enum cluster_phase phase)
 
 void replica_tell_members(struct replica *r)
 {
-	struct cluster_members m = { .self = r->self.node };
+	const struct generation *g = &r->position.generation;
+	struct cluster_members m = { .self = r->self.node,
+				     .generation = { g->created, g->id, g->epoch } };
 
 	for (unsigned i = 0; i < r->npeers; i++)
 		if (r->peers[i].state == PEER_ACTIVE)

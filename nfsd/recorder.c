@@ -13,12 +13,18 @@
  *    up: grace_over() writes, then submits the command. When the grace period ends because all
  *    clients are done, nobody is left whose record could do harm, and they are removed later.
  *
+ * Of a node of a cluster the database also says which generation of the state it has all clients of: a record
+ * with a key of its own (the tag). It is in the queue behind all that was granted before and in front of all that
+ * is granted in the new generation. So if a node was away when the generation changed, and everything goes
+ * down later, its list has an older tag than the others', and does not count (state/grace.c).
+ *
  * A record names the client ID as its holder, so that the end of one life of a client does not
  * take away the record of the next. A record is queued only while its client exists, looked up
  * under `lock`: its EFFECT_CLIENT_FORGET, if it comes at all, is behind it then.
  */
 #include "nfsd/recorder.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -40,6 +46,7 @@ struct recorder {
 	unsigned grace_seconds;
 
 	struct stable_list earlier; /* replicated: from recorder_serve() on the log thread's */
+	uint64_t earlier_generation[3]; /* likewise: of that list; 0: not known */
 	bool served, anybody;	    /* likewise */
 	_Atomic bool record_all;    /* clients of a state that was given to us are not recorded here */
 
@@ -50,6 +57,8 @@ struct recorder {
 	struct stable_change *queue;
 	size_t nqueue, room;
 	bool committing;
+	uint64_t generation[3]; /* of the state; 0: none yet */
+	bool tagged;		/* the database has all clients of it, and says so */
 	_Atomic uint64_t nqueued, ndone; /* ever; written under lock */
 	_Atomic bool failing;		 /* the last commit promises nothing; likewise */
 };
@@ -128,6 +137,63 @@ static bool flush(struct recorder *r)
 }
 
 /* ------------------------------------------------------------ recording, forgetting ---- */
+
+/* No client's key begins so. */
+static const uint8_t tag_key[] = { 2 };
+#define TAG_BYTES 24
+
+/* From here on what is queued is of this generation. 0 or -ENOMEM. */
+static int queue_tag(struct recorder *r) REQUIRES(&r->lock)
+{
+	uint8_t *bytes = queue_room(r) ? malloc(sizeof(tag_key) + TAG_BYTES) : NULL;
+
+	if (!bytes)
+		return -ENOMEM;
+	memcpy(bytes, tag_key, sizeof(tag_key));
+	for (unsigned i = 0; i < ARRAY_SIZE(r->generation); i++) {
+		uint64_t word = htobe64(r->generation[i]);
+
+		memcpy(bytes + sizeof(tag_key) + 8 * i, &word, sizeof(word));
+	}
+	queue_add(r, &(struct stable_change){ .key = { bytes, sizeof(tag_key) },
+					      .value = { bytes + sizeof(tag_key), TAG_BYTES } });
+	return 0;
+}
+
+/* If there is no memory for the tag the next tick writes all. */
+void recorder_generation(struct recorder *r, const uint64_t generation[3])
+{
+	mutex_lock(&r->lock);
+	if (memcmp(r->generation, generation, sizeof(r->generation)) != 0) {
+		memcpy(r->generation, generation, sizeof(r->generation));
+		if (r->tagged && queue_tag(r) != 0) {
+			r->tagged = false;
+			r->record_all = true;
+		}
+	}
+	mutex_unlock(&r->lock);
+}
+
+/* Takes the tag out of the list. */
+static void take_tag(struct recorder *r, struct stable_list *list)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		struct stable_record *found = &list->records[i], record = *found;
+
+		if (record.key.len != sizeof(tag_key) || record.key.p[0] != tag_key[0])
+			continue;
+		for (unsigned k = 0; k < 3 && record.value.len == TAG_BYTES; k++) {
+			uint64_t word;
+
+			memcpy(&word, record.value.p + 8 * k, sizeof(word));
+			r->earlier_generation[k] = be64toh(word);
+		}
+		*found = list->records[--list->n];
+		free((void *)record.key.p);
+		free((void *)record.value.p);
+		return;
+	}
+}
 
 /* One piece of memory for both, the key first. */
 static bool make_change(const struct state_record *record, uint64_t clientid,
@@ -316,11 +382,24 @@ static int begin_grace(struct recorder *r, const struct recorder_params *p,
 	return 0;
 }
 
+static bool write_tag(struct recorder *r)
+{
+	int err;
+
+	mutex_lock(&r->lock);
+	err = queue_tag(r);
+	mutex_unlock(&r->lock);
+	return !err && flush(r);
+}
+
 /* The time is up. First the records of those who stayed away, then what they held. */
 static void end_grace(struct recorder *r)
 {
 	struct state_command cmd = { .type = CMD_END_GRACE };
 
+	/* The earlier tag goes with the earlier records. */
+	if (r->replicated && !write_tag(r))
+		return;
 	if (stable_forget_earlier(r->stable) != 0)
 		return; /* logged; nothing new is granted until that works */
 	/* Not waited for: in a cluster that may take until there is quorum again. */
@@ -360,7 +439,7 @@ static void list_earlier(struct recorder *r, bool restored)
 		return;
 	}
 	/* Also an empty list: it says that there is nobody else. */
-	if (!left && restored && !r->anybody)
+	if (!left && restored && !r->anybody && !r->earlier_generation[0])
 		goto out;
 	do {
 		struct state_command cmd = {
@@ -371,6 +450,8 @@ static void list_earlier(struct recorder *r, bool restored)
 					 .more_to_come = true },
 		};
 
+		memcpy(cmd.start_grace.generation, r->earlier_generation,
+		       sizeof(r->earlier_generation));
 		cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
 		next += cmd.start_grace.n;
 		left -= cmd.start_grace.n;
@@ -396,6 +477,29 @@ void recorder_serve(struct recorder *r, bool restored)
 
 static int record_all(struct recorder *r);
 
+/* Does every node that is there serve? Then its list has come. */
+static bool all_serve(struct recorder *r)
+{
+	struct cluster_status *st = calloc(1, sizeof(*st));
+	bool all = st != NULL;
+
+	if (!st)
+		return false;
+	cluster_get_status(r->server->cluster, st);
+	for (uint32_t i = 0; i < st->n; i++)
+		all &= !st->nodes[i].present || st->nodes[i].phase == CLUSTER_SERVING;
+	free(st);
+	return all;
+}
+
+static void say_complete(struct recorder *r)
+{
+	struct state_command cmd = { .type = CMD_START_GRACE,
+				     .start_grace = { .more_to_come = true, .complete = true } };
+
+	cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
+}
+
 static void tick_replicated(struct recorder *r)
 {
 	uint64_t now = clock_mono_ns();
@@ -410,6 +514,9 @@ static void tick_replicated(struct recorder *r)
 		r->grace_ends_ns = now + r->grace_seconds * NS_PER_SEC;
 	if (!in_grace || !state_is_lowest(r->server->state))
 		return;
+	if (state_grace_gathers(r->server->state) &&
+	    (now - r->served_ns >= LISTS_NS || all_serve(r)))
+		say_complete(r);
 	if (now >= r->grace_ends_ns ||
 	    (now - r->served_ns >= LISTS_NS && state_grace_is_done(r->server->state)))
 		end_grace(r);
@@ -455,6 +562,9 @@ static int record_all(struct recorder *r)
 	mutex_lock(&r->lock);
 	for (size_t i = 0; i < n && !err; i++)
 		err = record(r, ids[i]);
+	if (r->replicated && !err)
+		err = queue_tag(r);
+	r->tagged = r->replicated && !err;
 	mutex_unlock(&r->lock);
 	/* What cannot be written is logged, and tried again. */
 	if (!err && flush(r)) {
@@ -504,8 +614,10 @@ int recorder_new(struct nfs_server *server, const struct recorder_params *p, str
 	code = stable_open(&params, &r->stable, &list);
 	if (code == -EBUSY)
 		*err = (struct config_error){ .message = "the state directory is in use" };
-	if (code == 0)
+	if (code == 0) {
+		take_tag(r, &list);
 		code = begin(r, p, &list);
+	}
 	stable_list_free(&list);
 	if (code) {
 		recorder_free(r);

@@ -35,6 +35,12 @@ void recorder_free(struct recorder *r); /* NULL is allowed */
  */
 void recorder_serve(struct recorder *r, bool restored);
 
+/*
+ * This node is an active member of that generation of the state (cluster_members). By the log's thread,
+ * before anything that is granted in it; does not block.
+ */
+void recorder_generation(struct recorder *r, const uint64_t generation[3]);
+
 /* An effect of a command; those that do not concern it are passed over. */
 void recorder_effect(struct recorder *r, const struct state_effect *effect);
 

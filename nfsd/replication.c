@@ -201,6 +201,8 @@ static void members(void *ctx, const struct cluster_members *m)
 	state_set_node(s->state, m->self);
 	backend_set_node(m->self);
 	state_set_lowest(s->state, m->n > 0 && m->nodes[0] == m->self);
+	if (s->recorder)
+		recorder_generation(s->recorder, m->generation);
 	open_gate(s);
 	deleg_agree_members(s, m);
 	name_orphans(s);

@@ -35,12 +35,13 @@ ASSERT_SIZE(owner_advance, 64);
 ASSERT_SIZE(recall, 24);
 ASSERT_SIZE(deleg_return, 32);
 ASSERT_SIZE(revoke, 16);
-ASSERT_SIZE(start_grace, 16);
+ASSERT_SIZE(start_grace, 48);
 ASSERT_SIZE(members, 16);
 ASSERT_SIZE(silent, 4);
 ASSERT_SIZE(slot_reply, 48);
 ASSERT_SIZE(back_answered, 24);
 ASSERT_SIZE(reply_kept, 32);
+ASSERT_SIZE(grant_seen, 20);
 
 struct io {
 	bool decoding;
@@ -423,6 +424,9 @@ static void io_start_grace(struct io *io, struct state_command *c)
 	io_reclaimers(io, &c->start_grace.clients, &c->start_grace.n);
 	io_bool(io, &c->start_grace.anybody);
 	io_bool(io, &c->start_grace.more_to_come);
+	for (unsigned i = 0; i < ARRAY_SIZE(c->start_grace.generation); i++)
+		io_u64(io, &c->start_grace.generation[i]);
+	io_bool(io, &c->start_grace.complete);
 }
 
 static void io_arguments(struct io *io, struct state_command *c)

@@ -17,8 +17,11 @@
  *
  * In a cluster that starts after a full outage each node has a list, and some may know of a client
  * what others do not: each node adds its own (START_GRACE with more_to_come) as it comes, as long as
- * nothing new has been granted. Such a grace period does not end by itself, because there may be more
- * to come: the lowest node ends it, see recorder.c.
+ * nothing new has been granted. A node that was away before the outage has an old list, with clients on it whose
+ * locks others may have got since (RFC 8881 section 8.4.2.1): of lists of different generations only
+ * those of the latest count, and nobody may reclaim until all lists that can be had are there (`complete`).
+ * Such a grace period does not end by itself, because there may be more to come: the lowest node
+ * ends it, see recorder.c.
  *
  * Clients are known by their key: kind, owner string, principal. Somebody else who uses a
  * listed client's owner string is not that client.
@@ -75,6 +78,13 @@ static struct grace_entry *find_client(struct grace *g, const struct client *c) 
 	return find(g, (struct bytes){ c->key, c->key_len });
 }
 
+static struct grace_entry *find_listed(struct grace *g, const struct client *c) REQUIRES(&g->lock)
+{
+	struct grace_entry *e = find_client(g, c);
+
+	return e && !e->stale ? e : NULL;
+}
+
 /* ---------------------------------------------------------------- start and end ---- */
 
 void grace_init(struct grace *g)
@@ -114,7 +124,7 @@ static void done(struct grace *g, struct grace_entry *e) REQUIRES(&g->lock)
 	if (e->done)
 		return;
 	e->done = true;
-	if (--g->waiting == 0 && !g->anybody && !g->more_to_come)
+	if (!e->stale && --g->waiting == 0 && !g->anybody && !g->more_to_come)
 		end(g);
 }
 
@@ -133,34 +143,80 @@ static bool have_room(struct grace *g) REQUIRES(&g->lock)
 	return true;
 }
 
+static void count_in(struct grace *g, struct grace_entry *e) REQUIRES(&g->lock)
+{
+	if (!e->stale)
+		return;
+	e->stale = false;
+	g->listed++;
+	g->waiting += !e->done;
+}
+
 static bool add(struct grace *g, const struct state_reclaimer *r) REQUIRES(&g->lock)
 {
-	struct grace_entry *e;
+	struct grace_entry *e = find(g, r->key);
 
-	if (find(g, r->key))
+	if (e) {
+		count_in(g, e);
 		return true;
+	}
 	if (!have_room(g))
 		return false;
 	e = malloc(sizeof(*e) + r->key.len);
 	if (!e)
 		return false;
-	*e = (struct grace_entry){ .verifier = r->verifier, .len = r->key.len };
+	*e = (struct grace_entry){ .verifier = r->verifier, .len = r->key.len, .stale = true };
 	memcpy(e->key, r->key.p, r->key.len);
 	table_insert(&g->entries, &e->node, hash_bytes(e->key, e->len));
 	g->all[g->nentries++] = e;
+	count_in(g, e);
 	return true;
 }
 
 bool grace_restore(struct grace *g, struct bytes key, const struct nfs_verifier *verifier,
-		   bool is_done)
+		   bool is_done, bool stale)
 {
 	const struct state_reclaimer r = { .key = key, .verifier = *verifier };
-	uint32_t before = g->nentries;
+	uint32_t before = g->nentries, listed = g->listed, waiting = g->waiting;
 
 	if (!add(g, &r) || g->nentries == before)
 		return false;
 	g->all[g->nentries - 1]->done = is_done;
+	g->all[g->nentries - 1]->stale = stale;
+	g->listed = listed;
+	g->waiting = waiting;
 	return true;
+}
+
+/* < 0, 0, > 0: the command's list is older, as old, later than what is there. */
+static int compare_generation(const struct grace *g, const struct state_command *cmd)
+    REQUIRES(&g->lock)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(g->generation); i++) {
+		if (cmd->start_grace.generation[i] != g->generation[i])
+			return cmd->start_grace.generation[i] < g->generation[i] ? -1 : 1;
+	}
+	return 0;
+}
+
+/* A later list has come: what the others said does not count. */
+static void outdate(struct grace *g) REQUIRES(&g->lock)
+{
+	for (uint32_t i = 0; i < g->nentries; i++)
+		g->all[i]->stale = true;
+	g->listed = g->waiting = 0;
+	g->anybody = false;
+}
+
+/* Nobody has anything to reclaim if nobody is listed. */
+static enum nfsstat4 complete(struct grace *g) REQUIRES(&g->lock)
+{
+	if (!g->started || !g->more_to_come)
+		return NFS4ERR_INVAL;
+	g->complete = true;
+	if (g->active && !g->anybody && g->listed == 0)
+		end(g);
+	return NFS4_OK;
 }
 
 /*
@@ -171,23 +227,31 @@ static enum nfsstat4 start(struct state *s, struct grace *g, const struct state_
     REQUIRES(&g->lock)
 {
 	bool more = cmd->start_grace.more_to_come;
-	uint32_t before = g->nentries;
+	int order = compare_generation(g, cmd);
 
-	if (g->started && (!more || !g->more_to_come || s->granted))
+	if (cmd->start_grace.complete)
+		return complete(g);
+	if (g->started && (!more || !g->more_to_come || s->granted || order < 0))
 		return NFS4ERR_INVAL;
+	if (!g->active)
+		g->listed = g->waiting = 0;
+	if (order > 0) {
+		outdate(g);
+		memcpy(g->generation, cmd->start_grace.generation, sizeof(g->generation));
+	}
 	for (uint32_t i = 0; i < cmd->start_grace.n; i++) {
 		if (add(g, &cmd->start_grace.clients[i]))
 			continue;
-		if (!g->started)
+		if (!g->started) {
 			free_entries(g);
+			g->listed = g->waiting = 0;
+		}
 		return out_of_memory(1);
 	}
 	g->anybody |= cmd->start_grace.anybody;
-	g->listed += g->nentries - before;
-	g->waiting += g->nentries - before;
 	g->started = true;
 	g->more_to_come = more;
-	g->active = g->anybody || g->nentries;
+	g->active = g->anybody || g->listed || (more && !g->complete);
 	return NFS4_OK;
 }
 
@@ -227,7 +291,7 @@ void grace_client_confirmed(struct state *s, struct client *c)
 	e = find_client(g, c);
 	if (e && c->v40 && memcmp(&e->verifier, &c->verifier, sizeof(e->verifier)) != 0)
 		done(g, e);
-	else if (e && !c->v40 && !e->done)
+	else if (e && !c->v40 && !e->done && !e->stale)
 		c->reclaim_needed = true;
 	mutex_unlock(&g->lock);
 }
@@ -260,8 +324,10 @@ enum nfsstat4 grace_may_reclaim(struct state *s, const struct client *c)
 	if (!g->active || (!c->v40 && c->reclaim_complete))
 		return NFS4ERR_NO_GRACE;
 	mutex_lock(&g->lock);
-	e = find_client(g, c);
-	if (g->active && (g->anybody || (e && (c->v40 || !e->done))))
+	e = find_listed(g, c);
+	if (g->active && g->more_to_come && !g->complete)
+		status = NFS4ERR_DELAY;
+	else if (g->active && (g->anybody || (e && (c->v40 || !e->done))))
 		status = NFS4_OK;
 	mutex_unlock(&g->lock);
 	return status;
@@ -312,9 +378,20 @@ bool state_grace_is_done(struct state *s)
 	bool is_done;
 
 	mutex_lock(&g->lock);
-	is_done = g->active && !g->anybody && g->waiting == 0;
+	is_done = g->active && !g->anybody && g->waiting == 0 && (!g->more_to_come || g->complete);
 	mutex_unlock(&g->lock);
 	return is_done;
+}
+
+bool state_grace_gathers(struct state *s)
+{
+	struct grace *g = &s->grace;
+	bool gathers;
+
+	mutex_lock(&g->lock);
+	gathers = g->active && g->more_to_come && !g->complete;
+	mutex_unlock(&g->lock);
+	return gathers;
 }
 
 void state_grace_progress(struct state *s, uint32_t *listed, uint32_t *waiting)

@@ -1122,6 +1122,9 @@ static void put_grace(struct snapshot_out *o, struct state *s)
 	snapshot_put_u32(o, g->active);
 	snapshot_put_u32(o, g->started);
 	snapshot_put_u32(o, g->more_to_come);
+	snapshot_put_u32(o, g->complete);
+	for (unsigned i = 0; i < ARRAY_SIZE(g->generation); i++)
+		snapshot_put_u64(o, g->generation[i]);
 	snapshot_put_u32(o, g->anybody);
 	snapshot_put_u32(o, g->listed);
 	snapshot_put_u32(o, g->waiting);
@@ -1130,6 +1133,7 @@ static void put_grace(struct snapshot_out *o, struct state *s)
 
 		snapshot_put_u32(o, 1);
 		snapshot_put_u32(o, e->done);
+		snapshot_put_u32(o, e->stale);
 		snapshot_put(o, e->verifier.data, sizeof(e->verifier.data));
 		snapshot_put_bytes(o, e->key, e->len);
 	}
@@ -1141,12 +1145,12 @@ static void get_grace_entry(struct snapshot_in *in, struct grace *g) REQUIRES(&g
 {
 	struct nfs_verifier verifier;
 	uint32_t len;
-	bool done = snapshot_get_bool(in);
+	bool done = snapshot_get_bool(in), stale = snapshot_get_bool(in);
 	const uint8_t *key;
 
 	snapshot_get(in, verifier.data, sizeof(verifier.data));
 	key = snapshot_get_bytes(in, GRACE_KEY_MAX, &len);
-	if (in->err == 0 && !grace_restore(g, (struct bytes){ key, len }, &verifier, done))
+	if (in->err == 0 && !grace_restore(g, (struct bytes){ key, len }, &verifier, done, stale))
 		in->err = -ENOMEM;
 }
 
@@ -1159,6 +1163,9 @@ static void get_grace(struct snapshot_in *in, struct state *s)
 	g->active = snapshot_get_bool(in);
 	g->started = snapshot_get_bool(in);
 	g->more_to_come = snapshot_get_bool(in);
+	g->complete = snapshot_get_bool(in);
+	for (unsigned i = 0; i < ARRAY_SIZE(g->generation); i++)
+		g->generation[i] = snapshot_get_u64(in);
 	g->anybody = snapshot_get_bool(in);
 	g->listed = snapshot_get_u32(in);
 	g->waiting = snapshot_get_u32(in);

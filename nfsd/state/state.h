@@ -300,6 +300,13 @@ struct state_command {
 			 * done, but by CMD_END_GRACE, so that other nodes' lists can be added.
 			 */
 			bool more_to_come;
+			/*
+			 * Of several: which state the list was kept beside, as of cluster_members. Who
+			 * was not a member of the latest does not know what its clients have lost since,
+			 * so only lists of the latest that is known count.
+			 */
+			uint64_t generation[3];
+			bool complete; /* no list: all there are have come; now the clients may reclaim */
 		} start_grace; /* before anything is granted; END_GRACE and ADOPT have no arguments */
 		struct {
 			const uint32_t *nodes;
@@ -493,10 +500,12 @@ bool state_has_diverged(const struct state *s);
 
 /* True while nothing new may be had. */
 bool state_in_grace(struct state *s);
-/* 0 if the client may reclaim now; NO_GRACE, or why the client ID is no good. */
+/* 0 if the client may reclaim now; NO_GRACE, DELAY while lists are gathered, or why the client ID is no good. */
 enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t clientid);
 /* True if everybody listed is done and only END_GRACE is missing (start_grace.more_to_come). */
 bool state_grace_is_done(struct state *s);
+/* In the grace period of several, while lists may still come. */
+bool state_grace_gathers(struct state *s);
 /* Nothing new has been granted, and a grace period has not begun or goes on: a list counts. */
 bool state_grace_is_open(struct state *s);
 /* Is this the lowest of the nodes? It does what one of them must do. */

@@ -57,6 +57,7 @@ struct work;
 struct grace_entry {
 	struct table_node node;
 	bool done;
+	bool stale; /* of an older list than another: it may reclaim nothing */
 	struct nfs_verifier verifier;
 	uint32_t len;
 	uint8_t key[];
@@ -69,6 +70,8 @@ struct grace {
 	struct mutex lock; /* a leaf; guards the rest */
 	bool started;
 	bool more_to_come;	   /* ends by END_GRACE only */
+	bool complete;		   /* of those: nobody may reclaim before */
+	uint64_t generation[3];	   /* of those: of the latest list */
 	bool anybody;		   /* who held something is not known */
 	uint32_t listed, waiting;  /* clients that did; of them, those not done */
 	struct table entries;	   /* by key, empty when it is over */
@@ -681,7 +684,7 @@ enum nfsstat4 grace_may_reclaim(struct state *s, const struct client *c);
 enum nfsstat4 grace_may_claim_new(struct state *s, const struct client *c);
 /* One of those who held something, as in a snapshot. False: out of memory. */
 bool grace_restore(struct grace *g, struct bytes key, const struct nfs_verifier *verifier,
-		   bool is_done) REQUIRES(&g->lock);
+		   bool is_done, bool stale) REQUIRES(&g->lock);
 /* Emits EFFECT_GRACE_ENDED if it has. */
 void grace_announce(struct state *s, const struct state_effects *effects);
 /* Something has been granted to the client: it is to be on the list after a crash. */

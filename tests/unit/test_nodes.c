@@ -49,6 +49,7 @@ static unsigned starting; /* the node whose cluster is being made */
 static bool starts_closed;
 static const char *state_dir; /* of node 1; NULL: none */
 static bool applying, in_order;
+static uint64_t epoch; /* the third number of the state's generation */
 static struct later later[PENDING], held[PENDING];
 static unsigned nlater, nheld;
 
@@ -125,7 +126,7 @@ static enum cluster_submitted node_submit(struct cluster *c, const void *command
 
 static void tell_members(void)
 {
-	struct cluster_members m = { 0 };
+	struct cluster_members m = { .generation = { 7, 1, epoch } };
 
 	for (unsigned i = 1; i <= NODES; i++) {
 		if (nodes[i].member)
@@ -1274,6 +1275,99 @@ static void test_list_again(void **state)
 	assert_int_equal(count_listed(), LISTED);
 }
 
+/* The tag of the list, as the recorder writes it: of generation { 7, 1, tag }. */
+static void put_tag(uint8_t tag)
+{
+	struct stable_params params = { .dir = listed_dir, .instance = 1, .lease = LEASE };
+	static const uint8_t key[] = { 2 };
+	uint8_t value[24] = { [7] = 7, [15] = 1, [23] = tag };
+	struct stable_change change = { .holder = 0,
+					.key = { key, sizeof(key) },
+					.value = { value, sizeof(value) } };
+	struct stable_list list;
+	struct stable *stable;
+
+	assert_int_equal(stable_open(&params, &stable, &list), 0);
+	assert_int_equal(stable_commit(stable, &change, 1), 0);
+	stable_list_free(&list);
+	stable_close(stable);
+}
+
+static uint8_t get_tag(size_t *others)
+{
+	struct stable_params params = {
+		.dir = listed_dir, .instance = 3, .earlier = true, .lease = LEASE
+	};
+	struct stable_list list;
+	struct stable *stable;
+	uint8_t tag = 0;
+
+	*others = 0;
+	assert_int_equal(stable_open(&params, &stable, &list), 0);
+	for (size_t i = 0; i < list.n; i++) {
+		if (list.records[i].key.len == 1)
+			tag = list.records[i].value.p[23];
+		else
+			++*others;
+	}
+	stable_list_free(&list);
+	stable_close(stable);
+	return tag;
+}
+
+/* Node 1 was away before the outage; another has told of a client, with a list of a later generation. */
+static void test_old_list(void **state)
+{
+	struct state_reclaimer someone = { .key = { (const uint8_t *)"someone", 7 } };
+	struct state_command cmd = {
+		.type = CMD_START_GRACE,
+		.start_grace = { .clients = &someone, .more_to_come = true, .generation = { 7, 1, 9 } },
+	};
+	struct cluster_app *app = &nodes[1].cluster.app;
+
+	put_tag(8);
+	cmd.start_grace.n = 1;
+	starts_closed = true;
+	start_node(1);
+	app->phase(app->ctx, CLUSTER_SUSPENDED);
+	nodes[1].closed = false;
+	cluster_submit(servers[1]->cluster, &cmd, NULL, NULL, NULL);
+	app->phase(app->ctx, CLUSTER_SERVING);
+	assert_int_equal(count_listed(), 1);
+}
+
+/* The list is of the generation that its node has seen last as a member. */
+static void test_tag(void **state)
+{
+	size_t others;
+
+	put_tag(8);
+	epoch = 9;
+	start_node(1);
+	assert_int_equal(count_listed(), LISTED);
+	assert_true(state_grace_gathers(servers[1]->state));
+	nfs_server_tick_files(servers[1]);
+	assert_false(state_grace_gathers(servers[1]->state));
+	assert_true(state_in_grace(servers[1]->state));
+	/* Nothing of the earlier list has been reclaimed yet: it is what it was. */
+	nfs_server_free(servers[1]);
+	nodes[1].member = false;
+	assert_int_equal(get_tag(&others), 8);
+	assert_int_equal(others, LISTED);
+	start_node(1);
+	cluster_submit(servers[1]->cluster, &(struct state_command){ .type = CMD_END_GRACE }, NULL,
+		       NULL, NULL);
+	nfs_server_tick_files(servers[1]);
+	epoch = 10;
+	tell_members();
+	nfs_server_free(servers[1]);
+	nodes[1].member = false;
+	assert_int_equal(get_tag(&others), 10);
+	assert_int_equal(others, 0);
+	epoch = 0;
+	start_node(1); /* for the teardown */
+}
+
 #define LISTED_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup_listed, teardown_listed)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
@@ -1290,7 +1384,8 @@ int main(void)
 		TEST(test_identity),		   TEST(test_v40_goes_on_elsewhere),
 		TEST(test_v40_refused),		   TEST(test_v40_dies_between),
 		LISTED_TEST(test_long_list),
-		LISTED_TEST(test_list_again),
+		LISTED_TEST(test_list_again),	   LISTED_TEST(test_old_list),
+		LISTED_TEST(test_tag),
 	};
 
 	return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);

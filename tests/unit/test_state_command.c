@@ -163,6 +163,9 @@ static void pick_start_grace(struct pool *p, struct state_command *c)
 	}
 	c->start_grace.anybody = pick(p) & 1;
 	c->start_grace.more_to_come = pick(p) & 1;
+	for (unsigned i = 0; i < 3; i++)
+		c->start_grace.generation[i] = pick64(p);
+	c->start_grace.complete = pick(p) & 1;
 }
 
 /* No default: the compiler says when a command is missing. */

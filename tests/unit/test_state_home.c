@@ -318,6 +318,7 @@ static void test_grace_of_several(void **state)
 	assert_ok(run(f, &start));
 	state_grace_progress(f->s, &listed, &waiting);
 	assert_int_equal(listed, 1);
+	assert_true(state_grace_gathers(f->s));
 	start.start_grace.clients = &two;
 	assert_ok(run(f, &start));
 	state_grace_progress(f->s, &listed, &waiting);
@@ -333,6 +334,108 @@ static void test_grace_of_several(void **state)
 	assert_ok(do_open(f, 1, client_v41(f, "c", NULL), "o", "file", RW, 0));
 	assert_status(run(f, &start), NFS4ERR_INVAL);
 	assert_false(state_in_grace(f->s));
+}
+
+/* The key of a client of minor version 1 as stable storage has it. */
+static struct bytes key_of(struct fixture *f, uint64_t clientid, struct state_record *record)
+{
+	assert_int_equal(state_record_take(f->s, clientid, record), 0);
+	return (struct bytes){ record->key, record->key_len };
+}
+
+/* It has not said RECLAIM_COMPLETE. */
+static uint64_t client_unfinished(struct fixture *f, const char *owner)
+{
+	uint64_t id;
+
+	assert_ok(exchange_id(f, owner, 'v', 'A', 0));
+	id = f->r.exchange_id.clientid;
+	assert_ok(create_session(f, id, f->r.exchange_id.sequence, 'A'));
+	return id;
+}
+
+static enum nfsstat4 reclaim(struct fixture *f, uint64_t clientid)
+{
+	struct state_command cmd = { .type = CMD_OPEN,
+				     .minor = 1,
+				     .clientid = clientid,
+				     .open = { .owner = text("o"),
+					       .file = text("file"),
+					       .access = RW,
+					       .claim = CLAIM_PREVIOUS } };
+
+	return run(f, &cmd);
+}
+
+/*
+ * A node that was away before the outage lists a client that had been expired since: whether its list
+ * comes first or last, the client may not reclaim what another has got.
+ */
+static void test_stale_list(void **state)
+{
+	struct fixture *f = *state;
+	struct state_record gone, held;
+	struct state_reclaimer old, new;
+	struct state_command lists[2] = {
+		{ .type = CMD_START_GRACE,
+		  .start_grace = { .clients = &old,
+				   .n = 1,
+				   .more_to_come = true,
+				   .generation = { 9, 1, 4 } } },
+		{ .type = CMD_START_GRACE,
+		  .start_grace = { .clients = &new,
+				   .n = 1,
+				   .more_to_come = true,
+				   .generation = { 9, 1, 5 } } },
+	};
+	struct state_command complete = { .type = CMD_START_GRACE,
+					  .start_grace = { .more_to_come = true,
+							   .complete = true } };
+	uint64_t a, b;
+	uint32_t listed, waiting;
+
+	/* Their keys, from another life. */
+	a = client_v41(f, "a", NULL);
+	b = client_v41(f, "b", NULL);
+	assert_ok(do_open(f, 1, a, "o", "x", RW, 0));
+	assert_ok(do_open(f, 1, b, "o", "y", RW, 0));
+	old = (struct state_reclaimer){ .key = key_of(f, a, &gone) };
+	new = (struct state_reclaimer){ .key = key_of(f, b, &held) };
+	for (unsigned first = 0; first < 2; first++) {
+		fixture_end(f);
+		fixture_init(f, NULL);
+		assert_ok(run(f, &lists[first]));
+		a = client_unfinished(f, "a");
+		b = client_unfinished(f, "b");
+		assert_status(reclaim(f, a), NFS4ERR_DELAY);
+		run(f, &lists[1 - first]);
+		assert_int_equal(f->r.status, first ? NFS4ERR_INVAL : NFS4_OK);
+		state_grace_progress(f->s, &listed, &waiting);
+		assert_int_equal(listed, 1);
+		assert_int_equal(waiting, 1);
+		assert_status(reclaim(f, b), NFS4ERR_DELAY);
+		assert_ok(run(f, &complete));
+		assert_status(reclaim(f, a), NFS4ERR_NO_GRACE);
+		assert_ok(reclaim(f, b));
+		assert_true(state_in_grace(f->s));
+	}
+	free(gone.key);
+	free(held.key);
+}
+
+/* If nobody is listed the grace period is over when all have said so. */
+static void test_nobody_listed(void **state)
+{
+	struct fixture *f = *state;
+	struct state_command cmd = { .type = CMD_START_GRACE,
+				     .start_grace = { .more_to_come = true } };
+
+	assert_ok(run(f, &cmd));
+	assert_true(state_in_grace(f->s));
+	cmd.start_grace.complete = true;
+	assert_ok(run(f, &cmd));
+	assert_false(state_in_grace(f->s));
+	assert_int_equal(f->ngraces_ended, 1);
 }
 
 /* All that a replica carries; and the epoch and limits of who wrote it. */
@@ -422,7 +525,8 @@ int main(void)
 		TEST(test_silence_is_of_one_home), TEST(test_slots_after_a_move),
 		TEST(test_connections_after_a_move), TEST(test_recalled_again),
 		TEST(test_grace_of_several),	  TEST(test_replica),
-		TEST(test_grant_again_at_joiner),
+		TEST(test_grant_again_at_joiner), TEST(test_stale_list),
+		TEST(test_nobody_listed),
 	};
 
 	return cmocka_run_group_tests_name("state_home", tests, NULL, NULL);
