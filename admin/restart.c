@@ -5,13 +5,16 @@
  * The daemon holds a lock on STATE_DIR/atolld.pid, so it is found for certain: a process that
  * happens to have its number by now has no lock. It stops, leaves its state, and becomes the new
  * program with the same process ID, arguments and listening sockets; the instance's number in the
- * file tells that this has happened.
+ * file tells that this has happened. At a node of a cluster it is the supervisor who stays and becomes
+ * the new program; the server is a new process, which serves when it has joined the others.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <jansson.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +23,7 @@
 #include <unistd.h>
 
 #include "admin/admin.h"
+#include "admin/control.h"
 #include "base/clock.h"
 
 #define PID_FILE       "atolld.pid"
@@ -41,6 +45,7 @@ static const char usage_text[] =
 struct daemon {
 	pid_t pid; /* 0: nobody has the lock */
 	uint64_t instance;
+	pid_t lasting; /* as long as it is there, there will be a server */
 };
 
 /* 0 or -errno. */
@@ -48,7 +53,7 @@ static int find_daemon(const char *pid_file, struct daemon *out)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char text[64] = "";
-	long pid;
+	long pid, lasting;
 	int fd = open(pid_file, O_RDONLY | O_CLOEXEC), err = 0;
 
 	*out = (struct daemon){ 0 };
@@ -57,28 +62,56 @@ static int find_daemon(const char *pid_file, struct daemon *out)
 	if (fcntl(fd, F_GETLK, &lock) != 0)
 		err = -errno;
 	else if (lock.l_type != F_UNLCK && pread(fd, text, sizeof(text) - 1, 0) > 0 &&
-		 sscanf(text, "%ld %" SCNu64, &pid, &out->instance) == 2)
+		 sscanf(text, "%ld %" SCNu64 " %ld", &pid, &out->instance, &lasting) == 3) {
 		out->pid = lock.l_pid;
+		out->lasting = (pid_t)lasting;
+	}
 	close(fd);
 	return err;
 }
 
-/* Waits until another instance has the file. */
-static int await_instance(const char *pid_file, const struct daemon *before)
+/* Does a node of a cluster serve? As it says itself. */
+static bool node_serves(const char *state_dir)
+{
+	json_t *question = json_pack("{s:s}", "command", "nodes"), *reply = NULL, *node;
+	bool serves = false;
+	size_t i;
+
+	if (question && control_ask(state_dir, question, &reply) == 0) {
+		json_array_foreach(json_object_get(reply, "nodes"), i, node) {
+			const char *phase = json_string_value(json_object_get(node, "phase"));
+
+			serves |= json_is_true(json_object_get(node, "self")) && phase &&
+				  strcmp(phase, "serving") == 0;
+		}
+		json_decref(reply);
+	}
+	json_decref(question);
+	return serves;
+}
+
+/* Another one than before, which serves. */
+static bool is_back(const char *state_dir, const char *pid_file, const struct daemon *before)
+{
+	struct daemon now;
+
+	return find_daemon(pid_file, &now) == 0 && now.pid && now.instance != before->instance &&
+	       (now.lasting == now.pid || node_serves(state_dir));
+}
+
+static int await_instance(const char *state_dir, const char *pid_file, const struct daemon *before)
 {
 	const struct timespec look = { .tv_nsec = LOOK_NS };
 	uint64_t start = clock_mono_ns();
-	struct daemon now;
 
 	while (clock_mono_ns() - start < WAIT_SECONDS * NS_PER_SEC) {
 		nanosleep(&look, NULL);
-		if (find_daemon(pid_file, &now) == 0 && now.pid &&
-		    now.instance != before->instance) {
+		if (is_back(state_dir, pid_file, before)) {
 			printf("restarted in %u ms\n",
 			       (unsigned)((clock_mono_ns() - start) / NS_PER_MS));
 			return EXIT_OK;
 		}
-		if (kill(before->pid, 0) != 0 && errno == ESRCH) {
+		if (kill(before->lasting, 0) != 0 && errno == ESRCH) {
 			fprintf(stderr, "atoll: the server has ended and does not run any more; "
 					"its log says why\n");
 			return EXIT_PROBLEM;
@@ -109,7 +142,7 @@ static int restart(const char *state_dir)
 			strerror(errno));
 		rc = EXIT_PROBLEM;
 	} else {
-		rc = await_instance(pid_file, &d);
+		rc = await_instance(state_dir, pid_file, &d);
 	}
 	free(pid_file);
 	return rc;

@@ -360,7 +360,7 @@ static int begin_service(struct daemon *d)
 	if (epoch_serve(state_dir, d->instance, &err) != 0)
 		return fail(&err);
 	handover_remove(state_dir);
-	rc = restart_say_pid(state_dir, d->instance);
+	rc = restart_say_pid(state_dir, d->instance, d->node.supervisor ? getppid() : getpid());
 	if (rc)
 		log_warn("%s/" RESTART_PID_FILE ": %s; `atoll restart' will not find this process",
 			 state_dir, strerror(-rc));

@@ -140,7 +140,7 @@ int restart_exec(const char *path, char **argv)
 
 /* ---- which process ---- */
 
-int restart_say_pid(const char *state_dir, uint64_t instance)
+int restart_say_pid(const char *state_dir, uint64_t instance, pid_t lasting)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char *path, text[64];
@@ -152,7 +152,8 @@ int restart_say_pid(const char *state_dir, uint64_t instance)
 	free(path);
 	if (fd < 0)
 		return -errno;
-	len = snprintf(text, sizeof(text), "%ld %" PRIu64 "\n", (long)getpid(), instance);
+	len = snprintf(text, sizeof(text), "%ld %" PRIu64 " %ld\n", (long)getpid(), instance,
+		       (long)lasting);
 	if (fcntl(fd, F_SETLK, &lock) != 0 || ftruncate(fd, 0) != 0 ||
 	    pwrite(fd, text, (size_t)len, 0) != len)
 		err = errno ? -errno : -EIO;

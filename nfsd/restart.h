@@ -8,11 +8,15 @@
 
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "rpc/rpc.h"
 
 #define RESTART_SIGNAL SIGUSR2
-/* In the state directory: process ID and instance; locked (fcntl) by the process as long as it is. */
+/*
+ * In the state directory: process ID, instance, and the process that outlasts a restart (itself, or a cluster
+ * node's supervisor); locked (fcntl) by the process as long as it is.
+ */
 #define RESTART_PID_FILE "atolld.pid"
 
 /*
@@ -33,5 +37,8 @@ int restart_exec(const char *path, char **argv);
 /* The program's own file, malloc'ed; the one that has taken its place if it was replaced. */
 char *restart_program(void);
 
-/* Says in `state_dir` that this process serves it. 0 or -errno. The end of the process ends it. */
-int restart_say_pid(const char *state_dir, uint64_t instance);
+/*
+ * Says in `state_dir` that this process serves it, and that `lasting` stays when it is restarted. 0 or -errno. The
+ * end of the process ends it.
+ */
+int restart_say_pid(const char *state_dir, uint64_t instance, pid_t lasting);
