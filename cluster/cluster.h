@@ -121,6 +121,8 @@ struct cluster_status {
 	char scope[65];
 	uint32_t n;
 	struct cluster_node_status nodes[CLUSTER_MAX_NODES]; /* ascending; self among them */
+	/* All that there can be, as configured, in no order; 0: not known. */
+	uint32_t nconfigured, configured[CLUSTER_MAX_NODES];
 };
 
 /* How a replicated log shall work. */

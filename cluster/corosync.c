@@ -351,22 +351,31 @@ static void disconnect(struct corosync *c)
 	c->connected = c->broken = false;
 }
 
-/* How many nodes corosync.conf names. */
-static unsigned count_configured(struct corosync *c)
+/* The nodes that corosync.conf names; returns how many. */
+static unsigned find_configured(struct corosync *c)
 {
 	char key[CMAP_KEYNAME_MAXLEN + 1];
+	uint32_t ids[CLUSTER_MAX_NODES], id;
 	cmap_iter_handle_t iter;
-	unsigned n = 0, node;
+	unsigned n = 0, nids = 0, node;
 
 	if (cmap_iter_init(c->cmap, "nodelist.node.", &iter) != CS_OK)
 		return 0;
 	while (cmap_iter_next(c->cmap, iter, key, NULL, NULL) == CS_OK) {
 		size_t len = strlen(key);
 
-		n += len > 7 && strcmp(key + len - 7, ".nodeid") == 0 &&
-		     sscanf(key, "nodelist.node.%u", &node) == 1;
+		if (len <= 7 || strcmp(key + len - 7, ".nodeid") != 0 ||
+		    sscanf(key, "nodelist.node.%u", &node) != 1)
+			continue;
+		n++;
+		if (nids < CLUSTER_MAX_NODES && cmap_get_uint32(c->cmap, key, &id) == CS_OK)
+			ids[nids++] = id;
 	}
 	cmap_iter_finalize(c->cmap, iter);
+	mutex_lock(&c->published);
+	c->status.nconfigured = nids;
+	memcpy(c->status.configured, ids, nids * sizeof(ids[0]));
+	mutex_unlock(&c->published);
 	return n;
 }
 
@@ -384,7 +393,7 @@ static cs_error_t connect_cmap(struct corosync *c)
 		cs = cmap_track_add(c->cmap, "runtime.members.",
 				    CMAP_TRACK_ADD | CMAP_TRACK_MODIFY | CMAP_TRACK_PREFIX, on_node, c,
 				    &c->track);
-	c->gate.configured = count_configured(c);
+	c->gate.configured = find_configured(c);
 	if (cs != CS_OK || c->scope[0])
 		return cs;
 	if (cmap_get_string(c->cmap, "totem.cluster_name", &name) == CS_OK && name)

@@ -676,6 +676,11 @@ bool vip_state_is_drained(const struct vip_state *s, uint32_t node)
 	return in(&s->drained, node);
 }
 
+bool vip_state_drained_full(const struct vip_state *s)
+{
+	return s->drained.n == NODES_MOST;
+}
+
 unsigned vip_state_able(const struct vip_state *s, uint32_t but)
 {
 	unsigned n = 0;

@@ -97,5 +97,7 @@ void vip_state_view(const struct vip_state *s, unsigned i, struct vip_view *out)
 /* NULL: not one of the cluster's. */
 const struct vip *vip_state_find(const struct vip_state *s, const struct sockaddr *local);
 bool vip_state_is_drained(const struct vip_state *s, uint32_t node);
+/* As many nodes are drained as can be remembered. */
+bool vip_state_drained_full(const struct vip_state *s);
 /* Members that are neither drained nor leaving, other than `but`. */
 unsigned vip_state_able(const struct vip_state *s, uint32_t but);

@@ -266,16 +266,21 @@ static int await_drained(struct node *n, uint32_t node, bool drained)
 int node_drain(struct node *n, const json_t *request, bool drained, json_t *reply)
 {
 	const json_t *number = json_object_get(request, "node");
-	uint32_t node = json_is_integer(number) ? (uint32_t)json_integer_value(number) : 0;
+	json_int_t node = json_is_integer(number) ? json_integer_value(number) : 0;
 	const char *why = NULL;
 	int rc;
 
 	if (!n->addresses)
 		return not_in_a_cluster(reply);
-	rc = node ? vips_drain(n->addresses, node, drained) : -EINVAL;
+	rc = node > 0 && node <= UINT32_MAX ? vips_drain(n->addresses, (uint32_t)node, drained)
+					    : -ENOENT;
 	if (!rc)
-		rc = await_drained(n, node, drained);
-	if (rc == -EBUSY)
+		rc = await_drained(n, (uint32_t)node, drained);
+	if (rc == -ENOENT)
+		why = "the cluster has no node of that number; see `atoll nodes'";
+	else if (rc == -ENOSPC)
+		why = "too many nodes are drained; undrain those that are gone for good";
+	else if (rc == -EBUSY)
 		why =
 		    "no other node could take its addresses: they are all drained, leaving or not "
 		    "there";

@@ -6,8 +6,8 @@
  * - our own, which carries wishes out: it talks to the supervisor, and waits for requests to end;
  * - the RPC server's, which tell of connections.
  *
- * Only our own thread touches `frozen` and `reset_ns` of a slot, and it holds no lock while it
- * acts. A release that is overtaken by another wish is broken off where that is noticed.
+ * Only our own thread touches `frozen` of a slot. It holds no lock while it acts for one, which is
+ * `busy` meanwhile. A release that is overtaken by another wish is broken off where that is noticed.
  */
 #include "nfsd/vips.h"
 
@@ -27,6 +27,7 @@
 #define LOOK_NS	    NS_PER_MS
 #define RESET_NS    (1500 * NS_PER_MS) /* then the old connections are swept away */
 #define LEAVE_NS    (8 * NS_PER_SEC)
+#define AGAIN_NS    (100 * NS_PER_MS) /* until what the log did not take is said again */
 #define MESSAGE_TAG 'V'
 
 enum want { WANT_NOTHING, WANT_HOLD, WANT_RELEASE };
@@ -35,12 +36,14 @@ struct slot {
 	struct vip vip;
 	enum want want;
 	bool dirty; /* the wish has not been carried out */
+	bool busy;  /* our thread is at it */
 	bool keep;  /* WANT_NOTHING: its connections may be of use again */
 	bool gone;  /* WANT_RELEASE: it has been let go of */
 	struct vip_peer *lost;
 	unsigned nlost;
 	bool frozen;	   /* its connections are */
 	uint64_t reset_ns; /* when they are to go; 0: not yet */
+	uint64_t say_ns;   /* gone, but nobody knows: when to say so again; 0: it has been said */
 };
 
 struct vips {
@@ -80,7 +83,7 @@ static struct slot *slot_of(struct vips *v, const struct vip *vip) REQUIRES(v->l
 	for (unsigned i = 0; i < v->nslots; i++) {
 		struct slot *s = &v->slots[i];
 
-		if (s->want == WANT_NOTHING && !s->dirty && !s->reset_ns) {
+		if (s->want == WANT_NOTHING && !s->dirty && !s->busy && !s->reset_ns) {
 			*s = (struct slot){ .vip = *vip };
 			return s;
 		}
@@ -102,6 +105,7 @@ static void wish(struct vips *v, const struct vip *vip, enum want want) REQUIRES
 	s->want = want;
 	s->dirty = true;
 	s->gone = false;
+	s->say_ns = 0;
 	s->keep = v->phase != CLUSTER_SERVING;
 	cond_broadcast(&v->changed);
 }
@@ -158,13 +162,21 @@ static bool still(struct vips *v, const struct slot *s, enum want want)
 	return same;
 }
 
+static void set_reset(struct vips *v, struct slot *s, uint64_t at_ns)
+{
+	mutex_lock(&v->lock);
+	s->reset_ns = at_ns;
+	mutex_unlock(&v->lock);
+}
+
+/* The slot is our thread's, or that has ended. */
 static void reset(struct vips *v, struct slot *s)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
 
 	s->frozen = false;
-	s->reset_ns = 0;
+	set_reset(v, s, 0);
 	vip_sockaddr(&s->vip, 0, &ss, &len);
 	if (v->rpc)
 		rpc_server_reset(v->rpc, (const struct sockaddr *)&ss);
@@ -196,22 +208,45 @@ static void carry_out_hold(struct vips *v, struct slot *s, const struct vip *vip
 		log_info("holding the virtual address %s", vip_format(vip, true, text));
 }
 
-static void carry_out_release(struct vips *v, struct slot *s, const struct vip *vip)
+/*
+ * Others wait for this. If the log takes nothing, since this node does not serve, they do not; if memory is
+ * short it is said again.
+ */
+static void say_released(struct vips *v, struct slot *s, const struct vip *vip)
 {
 	uint8_t bytes[VIP_MESSAGE_MOST];
+	int rc = say(v, bytes, vip_say_released(bytes, vip));
+
+	mutex_lock(&v->lock);
+	if (s->gone)
+		s->say_ns = rc && rc != -EAGAIN ? clock_mono_ns() + AGAIN_NS : 0;
+	mutex_unlock(&v->lock);
+}
+
+static void carry_out_release(struct vips *v, struct slot *s, const struct vip *vip)
+{
 	char text[VIP_TEXT];
 
 	let_requests_end(v, s);
 	if (!still(v, s, WANT_RELEASE))
 		return;
 	supervisor_drop(v->options.supervisor, vip);
-	s->reset_ns = clock_mono_ns() + RESET_NS;
 	mutex_lock(&v->lock);
+	s->reset_ns = clock_mono_ns() + RESET_NS;
 	s->gone = !s->dirty;
 	mutex_unlock(&v->lock);
 	log_info("letting the virtual address %s go", vip_format(vip, true, text));
-	/* If it cannot be said, this node does not serve, and others will not wait for it. */
-	say(v, bytes, vip_say_released(bytes, vip));
+	say_released(v, s, vip);
+}
+
+static bool resets_later(struct vips *v, const struct slot *s)
+{
+	bool later;
+
+	mutex_lock(&v->lock);
+	later = s->reset_ns != 0;
+	mutex_unlock(&v->lock);
+	return later;
 }
 
 static void carry_out_drop(struct vips *v, struct slot *s, const struct vip *vip, bool keep)
@@ -220,7 +255,7 @@ static void carry_out_drop(struct vips *v, struct slot *s, const struct vip *vip
 
 	supervisor_drop(v->options.supervisor, vip);
 	log_info("not holding the virtual address %s any more", vip_format(vip, true, text));
-	if (!keep && !s->reset_ns)
+	if (!keep && !resets_later(v, s))
 		reset(v, s);
 }
 
@@ -232,18 +267,41 @@ static struct slot *next_wish(struct vips *v) REQUIRES(v->lock)
 	return NULL;
 }
 
-/* The slot with the earliest time to be reset. */
-static struct slot *next_reset(struct vips *v) REQUIRES(v->lock)
+/* When something is to be done with a slot; UINT64_MAX: nothing. */
+static uint64_t due_ns(const struct slot *s)
+{
+	uint64_t due = s->reset_ns ? s->reset_ns : UINT64_MAX;
+
+	return s->say_ns && s->say_ns < due ? s->say_ns : due;
+}
+
+/* The slot with which something is to be done next. */
+static struct slot *next_due(struct vips *v) REQUIRES(v->lock)
 {
 	struct slot *best = NULL;
 
 	for (unsigned i = 0; i < v->nslots; i++) {
 		struct slot *s = &v->slots[i];
 
-		if (s->reset_ns && (!best || s->reset_ns < best->reset_ns))
+		if (due_ns(s) != UINT64_MAX && (!best || due_ns(s) < due_ns(best)))
 			best = s;
 	}
 	return best;
+}
+
+static void do_due(struct vips *v, struct slot *s) REQUIRES(v->lock)
+{
+	struct vip vip = s->vip;
+	bool say_again = s->say_ns && s->say_ns == due_ns(s);
+
+	s->busy = true;
+	mutex_unlock(&v->lock);
+	if (say_again)
+		say_released(v, s, &vip);
+	else
+		reset(v, s);
+	mutex_lock(&v->lock);
+	s->busy = false;
 }
 
 static void carry_out(struct vips *v, struct slot *s) REQUIRES(v->lock)
@@ -255,6 +313,7 @@ static void carry_out(struct vips *v, struct slot *s) REQUIRES(v->lock)
 	bool keep = s->keep;
 
 	s->dirty = false;
+	s->busy = true;
 	s->lost = NULL;
 	s->nlost = 0;
 	mutex_unlock(&v->lock);
@@ -266,6 +325,7 @@ static void carry_out(struct vips *v, struct slot *s) REQUIRES(v->lock)
 		carry_out_drop(v, s, &vip, keep);
 	free(lost);
 	mutex_lock(&v->lock);
+	s->busy = false;
 	cond_broadcast(&v->changed);
 }
 
@@ -276,17 +336,14 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "addresses");
 	mutex_lock(&v->lock);
 	while (!v->quit) {
-		struct slot *s = next_wish(v), *r = next_reset(v);
+		struct slot *s = next_wish(v), *d = next_due(v);
 
-		if (s) {
+		if (s)
 			carry_out(v, s);
-		} else if (!r) {
+		else if (!d)
 			cond_wait(&v->changed, &v->lock);
-		} else if (!cond_wait_until(&v->changed, &v->lock, r->reset_ns)) {
-			mutex_unlock(&v->lock);
-			reset(v, r);
-			mutex_lock(&v->lock);
-		}
+		else if (!cond_wait_until(&v->changed, &v->lock, due_ns(d)))
+			do_due(v, d);
 	}
 	mutex_unlock(&v->lock);
 	return NULL;
@@ -544,15 +601,38 @@ void vips_free(struct vips *v)
 
 /* ---- for people ---- */
 
+/* Is there such a node, as far as can be told? */
+static bool is_node(struct vips *v, uint32_t node)
+{
+	struct cluster_status st = { 0 };
+	bool found = false;
+
+	if (!vips_status(v, &st) || !st.nconfigured)
+		return true;
+	for (uint32_t i = 0; i < st.n; i++)
+		found |= st.nodes[i].node == node;
+	for (uint32_t i = 0; i < st.nconfigured; i++)
+		found |= st.configured[i] == node;
+	return found;
+}
+
 int vips_drain(struct vips *v, uint32_t node, bool drained)
 {
 	uint8_t bytes[VIP_MESSAGE_MOST];
-	bool last;
+	bool known = is_node(v, node);
+	int rc = 0;
 
 	mutex_lock(&v->lock);
-	last = drained && !vip_state_is_drained(v->state, node) && !vip_state_able(v->state, node);
+	if (vip_state_is_drained(v->state, node))
+		known = true; /* one that has been removed since may be undrained */
+	else if (drained && vip_state_drained_full(v->state))
+		rc = -ENOSPC;
+	else if (drained && !vip_state_able(v->state, node))
+		rc = -EBUSY;
 	mutex_unlock(&v->lock);
-	return last ? -EBUSY : say(v, bytes, vip_say_drained(bytes, node, drained));
+	if (!known)
+		rc = -ENOENT;
+	return rc ? rc : say(v, bytes, vip_say_drained(bytes, node, drained));
 }
 
 int vips_set_list(struct vips *v, const struct vip *vips, unsigned n)

@@ -44,8 +44,9 @@ void vips_leave(struct vips *v);
 void vips_free(struct vips *v);
 
 /*
- * `node` is to have no addresses any more, or may again: asks all nodes. 0; -EBUSY: it is the last
- * one that could; -EAGAIN: this node does not serve now; -ENOMEM.
+ * `node` is to have no addresses any more, or may again: asks all nodes. 0; -ENOENT: there is no such
+ * node, by corosync's configuration; -ENOSPC: too many are drained, some of which are no nodes any
+ * more; -EBUSY: it is the last one that could; -EAGAIN: this node does not serve now; -ENOMEM.
  */
 int vips_drain(struct vips *v, uint32_t node, bool drained);
 /* The cluster's addresses are to be these (after a reload). 0 or as above. */
