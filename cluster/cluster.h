@@ -191,7 +191,8 @@ static inline enum cluster_submitted cluster_submit(struct cluster *c, const voi
  * Says something to all nodes that have the state, this one included, in the order of commands:
  * app.message() gets it. Rare and small things that are no commands: who listens to what address, which
  * connections there are. Any thread; the bytes are copied. 0, -ENOMEM, -EMSGSIZE; -EAGAIN: this
- * node does not serve, nobody will get it; -ENOTSUP in solo. A node that is cut off afterwards may
+ * node does not serve, nobody will get it; -ENOBUFS: nor will they, as too much waits already for
+ * corosync to take it; -ENOTSUP in solo. A node that is cut off afterwards may
  * never get what it has sent.
  */
 static inline int cluster_broadcast(struct cluster *c, const void *p, size_t len)

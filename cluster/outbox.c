@@ -7,6 +7,7 @@
 #define BATCHES_IN_FLIGHT 2
 #define MAX_COMMANDS	  65536
 #define MAX_BYTES	  (64u << 20)
+#define MAX_SAYS	  (4u << 20)
 
 int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_t len), void *ctx,
 		bool safe)
@@ -15,7 +16,7 @@ int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_
 		.send = send,
 		.ctx = ctx,
 		.safe = safe,
-		.limits = { BATCHES_IN_FLIGHT, MAX_COMMANDS, MAX_BYTES },
+		.limits = { BATCHES_IN_FLIGHT, MAX_COMMANDS, MAX_BYTES, MAX_SAYS },
 		.next_batch = 1,
 		.session = 1,
 		.buffer = malloc(MESSAGE_MAX),
@@ -69,9 +70,10 @@ static void launch(struct outbox *o, uint32_t count) REQUIRES(&o->lock)
 	o->next_batch++;
 }
 
-static void free_say(struct outbox_entry *e)
+static void free_say(struct outbox *o, struct outbox_entry *e) REQUIRES(&o->lock)
 {
 	list_remove(&e->link);
+	o->says_bytes -= e->len;
 	free(e->bytes);
 	free(e);
 }
@@ -84,7 +86,7 @@ static bool pump_says(struct outbox *o) REQUIRES(&o->lock)
 	list_for_each_safe(e, tmp, &o->says, link) {
 		if (o->send(o->ctx, e->bytes, e->len) != 0)
 			return false;
-		free_say(e);
+		free_say(o, e);
 	}
 	return true;
 }
@@ -162,16 +164,22 @@ int outbox_say(struct outbox *o, const void *p, size_t len)
 		return -ENOMEM;
 	}
 	mutex_lock(&o->lock);
-	list_push_back(&o->says, &e->link);
-	if (o->open) {
+	if (!o->open)
+		err = -EAGAIN;
+	else if (o->says_bytes + MESSAGE_HEADER + len > o->limits.says)
+		err = -ENOBUFS;
+	if (!err) {
 		m.session = atomic_load(&o->session);
 		e->len = message_write(e->bytes, &m);
+		o->says_bytes += e->len;
+		list_push_back(&o->says, &e->link);
 		pump(o);
-	} else {
-		free_say(e);
-		err = -EAGAIN;
 	}
 	mutex_unlock(&o->lock);
+	if (err) {
+		free(e->bytes);
+		free(e);
+	}
 	return err;
 }
 
@@ -213,7 +221,7 @@ void outbox_close(struct outbox *o, struct list *queued, struct list *flight)
 		e->bytes = NULL;
 	}
 	list_for_each_safe(e, tmp, &o->says, link)
-		free_say(e);
+		free_say(o, e);
 	list_splice_back(flight, &o->flight);
 	list_splice_back(queued, &o->queue);
 	atomic_fetch_add(&o->session, 1);

@@ -38,6 +38,7 @@ struct outbox_entry {
 struct outbox_limits {
 	unsigned batches; /* in flight */
 	size_t commands, bytes; /* queued */
+	size_t says; /* bytes of whole messages that wait to be sent */
 };
 
 struct outbox {
@@ -56,6 +57,7 @@ struct outbox {
 	struct list queue, flight;
 	struct list says; /* whole messages, sent before commands */
 	size_t commands, bytes; /* in queue */
+	size_t says_bytes;	/* in says */
 	unsigned batches;	/* in flight */
 	uint64_t next_batch;
 	uint8_t *buffer; /* MESSAGE_MAX bytes, to build a batch in */
@@ -73,7 +75,10 @@ void outbox_destroy(struct outbox *o);
  */
 int outbox_submit(struct outbox *o, uint8_t *bytes, size_t len, void *result,
 		  void (*done)(void *arg), void *arg);
-/* Sends a message of type APP with these bytes, which are copied. 0, -EAGAIN: closed, -ENOMEM. */
+/*
+ * Sends a message of type APP with these bytes, which are copied. 0, -EAGAIN: closed; -ENOBUFS: too much waits for
+ * corosync to take it; -ENOMEM.
+ */
 int outbox_say(struct outbox *o, const void *p, size_t len);
 /* Sends what there is room for. */
 void outbox_pump(struct outbox *o);

@@ -286,6 +286,8 @@ int node_drain(struct node *n, const json_t *request, bool drained, json_t *repl
 		    "there";
 	else if (rc == -EAGAIN)
 		why = "this node does not serve now; ask another one, or wait";
+	else if (rc == -ENOBUFS)
+		why = "corosync on this node takes no messages now; ask another node, or wait";
 	else if (rc == -ETIMEDOUT)
 		why = "the node is marked, but its addresses have not all moved yet; see `atoll "
 		      "addresses'";

@@ -357,6 +357,33 @@ static void test_full(void **state)
 	close_outbox(&o);
 }
 
+/* While corosync takes nothing, what is said is bounded; what was refused has cost nothing. */
+static void test_too_much_said(void **state)
+{
+	static const uint8_t bytes[100];
+	struct outbox o;
+
+	open_outbox(&o);
+	o.limits.says = 3 * (MESSAGE_HEADER + sizeof(bytes));
+	out.busy = true;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(outbox_say(&o, bytes, sizeof(bytes)), 0);
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(outbox_say(&o, bytes, sizeof(bytes)), -ENOBUFS);
+	out.busy = false;
+	outbox_pump(&o);
+	assert_int_equal(out.says, 3);
+	assert_int_equal(outbox_say(&o, bytes, sizeof(bytes)), 0);
+	assert_int_equal(out.says, 4);
+	/* There is as much room as at first, also after closing. */
+	out.busy = true;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(outbox_say(&o, bytes, sizeof(bytes)), 0);
+	assert_int_equal(outbox_say(&o, bytes, sizeof(bytes)), -ENOBUFS);
+	close_outbox(&o);
+	assert_int_equal(o.says_bytes, 0);
+}
+
 static void test_close(void **state)
 {
 	struct list queued, flight;
@@ -395,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_batches_are_bounded),
 		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_too_much_said),
 		cmocka_unit_test(test_close),
 	};
 
