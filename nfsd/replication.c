@@ -132,9 +132,42 @@ static int restore_all(struct nfs_server *s, const uint8_t *p, size_t len)
 	return err ? err : drc_restore(s->drc, p + head, len - head);
 }
 
+#define SAME_LIMIT(field) \
+	say_limit(#field, own->field, (uint64_t)theirs.field)
+
+static void say_limit(const char *name, uint64_t own, uint64_t theirs)
+{
+	if (own != theirs)
+		log_warn("this node's limit %s is %llu, but the cluster's is %llu, from the node that began its "
+			 "state; it counts until all nodes have been stopped",
+			 name, (unsigned long long)own, (unsigned long long)theirs);
+}
+
+/* Commands must have the same outcome everywhere, so limits are part of the state. */
+static void say_limits(const struct nfs_server *s, const struct state_limits *own)
+{
+	struct state_limits theirs = state_limits(s->state);
+
+	SAME_LIMIT(max_clients);
+	SAME_LIMIT(max_sessions);
+	SAME_LIMIT(max_sessions_per_client);
+	SAME_LIMIT(max_slots_per_session);
+	SAME_LIMIT(max_owners);
+	SAME_LIMIT(max_owners_per_client);
+	SAME_LIMIT(max_opens);
+	SAME_LIMIT(max_opens_per_client);
+	SAME_LIMIT(max_locks);
+	SAME_LIMIT(max_locks_per_client);
+	SAME_LIMIT(max_delegs);
+	SAME_LIMIT(max_delegs_per_client);
+	SAME_LIMIT(fore.max_request);
+	SAME_LIMIT(fore.max_response);
+}
+
 static int restore(void *ctx, const uint8_t *p, size_t len)
 {
 	struct nfs_server *s = ctx;
+	struct state_limits own = state_limits(s->state);
 	struct state_counts n;
 	int err;
 
@@ -143,6 +176,7 @@ static int restore(void *ctx, const uint8_t *p, size_t len)
 	if (err)
 		return err;
 	s->restored = true;
+	say_limits(s, &own);
 	if (s->options.joined)
 		s->options.joined(s->options.node_arg, state_epoch(s->state));
 	state_get_counts(s->state, &n);

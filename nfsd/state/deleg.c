@@ -728,6 +728,11 @@ unsigned state_holders(struct state *s, struct state_holder *out, unsigned cap)
 	return n;
 }
 
+struct state_limits state_limits(const struct state *s)
+{
+	return s->config.limits;
+}
+
 void state_deleg_limits(struct state *s, uint32_t *client, uint32_t *all)
 {
 	*client = s->config.limits.max_delegs_per_client;

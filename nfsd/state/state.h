@@ -730,6 +730,8 @@ struct state_holder {
 unsigned state_holders(struct state *s, struct state_holder *out, unsigned cap);
 /* How many delegations there are. Cheap. */
 uint64_t state_ndelegs(struct state *s);
+/* All limits in force. A restored state brings those of the node that began it. */
+struct state_limits state_limits(const struct state *s);
 /* Limits as configured: of a client, of all together. */
 void state_deleg_limits(struct state *s, uint32_t *client, uint32_t *all);
 /* A client of minor version 0 with delegations whose callback path is down (RFC 7530 16.30.5). */

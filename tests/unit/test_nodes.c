@@ -220,6 +220,9 @@ static void start_node(unsigned i)
 	o.epoch = 100 + i;
 	o.replicated = true;
 	o.cluster_new = node_new;
+	/* Those of the node that begins count; with these the tests would not come far. */
+	if (i > 1)
+		o.max_clients = o.max_opens = o.max_locks = o.max_sessions = 1;
 	o.delegations = false; /* whoever watches for local programs is one in a process */
 	if (i == 1 && state_dir) {
 		o.state_dir = state_dir;
@@ -287,6 +290,26 @@ static int setup(void **state)
 	at(1);
 	make_file("data", "f", "hello", 5);
 	return 0;
+}
+
+static void test_limits(void **state)
+{
+	struct state_limits first = state_limits(servers[1]->state);
+
+	assert_true(first.max_opens > 1);
+	for (unsigned i = 2; i <= NODES; i++) {
+		struct state_limits l = state_limits(servers[i]->state);
+
+		assert_memory_equal(&l, &first, sizeof(l));
+	}
+	/* Whoever begins a state after an outage of all nodes begins with its own. */
+	kill_node(1);
+	kill_node(2);
+	kill_node(3);
+	start_node(2);
+	start_node(1);
+	assert_int_equal(state_limits(servers[1]->state).max_opens, 1);
+	assert_int_equal(state_limits(servers[2]->state).max_opens, 1);
 }
 
 static int teardown(void **state)
@@ -1374,7 +1397,7 @@ static void test_tag(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_goes_on_elsewhere),	   TEST(test_conflicts_between_nodes),
+		TEST(test_limits), TEST(test_goes_on_elsewhere),	   TEST(test_conflicts_between_nodes),
 		TEST(test_retry_of_state),	   TEST(test_exactly_once),
 		TEST(test_exactly_once_v40),	   TEST(test_exactly_once_v40_joiner),
 		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
