@@ -43,7 +43,7 @@ struct node_address {
 struct generation {
 	uint64_t created; /* the lineage: when it began, wall clock in nanoseconds, ... */
 	uint64_t id;	  /* ... and random */
-	uint64_t epoch;	  /* grows when nodes have gone */
+	uint64_t epoch;	  /* grows when nodes have gone: the ring in which it was decided, and a count in it */
 };
 
 /*

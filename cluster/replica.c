@@ -7,7 +7,8 @@
 #include "base/log.h"
 #include "cluster/replica_private.h"
 
-#define DEFAULT_HANG_MS 5000
+#define DEFAULT_HANG_MS	 5000
+#define EPOCH_RING_SHIFT 16 /* generations that can be told apart within a ring */
 #define NS_PER_MS	1000000ull
 
 static const char *const phase_names[] = { "joining", "serving", "suspended", "lost" };
@@ -399,12 +400,24 @@ void replica_lost(struct replica *r, const char *why)
 
 /* ---- views ---- */
 
+/*
+ * Whatever is decided in a later ring is later. Two sets of members may each decide on a generation without knowing of
+ * the other's, one of them in vain: they must not be the same, and the one in vain must be the earlier. If both
+ * had quorum, some node was in both rings.
+ */
+static void raise_epoch(const struct replica *r, struct generation *g)
+{
+	uint64_t least = r->last_ring_seq << EPOCH_RING_SHIFT;
+
+	g->epoch = g->epoch + 1 > least ? g->epoch + 1 : least;
+}
+
 /* Members of the active set have gone: the rest goes on as a later generation. */
 static void shrink(struct replica *r)
 {
 	if (r->phase == CLUSTER_SUSPENDED || !r->position.generation.epoch)
 		return;
-	r->position.generation.epoch++;
+	raise_epoch(r, &r->position.generation);
 	remember(r, &r->position.generation, NULL);
 	if (r->phase == CLUSTER_SERVING)
 		replica_tell_members(r);
@@ -812,7 +825,7 @@ static void resume(struct replica *r, const struct peer *best)
 	}
 	/* Those that only gave their vote remember as well what it was for. */
 	see(&next, &at.generation);
-	next.epoch++;
+	raise_epoch(r, &next);
 	remember(r, &next, NULL);
 	/* A ring that is changing: the others may not know of it. They will find this node as it was. */
 	if (self->state == PEER_ACTIVE && r->unsure) {
