@@ -2,7 +2,7 @@
 # tests/client/lib.sh when CL_SERVER=cluster. Puts the laboratory (lab.sh) in the place of the client tests'
 # world, and nodes in that of their server.
 #
-#   nodes_start N...        starts the daemons of nodes, one after the other, and waits until each serves
+#   nodes_start N...        starts the daemons of nodes, and waits until each serves
 #   nodes_settled           waits until every node serves and has as many addresses as any other
 #   holder ADDRESS          the node that holds a virtual address
 #   node_stop N             ends a daemon as an administrator would
@@ -101,6 +101,8 @@ nodes_start() {
 	local i
 	for i in "$@"; do
 		node_start $i
+	done
+	for i in "$@"; do
 		node_serves $i
 	done
 }
