@@ -79,8 +79,8 @@ static bool names_nobody(const struct cred *caller)
 }
 
 /*
- * The caller as the export's options let them act; *is_mapped: as somebody else, a reference. NULL: out
- * of memory.
+ * The caller as the export's options let them act; *is_mapped: as somebody else, a reference. NULL:
+ * out of memory.
  */
 static const struct cred *map_cred(const struct cred *caller, const struct export_options *o,
 				   bool *is_mapped)
@@ -264,18 +264,16 @@ void file_key_make(const struct backend *be, const struct backend_handle *handle
 enum nfsstat4 compound_object_key(struct compound *c, struct object *obj, struct bytes *key)
 {
 	struct backend_handle handle;
-	struct file_key made;
-	uint8_t *p;
+	struct file_key *made;
 	int err = obj->backend->to_handle(obj, &handle);
 
 	if (err)
 		return status_from_errno(err);
-	file_key_make(obj->backend, &handle, &made);
-	p = arena_alloc(&c->call->arena, made.len);
-	if (!p)
+	made = arena_alloc(&c->call->arena, sizeof(*made));
+	if (!made)
 		return NFS4ERR_DELAY;
-	memcpy(p, made.bytes, made.len);
-	*key = (struct bytes){ p, made.len };
+	file_key_make(obj->backend, &handle, made);
+	*key = (struct bytes){ made->bytes, made->len };
 	return NFS4_OK;
 }
 
@@ -417,7 +415,7 @@ void compound_owe(struct compound *c, const struct state_command *cmd,
 
 enum nfsstat4 compound_submit_simple(struct compound *c, struct state_command *cmd)
 {
-	struct state_result *result = arena_zalloc(&c->call->arena, sizeof(*result));
+	struct state_result *result = compound_result(c);
 
 	if (!result)
 		return compound_out_of_memory(c);
@@ -513,7 +511,7 @@ bool compound_client_owner(struct compound *c, struct bytes owner, struct bytes 
 enum nfsstat4 compound_adopt(struct compound *c, uint64_t clientid)
 {
 	struct state_command *cmd = compound_command(c, CMD_ADOPT);
-	struct state_result *result = arena_zalloc(&c->call->arena, sizeof(*result));
+	struct state_result *result = compound_result(c);
 
 	if (!cmd || !result)
 		return NFS4ERR_DELAY;
@@ -641,6 +639,20 @@ enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid)
 	return state_in_grace(c->server->state) ? NFS4ERR_GRACE : NFS4_OK;
 }
 
+struct state_result *compound_result(struct compound *c)
+{
+	struct state_result *result = arena_alloc(&c->call->arena, sizeof(*result));
+
+	_Static_assert(sizeof(result->setclientid) <= 128 && sizeof(result->exchange_id) <= 128 &&
+			   sizeof(result->create_session) <= 128 && sizeof(result->open) <= 128 &&
+			   sizeof(result->stateid) <= 128 &&
+			   offsetof(struct lock_conflict, owner) <= 128,
+		       "the head has all of it");
+	if (result)
+		memset(result, 0, STATE_RESULT_HEAD);
+	return result;
+}
+
 struct state_command *compound_command(struct compound *c, enum state_command_type type)
 {
 	struct state_command *cmd = arena_zalloc(&c->call->arena, sizeof(*cmd));
@@ -738,8 +750,8 @@ static enum nfsstat4 too_big(const struct compound *c)
 }
 
 /*
- * Nor must a file be opened or made whose filehandle, asked for at once, there is no room for (RFC 8881
- * section 2.10.6.4).
+ * Nor must a file be opened or made whose filehandle, asked for at once, there is no room for (RFC
+ * 8881 section 2.10.6.4).
  */
 static size_t handle_room(const struct compound *c)
 {

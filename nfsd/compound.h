@@ -245,6 +245,8 @@ enum nfsstat4 compound_can_promise(struct compound *c);
  * RECLAIM_COMPLETE to say so). 0, or GRACE if others have not.
  */
 enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid);
+/* Room for the result of one, as if unused. NULL: out of memory. */
+struct state_result *compound_result(struct compound *c);
 /* A command for the caller: minor version, client, principal filled. NULL: out of memory. */
 struct state_command *compound_command(struct compound *c, enum state_command_type type);
 /*

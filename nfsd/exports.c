@@ -51,7 +51,22 @@ struct client_cache {
 	unsigned count;		     /* under lock */
 };
 
+/*
+ * What a thread was answered last, so that it need not ask for a lock that all share: found by the
+ * same hash. No set has the number of one before it, and whoever asks has a reference to its set.
+ */
+#define LAST_ANSWERS 16
+
+struct last_answer {
+	uint64_t set; /* its number; 0: none */
+	struct client_answer answer;
+};
+
+static _Thread_local struct last_answer last_answers[LAST_ANSWERS];
+static _Atomic uint64_t sets_made;
+
 struct export_set {
+	uint64_t number;       /* from 1 */
 	_Atomic uint32_t refs; /* the server's, and one of each compound */
 	struct exports *config;
 	struct export *exports; /* sorted by path */
@@ -93,7 +108,7 @@ void export_registry_free(struct export_registry *r)
 
 	if (!r)
 		return;
-	list_for_each_safe(e, tmp, &r->opened, link) {
+	list_for_each_safe (e, tmp, &r->opened, link) {
 		e->backend->export_close(e->export);
 		free(e->fsid);
 		free(e);
@@ -113,10 +128,10 @@ static int registry_open(struct export_registry *r, const struct backend *backen
 	size_t path_len = strlen(params->path);
 	int err;
 
-	list_for_each(e, &r->opened, link) {
+	list_for_each (e, &r->opened, link) {
 		if (e->backend == backend && e->crossmnt == params->crossmnt &&
-		    e->async == params->async &&
-		    same_string(e->path, params->path) && same_string(e->fsid, params->fsid)) {
+		    e->async == params->async && same_string(e->path, params->path) &&
+		    same_string(e->fsid, params->fsid)) {
 			*out = e->export;
 			return 0;
 		}
@@ -331,8 +346,8 @@ static int join_inside(struct export_set *set, struct export *outer, struct expo
 	struct junction *j = &set->junctions[set->njunctions];
 	struct object *dir;
 	struct attr attr;
-	int err = walk(outer, path_below(outer->entry->path, exp->entry->path),
-		       &exp->parent_object, &dir);
+	int err = walk(outer, path_below(outer->entry->path, exp->entry->path), &exp->parent_object,
+		       &dir);
 
 	if (err)
 		return err;
@@ -457,6 +472,7 @@ int export_set_new(struct export_registry *registry, struct exports *exports,
 	if (!set)
 		return -ENOMEM;
 	set->refs = 1;
+	set->number = atomic_fetch_add(&sets_made, 1) + 1;
 	for (unsigned i = 0; i < CLIENT_CACHE_BUCKETS; i++)
 		rwlock_init(&set->clients[i].lock);
 	set->exports = calloc(n + 1, sizeof(*set->exports));
@@ -599,14 +615,19 @@ static struct in6_addr address_of(const struct sockaddr *addr)
 	return a;
 }
 
+static bool is_answer(const struct client_answer *a, const struct export *exp,
+		      const struct in6_addr *addr)
+{
+	return a->export == exp && memcmp(&a->addr, addr, sizeof(*addr)) == 0;
+}
+
 static struct client_answer *answer_find(struct client_cache *cache, const struct export *exp,
-					 const struct in6_addr *addr)
-    REQUIRES_SHARED(cache->lock)
+					 const struct in6_addr *addr) REQUIRES_SHARED(cache->lock)
 {
 	struct client_answer *a;
 
 	for (a = cache->first; a; a = a->next) {
-		if (a->export == exp && memcmp(&a->addr, addr, sizeof(*addr)) == 0)
+		if (is_answer(a, exp, addr))
 			break;
 	}
 	return a;
@@ -645,18 +666,26 @@ const struct export_options *export_client_options(struct export_set *set, struc
 	const struct export_options *options = NULL;
 	struct client_cache *cache;
 	struct client_answer *a;
-	uint64_t halves[2];
+	struct last_answer *last;
+	uint64_t halves[2], hash, now = clock_coarse_ns();
 	bool known;
 
 	if (exp == &set->pseudo)
 		return &pseudo_options;
 	memcpy(halves, &key, sizeof(key));
-	cache = &set->clients[hash_u64(hash_u64(halves[0]) ^ halves[1]) % CLIENT_CACHE_BUCKETS];
+	hash = hash_u64(hash_u64(halves[0]) ^ halves[1]);
+	last = &last_answers[(hash ^ exp->id) % LAST_ANSWERS];
+	if (last->set == set->number && is_answer(&last->answer, exp, &key) &&
+	    last->answer.expires_ns > now)
+		return last->answer.options;
+	cache = &set->clients[hash % CLIENT_CACHE_BUCKETS];
 	rwlock_read(&cache->lock);
 	a = answer_find(cache, exp, &key);
-	known = a && a->expires_ns > clock_coarse_ns();
-	if (known)
+	known = a && a->expires_ns > now;
+	if (known) {
+		*last = (struct last_answer){ set->number, *a };
 		options = a->options;
+	}
 	rwlock_read_unlock(&cache->lock);
 	if (known)
 		return options;
@@ -677,8 +706,7 @@ static bool visible_to(struct export *exp, void *arg)
 	return export_client_options(v->set, exp, v->addr) != NULL;
 }
 
-bool export_pseudo_visible(struct export_set *set, struct object *node,
-			   const struct sockaddr *addr)
+bool export_pseudo_visible(struct export_set *set, struct object *node, const struct sockaddr *addr)
 {
 	struct visible_arg arg = { set, addr };
 
@@ -695,7 +723,8 @@ int export_set_object(struct export_set *set, const uint8_t *key, size_t len, st
 
 		if (len < name || memcmp(key, exp->backend->name, name) != 0)
 			continue;
-		/* -EBADF: a handle of another backend with a longer name, or of another file system. */
+		/* -EBADF: a handle of another backend with a longer name, or of another file
+		 * system. */
 		err = exp->backend->from_handle(exp, key + name, len - name, out);
 	}
 	return err == -EBADF ? -ESTALE : err;

@@ -85,7 +85,8 @@ static struct mutex events_lock = MUTEX_INITIALIZER;
 static struct list by_inode[BUCKETS] GUARDED_BY(lock);
 static struct list by_fid[BUCKETS] GUARDED_BY(lock);
 static struct list dirty GUARDED_BY(lock) = LIST_INITIALIZER(dirty);
-static unsigned nwatches GUARDED_BY(lock);
+/* Changed under lock. Whoever has learnt that somebody relies on a watch finds it counted without. */
+static _Atomic unsigned nwatches;
 static struct list waiting = LIST_INITIALIZER(waiting); /* the thread's own */
 
 /* Immutable while `running`. */
@@ -366,11 +367,11 @@ void vfs_watch_again(const uint8_t *handle, size_t len)
 	struct backend_handle h = { .len = (uint8_t)len };
 	struct watch *w;
 
-	if (!atomic_load(&running) || len > sizeof(h.bytes))
+	if (atomic_load_explicit(&nwatches, memory_order_acquire) == 0 || len > sizeof(h.bytes))
 		return;
 	memcpy(h.bytes, handle, len);
 	mutex_lock(&lock);
-	w = nwatches ? find_by_handle(&h) : NULL;
+	w = find_by_handle(&h);
 	if (w) {
 		look_at(w);
 		kick();

@@ -142,7 +142,7 @@ static enum nfsstat4 lock_submit(struct compound *c, struct lock_args *a, struct
 	if (status != NFS4_OK)
 		return status;
 	o->cmd = compound_command(c, CMD_LOCK);
-	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
+	o->result = compound_result(c);
 	if (!o->cmd || !o->result)
 		return compound_out_of_memory(c);
 	if (c->minor == 0 && a->new_owner)
@@ -341,7 +341,7 @@ static enum nfsstat4 locku_submit(struct compound *c, struct locku_args *a,
 	if (status != NFS4_OK)
 		return status;
 	o->cmd = compound_command(c, CMD_UNLOCK);
-	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
+	o->result = compound_result(c);
 	if (!o->cmd || !o->result)
 		return compound_out_of_memory(c);
 	seqid_put(&o->seqid, a->seqid, o->cmd);

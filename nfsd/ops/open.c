@@ -475,7 +475,7 @@ static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct
 	enum nfsstat4 status;
 
 	o->cmd = compound_command(c, CMD_OPEN);
-	o->result = arena_zalloc(&c->call->arena, sizeof(*o->result));
+	o->result = compound_result(c);
 	if (!o->cmd || !o->result)
 		return compound_out_of_memory(c);
 	if (c->minor == 0)

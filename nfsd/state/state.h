@@ -20,6 +20,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "backends/backend.h"
@@ -390,6 +391,9 @@ struct state_result {
 		struct lock_conflict denied;
 	};
 };
+
+/* What is zero in one that has not been used: all but most of `denied.owner`, which is long. */
+#define STATE_RESULT_HEAD (offsetof(struct state_result, denied) + 128)
 
 /* What a node must do because a command was applied. */
 enum state_effect_type {
