@@ -90,7 +90,8 @@ static struct vfs_object *table_find(struct vfs_export *exp, struct vfs_shard *s
 		if (obj->hash == hash && obj->handle.len == len &&
 		    memcmp(obj->handle.bytes, bytes, len) == 0) {
 			atomic_fetch_add_explicit(&obj->base.refs, 1, memory_order_relaxed);
-			obj->recent = true;
+			if (!obj->recent)
+				obj->recent = true;
 			return obj;
 		}
 	}
@@ -274,19 +275,19 @@ static unsigned export_commit(struct vfs_export *exp, unsigned max, bool in_use)
 }
 
 /*
- * From the cheapest to what hurts: idle objects, here and in other exports; the descriptors of
+ * From the cheapest to what hurts: directories kept open, idle objects, here and in other exports; the descriptors of
  * open files that are not being used; unstable writes, which have to be committed first.
  */
 bool vfs_shed(struct vfs_export *exp)
 {
 	struct vfs_export *e;
-	unsigned n = export_evict(exp, 4, false, false);
+	unsigned n = vfs_listings_close(exp, false) + export_evict(exp, 4, false, false);
 
 	if (n > 0)
 		return true;
 	if (mutex_trylock(&registry_lock)) {
 		list_for_each (e, &registry, registered)
-			n += export_evict(e, 4, false, false);
+			n += vfs_listings_close(e, false) + export_evict(e, 4, false, false);
 		mutex_unlock(&registry_lock);
 	}
 	if (n > 0 || vfs_files_park())
@@ -325,6 +326,7 @@ void vfs_trim(struct vfs_export *exp)
 {
 	export_commit(exp, UINT32_MAX, false);
 	export_evict(exp, UINT32_MAX, true, false);
+	vfs_listings_close(exp, true);
 	vfs_mounts_trim(exp);
 }
 
@@ -442,8 +444,16 @@ void vfs_table_destroy(struct vfs_export *exp)
 struct vfs_fd_name vfs_fd_name(int fd)
 {
 	struct vfs_fd_name n;
+	unsigned rest = (unsigned)fd;
+	size_t len = 1;
 
-	snprintf(n.text, sizeof(n.text), "%d", fd);
+	for (unsigned r = rest / 10; r; r /= 10)
+		len++;
+	n.text[len] = '\0';
+	do {
+		n.text[--len] = (char)('0' + rest % 10);
+		rest /= 10;
+	} while (len > 0);
 	return n;
 }
 

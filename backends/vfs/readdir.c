@@ -1,25 +1,54 @@
 /*
  * Reading directories by getdents64(2). The cookie of an entry is the position behind it that the
- * file system tells (d_off), which stays right while others add and remove entries. Every
- * call opens the directory with the caller's identity, so that the kernel checks
- * the permission each time, and goes to the cookie. What getdents64 read ahead of the entry that
- * did not fit is read again by the next call.
+ * file system tells (d_off), which stays right while others add and remove entries.
+ *
+ * A READDIR opens the directory with the caller's identity, so that the kernel checks the
+ *permission, and goes to the cookie. If it ends because no more fits, the open directory and what
+ *getdents64 has told beyond that entry are kept for the next READDIR: who comes with the same
+ *identity to the same directory with the cookie of the last entry within KEEP_NS goes on there, as
+ *with a directory that a program keeps open. It is taken out for that, so nobody else has it
+ *meanwhile; whoever finds none opens the directory anew, which is as good, and only takes longer.
+ *
+ *	new (opened, at a cookie) --no more fits--> kept --the same cookie--> taken --no more
+ *fits--> kept... |                               |                          |
+ *	             +--------------- end, error, too old, too many, descriptors short ----> closed
+ *
+ * Names that were told and have gone meanwhile are found out by statx(2) as always; when no
+ *attributes are wanted, nothing is kept, because names alone would be repeated without a look. Kept
+ *listings have no reference to the object, so that a removed directory is let go by it; the thread
+ *that trims (object.c) closes what is too old.
  *
  * tmpfs before Linux 6.6 counts names for a position: one that is removed while a listing is under
  * way can make it repeat or miss another there. No server can do better with it.
  */
 #include <dirent.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "backends/vfs/vfs.h"
+#include "base/clock.h"
 
-/*
- * What is read ahead of the entry that does not fit is read in vain; a further getdents64 of an open
- * directory costs next to nothing.
- */
 #define DENTS_BYTES 4096
+/* Listings that an export keeps, each with a descriptor. */
+#define KEEP_MOST 64
+#define KEEP_NS	  NS_PER_SEC
+
+/* A directory that is being listed: one thread's, or in vfs_export.listings. */
+struct vfs_listing {
+	struct list link; /* under listings_lock */
+
+	/* Whose it is; immutable. */
+	const struct cred *cred; /* a reference */
+	struct backend_handle dir;
+	int fd;
+
+	uint64_t cookie; /* the last entry's that was taken */
+	uint64_t kept_ns;
+	size_t at, len; /* what of buf has not been taken */
+	char buf[DENTS_BYTES] __attribute__((aligned(8)));
+};
 
 static enum file_type type_of(unsigned char d_type)
 {
@@ -64,39 +93,147 @@ static int fill_entry(struct vfs_object *dir, const struct dirent64 *d,
 			entry->fileid = entry->attr.mounted_on_fileid;
 		}
 	} else if (args->want_handle) {
-		entry->error =
-		    vfs_handle_at(dir, d->d_name, &entry->handle);
+		entry->error = vfs_handle_at(dir, d->d_name, &entry->handle);
 	}
 	return entry->error;
 }
 
+/* ---- listings ---- */
+
+static void listing_close(struct vfs_listing *l)
+{
+	close(l->fd);
+	cred_unref(l->cred);
+	free(l);
+}
+
+static int listing_open(struct vfs_object *dir, const struct cred *cred, uint64_t cookie,
+			struct vfs_listing **out)
+{
+	struct vfs_listing *l = malloc(sizeof(*l));
+	int err;
+
+	if (!l)
+		return -ENOMEM;
+	l->fd = vfs_reopen(vfs_object_export(dir), dir->fd, O_RDONLY | O_DIRECTORY);
+	if (l->fd < 0) {
+		err = l->fd;
+		free(l);
+		return err;
+	}
+	list_init(&l->link);
+	l->cred = cred_ref(cred);
+	l->dir = dir->handle;
+	l->cookie = cookie;
+	l->at = l->len = 0;
+	if (cookie != 0 && lseek(l->fd, (off_t)cookie, SEEK_SET) < 0) {
+		err = -errno;
+		listing_close(l);
+		return err;
+	}
+	*out = l;
+	return 0;
+}
+
+static bool is_old(const struct vfs_listing *l, uint64_t now)
+{
+	return now - l->kept_ns > KEEP_NS;
+}
+
+/* The one that is at this place; NULL: none. */
+static struct vfs_listing *listing_take(struct vfs_object *dir, const struct cred *cred,
+					uint64_t cookie)
+{
+	struct vfs_export *exp = vfs_object_export(dir);
+	uint64_t now = clock_coarse_ns();
+	struct vfs_listing *l, *found = NULL;
+
+	mutex_lock(&exp->listings_lock);
+	list_for_each (l, &exp->listings, link) {
+		if (l->cookie == cookie && l->cred == cred && l->dir.len == dir->handle.len &&
+		    memcmp(l->dir.bytes, dir->handle.bytes, l->dir.len) == 0 && !is_old(l, now)) {
+			found = l;
+			list_remove(&l->link);
+			exp->nlistings--;
+			break;
+		}
+	}
+	mutex_unlock(&exp->listings_lock);
+	return found;
+}
+
+static void listing_keep(struct vfs_export *exp, struct vfs_listing *l)
+{
+	struct vfs_listing *oldest = NULL;
+
+	l->kept_ns = clock_coarse_ns();
+	mutex_lock(&exp->listings_lock);
+	if (exp->nlistings == KEEP_MOST) {
+		oldest = list_first(&exp->listings, struct vfs_listing, link);
+		list_remove(&oldest->link);
+		exp->nlistings--;
+	}
+	list_push_back(&exp->listings, &l->link);
+	exp->nlistings++;
+	mutex_unlock(&exp->listings_lock);
+	if (oldest)
+		listing_close(oldest);
+}
+
+unsigned vfs_listings_close(struct vfs_export *exp, bool old_only)
+{
+	struct list closing = LIST_INITIALIZER(closing);
+	uint64_t now = clock_coarse_ns();
+	struct vfs_listing *l, *next;
+	unsigned n = 0;
+
+	mutex_lock(&exp->listings_lock);
+	list_for_each_safe (l, next, &exp->listings, link) {
+		if (old_only && !is_old(l, now))
+			continue;
+		list_remove(&l->link);
+		list_push_back(&closing, &l->link);
+		n++;
+	}
+	exp->nlistings -= n;
+	mutex_unlock(&exp->listings_lock);
+	list_for_each_safe (l, next, &closing, link)
+		listing_close(l);
+	return n;
+}
+
+/* ---- reading ---- */
+
 enum progress { GO_ON, STOP };
 
-static enum progress emit_all(struct vfs_object *dir, const char *buf, size_t len,
+/* Hands on what has been read. */
+static enum progress emit_all(struct vfs_object *dir, struct vfs_listing *l,
 			      struct readdir_args *args, struct dir_entry *entry)
 {
-	for (size_t at = 0; at < len;) {
-		const struct dirent64 *d = (const struct dirent64 *)(buf + at);
+	while (l->at < l->len) {
+		const struct dirent64 *d = (const struct dirent64 *)(l->buf + l->at);
+		size_t next = l->at + d->d_reclen;
 
-		at += d->d_reclen;
-		if (args->want_handle && at < len)
+		if (args->want_handle && next < l->len)
 			vfs_handles_prefetch(dir->mount,
-					     ((const struct dirent64 *)(buf + at))->d_ino);
-		if (is_dots(d->d_name) || fill_entry(dir, d, args, entry) == -ENOENT)
-			continue;
-		if (!args->emit(args->arg, entry))
-			return STOP;
+					     ((const struct dirent64 *)(l->buf + next))->d_ino);
+		if (!is_dots(d->d_name) && fill_entry(dir, d, args, entry) != -ENOENT) {
+			if (!args->emit(args->arg, entry))
+				return STOP;
+			l->cookie = entry->cookie;
+		}
+		l->at = next;
 	}
 	return GO_ON;
 }
 
 int vfs_readdir(struct object *base, const struct cred *cred, struct readdir_args *args)
 {
-	char buf[DENTS_BYTES] __attribute__((aligned(8)));
 	struct vfs_object *dir = vfs_object(base);
+	struct vfs_listing *l = NULL;
 	struct dir_entry entry;
-	int fd, err;
-	ssize_t n;
+	int err;
+	ssize_t n = 1;
 
 	if (base->type != FILE_DIRECTORY)
 		return -ENOTDIR;
@@ -104,22 +241,23 @@ int vfs_readdir(struct object *base, const struct cred *cred, struct readdir_arg
 	err = vfs_assume(cred);
 	if (err)
 		return err;
-	fd = vfs_reopen(vfs_export(base->export), dir->fd, O_RDONLY | O_DIRECTORY);
-	if (fd < 0)
-		return fd;
-	if (args->cookie != 0 && lseek(fd, (off_t)args->cookie, SEEK_SET) < 0) {
-		err = -errno;
-		goto out;
-	}
-	while ((n = getdents64(fd, buf, sizeof(buf))) > 0) {
-		if (emit_all(dir, buf, (size_t)n, args, &entry) == STOP)
-			goto out;
+	if (args->cookie != 0)
+		l = listing_take(dir, cred, args->cookie);
+	if (!l)
+		err = listing_open(dir, cred, args->cookie, &l);
+	if (err)
+		return err;
+	while (n > 0 && emit_all(dir, l, args, &entry) == GO_ON) {
+		n = getdents64(l->fd, l->buf, sizeof(l->buf));
+		l->at = 0;
+		l->len = n > 0 ? (size_t)n : 0;
 	}
 	if (n < 0)
 		err = -errno;
+	args->eof = n == 0;
+	if (n > 0 && args->want_attr && l->cookie != args->cookie)
+		listing_keep(vfs_object_export(dir), l);
 	else
-		args->eof = true;
-out:
-	close(fd);
+		listing_close(l);
 	return err;
 }

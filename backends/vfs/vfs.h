@@ -11,7 +11,7 @@
  *    (credentials.c), so that it is the kernel that permits or refuses.
  *
  * Locks, in this order: object.c's registry, vfs_object.commit_lock, vfs_export.mounts_lock, a
- * table shard's lock, vfs_object.lock; by themselves settle.c's. Only commit_lock (fdatasync), mounts_lock (looking for
+ * table shard's lock, vfs_object.lock; by themselves settle.c's and readdir.c's. Only commit_lock (fdatasync), mounts_lock (looking for
  * mounts) and the registry are held over system calls that may block.
  */
 #pragma once
@@ -91,6 +91,10 @@ struct vfs_export {
 
 	_Atomic uint64_t verifier; /* write verifier */
 	struct list registered;	   /* in object.c's list of exports */
+
+	struct mutex listings_lock;
+	struct list listings; /* struct vfs_listing (readdir.c), the oldest first; under listings_lock */
+	unsigned nlistings;   /* likewise */
 
 	struct mutex settlers_lock;
 	struct list settlers; /* struct vfs_settler (settle.c); under settlers_lock */
@@ -314,6 +318,8 @@ void vfs_settlers_end(struct vfs_export *exp);
 /* ---- readdir.c ---- */
 
 int vfs_readdir(struct object *dir, const struct cred *cred, struct readdir_args *args);
+/* Closes directories kept open between READDIRs, all or those that are too old; how many. */
+unsigned vfs_listings_close(struct vfs_export *exp, bool old_only);
 
 /* ---- exclusive.c ---- */
 

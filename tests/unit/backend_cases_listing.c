@@ -60,11 +60,11 @@ static bool read_some(struct fixture *fx, struct object *dir, const struct cred 
 	return args.eof;
 }
 
-static void read_all(struct fixture *fx, struct object *dir, struct collected *c)
+static void read_all(struct fixture *fx, struct object *dir, bool all, struct collected *c)
 {
 	uint64_t cookie = 0;
 
-	while (!read_some(fx, dir, fx->alice, cookie, false, c)) {
+	while (!read_some(fx, dir, fx->alice, cookie, all, c)) {
 		assert_true(c->taken > 0);
 		cookie = c->entries[c->count - 1].cookie;
 	}
@@ -152,7 +152,7 @@ static void every_cookie_continues(void **state)
 	for (unsigned take = 1; take <= 7; take++) {
 		struct collected parts = { .take = take };
 
-		read_all(fx, fx->dir, &parts);
+		read_all(fx, fx->dir, take % 2 == 0, &parts);
 		assert_int_equal(parts.count, all.count);
 		for (unsigned j = 0; j < parts.count; j++)
 			assert_string_equal(parts.entries[j].name, all.entries[j].name);
@@ -198,16 +198,13 @@ static void remove_and_add(struct collected *c)
 }
 
 /* Names that are there all the time are listed exactly once, whatever happens to others. */
-static void changes_while_listing(void **state)
+static void change_while_listing(struct fixture *fx, bool all)
 {
-	struct fixture *fx = fixture_of(state);
 	struct collected c = { .take = 40, .between = remove_and_add };
 	unsigned seen[1000] = { 0 };
 
-	if (fx->shifting)
-		skip();
 	fill(fx, fx->dir, 1000);
-	read_all(fx, fx->dir, &c);
+	read_all(fx, fx->dir, all, &c);
 	for (unsigned i = 0; i < c.count; i++) {
 		if (strncmp(c.entries[i].name, "entry-", 6) == 0)
 			seen[number_of(c.entries[i].name)]++;
@@ -219,6 +216,68 @@ static void changes_while_listing(void **state)
 	free(c.entries);
 }
 
+static void changes_while_listing(void **state)
+{
+	if (fixture_of(state)->shifting)
+		skip();
+	change_while_listing(fixture_of(state), false);
+}
+
+static void changes_while_listing_attributes(void **state)
+{
+	if (fixture_of(state)->shifting)
+		skip();
+	change_while_listing(fixture_of(state), true);
+}
+
+/* What goes between two calls is not told by the second, with its attributes, as if it were there.
+ */
+static void what_goes_between_calls(void **state)
+{
+	struct fixture *fx = fixture_of(state);
+	struct collected order = { 0 }, c = { .take = 10 };
+
+	if (fx->shifting)
+		skip();
+	fill(fx, fx->dir, 60);
+	assert_true(read_some(fx, fx->dir, fx->alice, 0, true, &order));
+	assert_int_equal(order.count, 60);
+	assert_false(read_some(fx, fx->dir, fx->alice, 0, true, &c));
+	for (unsigned i = 10; i < 60; i += 2)
+		assert_ok(try_remove(fx, fx->dir, order.entries[i].name, fx->alice));
+	c.take = 0;
+	assert_true(read_some(fx, fx->dir, fx->alice, c.entries[9].cookie, true, &c));
+	assert_int_equal(c.count, 10 + 25);
+	for (unsigned i = 0; i < 25; i++)
+		assert_string_equal(c.entries[10 + i].name, order.entries[11 + 2 * i].name);
+	free(order.entries);
+	free(c.entries);
+}
+
+/* A listing is gone on with by whoever may: as often as one likes, and by nobody else. */
+static void goes_on_for_its_user(void **state)
+{
+	struct fixture *fx = fixture_of(state);
+	struct object *dir = make(fx, fx->dir, "d", FILE_DIRECTORY, 0755, fx->alice);
+	struct collected c = { .take = 10 }, again = { .take = 10 }, third = { .take = 10 };
+	struct readdir_args args = { .want_attr = true, .emit = collect, .arg = &third };
+
+	fill(fx, dir, 60);
+	assert_false(read_some(fx, dir, fx->alice, 0, true, &c));
+	args.cookie = c.entries[9].cookie;
+	assert_false(read_some(fx, dir, fx->alice, args.cookie, true, &c));
+	assert_false(read_some(fx, dir, fx->alice, args.cookie, true, &again));
+	for (unsigned i = 0; i < 10; i++)
+		assert_string_equal(again.entries[i].name, c.entries[10 + i].name);
+	chmod_as(fx, dir, 0711, fx->alice);
+	args.cookie = c.entries[19].cookie;
+	assert_err(fx->b->readdir(dir, fx->bob, &args), -EACCES);
+	assert_int_equal(third.count, 0);
+	object_unref(dir);
+	free(c.entries);
+	free(again.entries);
+}
+
 static void large_directory(void **state)
 {
 	struct fixture *fx = fixture_of(state);
@@ -227,7 +286,7 @@ static void large_directory(void **state)
 
 	assert_non_null(seen);
 	fill(fx, fx->dir, 6000);
-	read_all(fx, fx->dir, &c);
+	read_all(fx, fx->dir, true, &c);
 	assert_int_equal(c.count, 6000);
 	for (unsigned i = 0; i < c.count; i++)
 		assert_int_equal(seen[number_of(c.entries[i].name)]++, 0);
@@ -241,7 +300,14 @@ static void large_directory(void **state)
 	}
 
 const struct CMUnitTest cases_listing[] = {
-	CASE(entries_are_right),	  CASE(empty_directory),       CASE(every_cookie_continues),
-	CASE(permissions_of_listing),	  CASE(changes_while_listing), CASE(large_directory),
+	CASE(entries_are_right),
+	CASE(empty_directory),
+	CASE(every_cookie_continues),
+	CASE(permissions_of_listing),
+	CASE(changes_while_listing),
+	CASE(large_directory),
+	CASE(what_goes_between_calls),
+	CASE(goes_on_for_its_user),
+	CASE(changes_while_listing_attributes),
 	{ NULL, NULL, NULL, NULL, NULL },
 };

@@ -798,6 +798,74 @@ static void few_descriptors(void **state)
 	assert_true(open_descriptors() <= before + 1);
 }
 
+struct few {
+	uint64_t cookie;
+	unsigned left;
+};
+
+static bool take_few(void *arg, const struct dir_entry *entry)
+{
+	struct few *few = arg;
+
+	if (few->left == 0)
+		return false;
+	few->left--;
+	few->cookie = entry->cookie;
+	return true;
+}
+
+/* A directory stays open between READDIRs of one listing; but never more than a few, and not for
+ * ever. */
+static void listings_are_closed(void **state)
+{
+	const char *at = place_path("lists");
+	unsigned before = open_descriptors();
+	struct object *dirs[100];
+	struct fixture fx;
+	char name[16];
+
+	make_dir(at, 0777);
+	fx = open_export(at, false);
+	for (unsigned i = 0; i < ARRAY_SIZE(dirs); i++) {
+		snprintf(name, sizeof(name), "d%u", i);
+		dirs[i] = make(&fx, fx.root, name, FILE_DIRECTORY, 0755, fx.alice);
+		touch(&fx, dirs[i], "a", 0600, fx.alice);
+		touch(&fx, dirs[i], "b", 0600, fx.alice);
+	}
+	while (vfs_listings_close(vfs_export(fx.exp), false) > 0)
+		;
+	before = open_descriptors();
+	for (unsigned i = 0; i < ARRAY_SIZE(dirs); i++) {
+		struct few few = { .left = 1 };
+		struct readdir_args args = { .want_attr = true, .emit = take_few, .arg = &few };
+
+		assert_ok(fx.b->readdir(dirs[i], fx.alice, &args));
+		assert_false(args.eof);
+	}
+	assert_true(open_descriptors() > before);
+	assert_true(open_descriptors() <= before + 64);
+	assert_int_equal(vfs_listings_close(vfs_export(fx.exp), true), 0);
+	assert_int_equal(vfs_listings_close(vfs_export(fx.exp), false), 64);
+	assert_int_equal(open_descriptors(), before);
+	/* One that goes on to the end; and one that is still kept when the export is closed. */
+	for (unsigned i = 0; i < 2; i++) {
+		struct few few = { .left = 1 };
+		struct readdir_args args = { .want_attr = true, .emit = take_few, .arg = &few };
+
+		assert_ok(fx.b->readdir(dirs[i], fx.alice, &args));
+		assert_int_equal(open_descriptors(), before + 1);
+		few.left = 2;
+		args.cookie = few.cookie;
+		if (i == 0)
+			assert_ok(fx.b->readdir(dirs[i], fx.alice, &args));
+		assert_int_equal(open_descriptors(), before + i);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(dirs); i++)
+		object_unref(dirs[i]);
+	fixture_close(&fx);
+	assert_true(open_descriptors() < before);
+}
+
 static void descriptors_used_up(void **state)
 {
 	const char *at = place_path("none");
@@ -1511,6 +1579,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(quotas_hold),
 		cmocka_unit_test(default_acl_replaces_umask),
 		cmocka_unit_test_setup_teardown(few_descriptors, few_begin, few_end),
+		cmocka_unit_test(listings_are_closed),
 		cmocka_unit_test_setup_teardown(descriptors_used_up, few_begin, few_end),
 		cmocka_unit_test(removed_files_give_up_their_storage),
 		cmocka_unit_test(unstable_objects_are_kept_until_committed),
