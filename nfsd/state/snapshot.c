@@ -144,16 +144,19 @@ static void put_slot(struct snapshot_out *o, uint32_t n, const struct slot *slot
 /* Those whose replies are replicated. */
 static void put_kept(struct snapshot_out *o, const struct session *session)
 {
-	for (uint32_t n = 0; n < SLOTS_MAX; n++) {
-		const struct slot *chunk = session->chunks[n / SLOTS_PER_CHUNK];
-		const struct slot_reply *kept = chunk ? chunk[n % SLOTS_PER_CHUNK].kept : NULL;
+	for (uint32_t i = 0; i < ARRAY_SIZE(session->chunks); i++) {
+		const struct slot *chunk = session->chunks[i];
 
-		if (!kept)
-			continue;
-		snapshot_put_u32(o, n);
-		snapshot_put_u32(o, kept->seqid);
-		snapshot_put_u64(o, kept->request_hash);
-		snapshot_put_bytes(o, kept->bytes, kept->len);
+		for (uint32_t k = 0; chunk && k < SLOTS_PER_CHUNK; k++) {
+			const struct slot_reply *kept = chunk[k].kept;
+
+			if (!kept)
+				continue;
+			snapshot_put_u32(o, i * SLOTS_PER_CHUNK + k);
+			snapshot_put_u32(o, kept->seqid);
+			snapshot_put_u64(o, kept->request_hash);
+			snapshot_put_bytes(o, kept->bytes, kept->len);
+		}
 	}
 	snapshot_put_u32(o, UINT32_MAX);
 }

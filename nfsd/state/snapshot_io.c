@@ -111,14 +111,18 @@ void snapshot_put_u32(struct snapshot_out *o, uint32_t v)
 {
 	uint32_t be = htobe32(v);
 
-	snapshot_put(o, &be, sizeof(be));
+	if (unlikely(SNAPSHOT_CHUNK - o->len <= sizeof(be))) {
+		snapshot_put(o, &be, sizeof(be));
+		return;
+	}
+	memcpy(o->chunk + o->len, &be, sizeof(be));
+	o->len += sizeof(be);
 }
 
 void snapshot_put_u64(struct snapshot_out *o, uint64_t v)
 {
-	uint64_t be = htobe64(v);
-
-	snapshot_put(o, &be, sizeof(be));
+	snapshot_put_u32(o, (uint32_t)(v >> 32));
+	snapshot_put_u32(o, (uint32_t)v);
 }
 
 void snapshot_put_bytes(struct snapshot_out *o, const void *bytes, uint32_t len)

@@ -12,19 +12,17 @@
  *   - in the end all nodes have the same history, and the digests of the logs are equal where they are;
  *   - damaged and reordered commands.
  *
- *	sim_log [--seed N] [--seeds N] [--commands N] [PROFILE...]
+ * Options: runner.h.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
-#include "base/random.h"
+#include "tests/sim/runner.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/toy.h"
 
@@ -97,10 +95,11 @@ struct run {
 	unsigned roots, lost; /* states begun; those that were lost after something was done */
 };
 
+static uint64_t napplied; /* by all processes */
+
 static NORETURN void fail_run(struct run *r, const char *what)
 {
-	printf("not ok - %s: %s\n# reproduce: sim_log --seed %" PRIu64 " --seeds 1 %s\n", r->profile->name, what,
-	       r->seed, r->profile->name);
+	printf("not ok - %s seed %" PRIu64 ": %s\n", r->profile->name, r->seed, what);
 	fflush(stdout);
 	exit(1);
 }
@@ -153,6 +152,7 @@ static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len
 	struct toy_command c;
 
 	toy_apply(&pr->toy, origin, p, len, &c, res ? &res->toy : NULL);
+	napplied++;
 	pr->at = child(pr->run, pr->at, &c);
 	if (res)
 		res->place = pr->at;
@@ -412,52 +412,20 @@ static uint64_t run(const struct profile *p, uint64_t seed, uint64_t commands)
 	return r.ndone;
 }
 
+static const char *profile_name(unsigned i)
+{
+	return profiles[i].name;
+}
+
+static void run_profile(unsigned i, uint64_t seed, uint64_t commands, struct runner_counts *counts)
+{
+	counts->done = run(&profiles[i], seed, commands);
+	counts->applied = napplied;
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "seeds", required_argument, NULL, 'n' },
-		{ "commands", required_argument, NULL, 'c' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ 0 },
-	};
-	uint64_t seed = random_u64() >> 32, seeds = 3, commands = 20000, total = 0, runs = 0, done, begun;
-	int opt;
+	static const struct runner runner = { "sim_log", ARRAY_SIZE(profiles), profile_name, run_profile, 4 };
 
-	log_set_level(LOG_LEVEL_ERROR);
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (opt == 'n')
-			seeds = strtoull(optarg, NULL, 10);
-		else if (opt == 'c')
-			commands = strtoull(optarg, NULL, 10);
-		else if (opt == 'v')
-			log_set_level(LOG_LEVEL_DEBUG);
-		else
-			return 2;
-	}
-	printf("# first seed %" PRIu64 "\n", seed);
-	fflush(stdout);
-	begun = clock_mono_ns();
-	for (size_t i = 0; i < ARRAY_SIZE(profiles); i++) {
-		bool wanted = optind == argc;
-
-		for (int k = optind; k < argc; k++)
-			wanted |= strcmp(argv[k], profiles[i].name) == 0;
-		if (!wanted)
-			continue;
-		done = 0;
-		for (uint64_t n = 0; n < seeds; n++, runs++)
-			done += run(&profiles[i], seed + n, commands);
-		total += done;
-		/* One seed alone may have had little quorum. */
-		if (seeds >= 4 && done < commands * seeds / 4) {
-			printf("not ok - %s: hardly anything was done\n", profiles[i].name);
-			return 1;
-		}
-	}
-	printf("1..%" PRIu64 "\n", runs);
-	printf("# %.0f commands/s\n", (double)total * 1e9 / (double)(clock_mono_ns() - begun));
-	return 0;
+	return runner_main(&runner, argc, argv);
 }

@@ -11,9 +11,8 @@
  *   - in the end all nodes have the same state, with every lock in it that a client holds.
  * If all who had the state are gone (profiles that do not keep it) the clients begin anew.
  *
- *	sim_state [--seed N] [--seeds N] [--commands N] [PROFILE...]
+ * Options: runner.h.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,11 +21,10 @@
 #include "backends/backend.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "base/log.h"
-#include "base/random.h"
 #include "nfsd/state/command_io.h"
 #include "nfsd/state/snapshot.h"
 #include "nfsd/state/state.h"
+#include "tests/sim/runner.h"
 #include "tests/sim/sim.h"
 
 #define CLIENTS 5
@@ -110,7 +108,8 @@ struct run {
 	struct sim *sim;
 	struct process *processes[SIM_MAX_NODES + 1];
 	struct client clients[CLIENTS];
-	uint64_t done, expired, adopted, retried, denied;
+	uint64_t ticked_ns;
+	uint64_t done, applied, expired, adopted, retried, denied;
 	unsigned roots;
 	struct {
 		uint64_t history, digest;
@@ -125,8 +124,7 @@ void file_unref(struct file *file)
 
 static NORETURN void fail_run(struct run *r, const char *what)
 {
-	printf("not ok - %s: %s\n# reproduce: sim_state --seed %" PRIu64 " --seeds 1 %s\n",
-	       r->profile->name, what, r->seed, r->profile->name);
+	printf("not ok - %s seed %" PRIu64 ": %s\n", r->profile->name, r->seed, what);
 	fflush(stdout);
 	exit(1);
 }
@@ -189,9 +187,10 @@ static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *bytes, size_t
 	mix(p, &origin, sizeof(origin));
 	mix(p, bytes, len);
 	/* By the history, so that all look at the same places. */
-	if (p->history % 16 == 0)
+	if (p->history % 4 == 0)
 		compare(p);
 	p->applied++;
+	p->run->applied++;
 }
 
 static void refuse(void *ctx, void *result)
@@ -783,6 +782,9 @@ static void tick(struct process *p)
 
 static void tick_all(struct run *r)
 {
+	if (sim_now_ns(r->sim) < r->ticked_ns + 10 * NS_PER_MS)
+		return;
+	r->ticked_ns = sim_now_ns(r->sim);
 	for (unsigned i = 1; i <= r->profile->nodes; i++) {
 		if (r->processes[i] && sim_running(r->sim, i) &&
 		    sim_phase(r->sim, i) == CLUSTER_SERVING)
@@ -841,7 +843,7 @@ static void check_final(struct run *r)
 		fail_run(r, "the state was begun again");
 }
 
-static void run(const struct profile *p, uint64_t seed, uint64_t commands)
+static void run(const struct profile *p, uint64_t seed, uint64_t commands, struct runner_counts *counts)
 {
 	struct run *r = calloc(1, sizeof(*r));
 	struct sim_world world = {
@@ -882,47 +884,25 @@ static void run(const struct profile *p, uint64_t seed, uint64_t commands)
 	       " states compared, %u begun\n",
 	       p->name, seed, r->done, r->denied, r->adopted, r->retried, r->expired, r->compared,
 	       r->roots);
-	fflush(stdout);
+	counts->done = r->done;
+	counts->applied = r->applied;
 	sim_free(r->sim);
 	free(r);
 }
 
+static const char *profile_name(unsigned i)
+{
+	return profiles[i].name;
+}
+
+static void run_profile(unsigned i, uint64_t seed, uint64_t commands, struct runner_counts *counts)
+{
+	run(&profiles[i], seed, commands, counts);
+}
+
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "seeds", required_argument, NULL, 'n' },
-		{ "commands", required_argument, NULL, 'c' },
-		{ 0 },
-	};
-	uint64_t seed = random_u64() >> 32, seeds = 3, commands = 20000, total = 0, runs = 0;
-	uint64_t begun;
-	int opt;
+	static const struct runner runner = { "sim_state", ARRAY_SIZE(profiles), profile_name, run_profile, 0 };
 
-	log_set_level(LOG_LEVEL_ERROR);
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (opt == 'n')
-			seeds = strtoull(optarg, NULL, 10);
-		else if (opt == 'c')
-			commands = strtoull(optarg, NULL, 10);
-		else
-			return 2;
-	}
-	printf("# first seed %" PRIu64 "\n", seed);
-	fflush(stdout);
-	begun = clock_mono_ns();
-	for (size_t i = 0; i < ARRAY_SIZE(profiles); i++) {
-		bool wanted = optind == argc;
-
-		for (int k = optind; k < argc; k++)
-			wanted |= strcmp(argv[k], profiles[i].name) == 0;
-		for (uint64_t n = 0; wanted && n < seeds; n++, runs++, total += commands)
-			run(&profiles[i], seed + n, commands);
-	}
-	begun = clock_mono_ns() - begun + 1;
-	printf("1..%" PRIu64 "\n# %.0f commands/s\n", runs,
-	       (double)total * (double)NS_PER_SEC / (double)begun);
-	return 0;
+	return runner_main(&runner, argc, argv);
 }
