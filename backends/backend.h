@@ -267,6 +267,7 @@ struct dir_change {
 struct settle_job {
 	struct object *dirs[SETTLE_DIRS]; /* of one export; references of the caller's */
 	unsigned n;			  /* at least 1 */
+	bool alone; /* nobody waits for this thread: it may do it itself if that is quick */
 	/* Called once, on any thread, perhaps before settle() has returned. */
 	void (*done)(struct settle_job *job);
 	int err;	  /* in done(): 0 or -errno */

@@ -86,6 +86,7 @@ bool debts_settle(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 	c->server->settling++;
 	mutex_unlock(&c->server->settling_lock);
 	c->call->resumes_soon = true;
+	d->job.alone = c->call->alone;
 	d->job.done = job_done;
 	d->job.dirs[0]->backend->settle(&d->job);
 	return true;

@@ -53,6 +53,7 @@ struct call *call_new(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, co
 	call->pub.done = NULL;
 	call->pub.user = NULL;
 	call->pub.resumes_soon = false;
+	call->pub.alone = false;
 	call->counted = false;
 	xdr_in_init(&call->pub.args, record, len);
 	call->out = (struct out){ .x = &call->pub.reply, .call = call };

@@ -48,6 +48,7 @@
 #define CONN_AUTHS     4
 #define WORKER_CALLS   128 /* calls and buffers that a worker keeps for reuse */
 #define WORKER_BUFFERS 8
+#define ALONE_AFTER    8  /* calls in a row that were alone until the next one hears so */
 #define SERVER_BIGS    16 /* big buffers that the server keeps for reuse */
 
 struct worker;
@@ -325,6 +326,7 @@ struct loop {
 	struct list resumed, finished; /* struct call; struct out sent in a handler */
 	uint64_t now_ns, next_sweep_ns;
 	struct spin spin;
+	unsigned alone;	     /* calls in a row that were alone on the loop */
 	uint64_t calls_seen; /* of its worker, before the last wait */
 	bool draining, quitting; /* server's draining and quit have been acted on */
 	uint64_t visited;	 /* the last question answered */

@@ -163,6 +163,7 @@ static bool call_park(struct call *call)
 	int running = PARK_RUNNING;
 	bool parked;
 
+	call->pub.alone = false;
 	call_charge(call);
 	mutex_lock(&l->inbox_lock);
 	list_push_back(&l->parked, &call->link);

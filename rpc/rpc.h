@@ -85,6 +85,13 @@ struct rpc_call {
 	struct arena arena;    /* everything that the request needs until its reply is sent */
 	size_t record_len;     /* of the whole RPC call message, without record marks */
 
+	/*
+	 * Its connection is the only one of the loop and has had one call at a time for a while:
+	 * until the handler has returned or blocking_section() was said, a short wait here holds up
+	 * nobody.
+	 */
+	bool alone;
+
 	/* The handler's to use. */
 	struct xdr_in args; /* the procedure's arguments, to the record's end */
 	/*

@@ -408,6 +408,19 @@ static void take_reply(struct worker *w, struct call *call, const uint8_t *recor
 	call_finish(w, call);
 }
 
+/* Whether nobody else's work could be held up by this call's, going by those before it. */
+static bool is_alone(struct loop *l, const struct rpc_conn *c)
+{
+	bool alone = c->in_p == c->in_end && LOAD_CALLS(atomic_load(&c->load)) == 1 &&
+		     atomic_load_explicit(&l->nconns, memory_order_relaxed) == 1;
+
+	if (!alone)
+		l->alone = 0;
+	else if (l->alone < ALONE_AFTER)
+		l->alone++;
+	return l->alone == ALONE_AFTER;
+}
+
 /* Runs a record. The worker may have lost the loop afterwards, and the connection be gone. */
 static void dispatch(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, const uint8_t *record,
 		     size_t len)
@@ -426,6 +439,7 @@ static void dispatch(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, con
 	switch (m) {
 	case MESSAGE_CALL:
 		count(&w->n.calls, 1);
+		call->pub.alone = is_alone(w->loop, c);
 		call_run(w, call, false);
 		break;
 	case MESSAGE_ERROR:

@@ -12,6 +12,11 @@
  * It begins a directory's fsync after the job has come, and the job comes after the change, so the
  * change is covered. Errors: fsync fails for all who wait for that directory.
  *
+ * Waking the settler, and being woken by it, takes as long as a small commit does on a fast disk.
+ *So the only request of its loop (settle_job.alone) is settled by its own thread if the last
+ *fsync()s were quick and the settler has nothing to do. The thread does not declare itself blocked
+ *then, which would be a wake-up, too.
+ *
  * There is a settler for each device of an export, made when it is first needed, so that a slow
  * disk holds up its own changes only. It ends with the export. If it cannot be made, the caller
  * syncs himself.
@@ -24,9 +29,11 @@
 #include <unistd.h>
 
 #include "backends/vfs/vfs.h"
+#include "base/clock.h"
 #include "base/log.h"
 
-#define DIRS_MOST 64 /* directories synced together, so that none is synced twice */
+#define QUICK_NS  (500 * 1000) /* an fsync() that a thread may well wait for */
+#define DIRS_MOST 64	       /* directories synced together, so that none is synced twice */
 
 struct vfs_settler {
 	dev_t dev;
@@ -36,6 +43,8 @@ struct vfs_settler {
 	struct cond wake;
 	struct list jobs; /* struct settle_job; under lock, as the next */
 	bool stop;
+	_Atomic bool busy;  /* syncs, or is about to */
+	_Atomic bool quick; /* the last fsync()s took less than QUICK_NS */
 };
 
 /* Directories to be synced, and how that went. */
@@ -53,7 +62,7 @@ bool vfs_must_settle(const struct vfs_object *obj)
 	return obj->base.type == FILE_DIRECTORY || obj->base.type == FILE_REGULAR;
 }
 
-static int sync_object(struct vfs_object *obj)
+static int sync_object(struct vfs_object *obj, bool announce)
 {
 	int fd, err = vfs_assume_privileged();
 
@@ -62,7 +71,8 @@ static int sync_object(struct vfs_object *obj)
 	fd = vfs_reopen(vfs_object_export(obj), obj->fd, O_RDONLY | O_NONBLOCK);
 	if (fd < 0)
 		return fd;
-	blocking_section();
+	if (announce)
+		blocking_section();
 	/* EINVAL: a file system that cannot. Read-only it has become since, because of an error. */
 	if (fsync(fd) < 0 && errno != EINVAL)
 		err = -errno;
@@ -72,7 +82,7 @@ static int sync_object(struct vfs_object *obj)
 
 int vfs_settle(struct vfs_object *obj)
 {
-	return vfs_must_settle(obj) ? sync_object(obj) : 0;
+	return vfs_must_settle(obj) ? sync_object(obj, true) : 0;
 }
 
 int vfs_settle_names(struct vfs_object *dir, struct dir_change *change)
@@ -80,7 +90,7 @@ int vfs_settle_names(struct vfs_object *dir, struct dir_change *change)
 	if (!vfs_must_settle(dir))
 		return 0;
 	if (!change->may_owe)
-		return sync_object(dir);
+		return sync_object(dir, true);
 	change->owes = true;
 	return 0;
 }
@@ -113,10 +123,14 @@ static bool add_job(struct round *r, const struct settle_job *job)
 	return true;
 }
 
-static void sync_round(struct round *r)
+/* Tells whether it was quick. */
+static bool sync_round(struct round *r, bool announce)
 {
+	uint64_t start = clock_mono_ns();
+
 	for (unsigned i = 0; i < r->n; i++)
-		r->errs[i] = sync_object(r->dirs[i]);
+		r->errs[i] = sync_object(r->dirs[i], announce);
+	return clock_mono_ns() - start < r->n * QUICK_NS;
 }
 
 static void finish_job(struct round *r, struct settle_job *job)
@@ -128,8 +142,11 @@ static void finish_job(struct round *r, struct settle_job *job)
 	job->done(job);
 }
 
-static void settle_all(struct list *jobs)
+/* Tells whether it was quick. */
+static bool settle_all(struct list *jobs)
 {
+	bool quick = true;
+
 	while (!list_empty(jobs)) {
 		struct list taken = LIST_INITIALIZER(taken);
 		struct round r = { 0 };
@@ -139,12 +156,13 @@ static void settle_all(struct list *jobs)
 			list_remove(&job->link);
 			list_push_back(&taken, &job->link);
 		}
-		sync_round(&r);
+		quick &= sync_round(&r, true);
 		while ((job = list_first(&taken, struct settle_job, link))) {
 			list_remove(&job->link);
 			finish_job(&r, job);
 		}
 	}
+	return quick;
 }
 
 /* ---- settlers ---- */
@@ -163,8 +181,9 @@ static void *settler_main(void *arg)
 			break;
 		list_splice_back(&jobs, &s->jobs);
 		mutex_unlock(&s->lock);
-		settle_all(&jobs);
+		atomic_store(&s->quick, settle_all(&jobs));
 		mutex_lock(&s->lock);
+		atomic_store(&s->busy, !list_empty(&s->jobs));
 	}
 	mutex_unlock(&s->lock);
 	return NULL;
@@ -223,10 +242,23 @@ static struct vfs_settler *settler_of(struct vfs_export *exp, dev_t dev)
 	return found;
 }
 
+/* In the caller's thread, unless it is better to leave it to the settler. */
+static bool settle_here(struct vfs_settler *s, struct settle_job *job)
+{
+	struct round r = { 0 };
+
+	if (!job->alone || !atomic_load(&s->quick) || atomic_load(&s->busy) || !add_job(&r, job))
+		return false;
+	atomic_store(&s->quick, sync_round(&r, false));
+	finish_job(&r, job);
+	return true;
+}
+
 void vfs_settle_later(struct settle_job *job)
 {
 	struct vfs_object *first = vfs_object(job->dirs[0]);
 	struct vfs_settler *s = settler_of(vfs_object_export(first), first->dev);
+	bool first_job;
 
 	if (!s) {
 		struct list alone = LIST_INITIALIZER(alone);
@@ -235,11 +267,17 @@ void vfs_settle_later(struct settle_job *job)
 		settle_all(&alone);
 		return;
 	}
+	if (settle_here(s, job))
+		return;
 	mutex_lock(&s->lock);
+	first_job = list_empty(&s->jobs);
 	list_push_back(&s->jobs, &job->link);
-	if (s->jobs.next == s->jobs.prev)
-		cond_signal(&s->wake);
+	atomic_store(&s->busy, true);
 	mutex_unlock(&s->lock);
+	/* Not with the lock, which the settler wants first. It stays: our caller keeps the export.
+	 */
+	if (first_job)
+		cond_signal(&s->wake);
 }
 
 void vfs_settlers_end(struct vfs_export *exp)

@@ -239,6 +239,9 @@ static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
 		return do_read(f, call);
 	case PROC_DROP:
 		return RPC_DROP;
+	case PROC_ALONE:
+		xdr_put_u32(&call->reply, call->alone);
+		return RPC_REPLY;
 	case PROC_FILL:
 		return do_fill(call);
 	case PROC_VERDICT:

@@ -32,6 +32,7 @@ enum {
 	PROC_WHOAMI,	    /* -> flavor, uid, gid, gids<>, machine */
 	PROC_COUNT_EXTENTS, /* u32 n, u32 len -> n extents of len bytes each, 4 bytes between */
 	PROC_NAP,   /* u32 key -> key: sleeps four times that many microseconds; odd ones say so */
+	PROC_ALONE, /* -> rpc_call.alone */
 	PROC_CLOSE, /* -> a reply; and the connection is closed behind it */
 };
 

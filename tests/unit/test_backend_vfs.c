@@ -1244,6 +1244,23 @@ static void owe_and_settle(struct fixture *fx, struct object *d, struct loss *l)
 	owe_removal(fx, p, "o");
 	settle_jobs(fx, jobs, 1);
 	assert_true(after_loss(l, lacks_owed));
+	/* One after the other, in this thread if that is quick. */
+	jobs[0].alone = true;
+	for (unsigned i = 0; i < 8; i++) {
+		owe_file(fx, d, "o0");
+		owe_file(fx, p, "o");
+		settle_jobs(fx, jobs, 1);
+		if (i == 7)
+			break;
+		owe_removal(fx, d, "o0");
+		owe_removal(fx, p, "o");
+		settle_jobs(fx, jobs, 1);
+	}
+	assert_true(after_loss(l, has_owed));
+	owe_removal(fx, d, "o0");
+	owe_removal(fx, p, "o");
+	settle_jobs(fx, jobs, 1);
+	assert_true(after_loss(l, lacks_owed));
 	cond_destroy(&jobs_cond);
 	object_unref(p);
 }

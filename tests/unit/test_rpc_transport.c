@@ -420,6 +420,61 @@ static void blocking_call_holds_up_nobody(void **state)
 	fixture_stop(&f);
 }
 
+/* What a call hears about being alone on its loop. */
+static bool is_alone(int fd)
+{
+	struct bytes r = { 0 }, reply = { 0 };
+	bool alone;
+
+	put_call(&r, 7, PROC_ALONE);
+	assert_true(client_exchange(fd, &r, &reply));
+	assert_int_equal(take_success(&reply), 7);
+	alone = take_u32(&reply);
+	bytes_free(&r);
+	bytes_free(&reply);
+	return alone;
+}
+
+static void calls_know_when_they_are_alone(void **state)
+{
+	struct bytes r = { 0 }, out = { 0 }, reply = { 0 };
+	struct fixture f;
+	int fd, other;
+
+	fixture_start(&f, 1, NULL);
+	fd = client_connect(&f);
+	for (int i = 0; i < 4; i++)
+		assert_false(is_alone(fd));
+	/* A thread that is slow to end a call may make the next one think that it has company. */
+	while (!is_alone(fd))
+		;
+	/* Two of them in one read: neither is. */
+	put_call(&r, 8, PROC_ALONE);
+	put_record(&out, &r);
+	put_record(&out, &r);
+	client_send(fd, &out);
+	for (int i = 0; i < 2; i++) {
+		assert_true(client_recv(fd, &reply));
+		assert_int_equal(take_success(&reply), 8);
+		assert_int_equal(take_u32(&reply), 0);
+	}
+	while (!is_alone(fd))
+		;
+	other = client_connect(&f);
+	expect_null(other, 9);
+	for (int i = 0; i < 40; i++)
+		assert_false(is_alone(fd));
+	close(other);
+	fixture_wait_closed(&f, 1);
+	while (!is_alone(fd))
+		;
+	close(fd);
+	bytes_free(&r);
+	bytes_free(&out);
+	bytes_free(&reply);
+	fixture_stop(&f);
+}
+
 static void stuck_call_is_overtaken(void **state)
 {
 	struct fixture f;
@@ -1886,6 +1941,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(oversized_record_closes),
 		cmocka_unit_test(reply_over_the_limit_is_system_err),
 		cmocka_unit_test(blocking_call_holds_up_nobody),
+		cmocka_unit_test(calls_know_when_they_are_alone),
 		cmocka_unit_test(stuck_call_is_overtaken),
 		cmocka_unit_test(batch_around_a_blocking_call),
 		cmocka_unit_test(threads_are_bounded),
