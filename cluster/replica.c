@@ -623,7 +623,11 @@ void replica_view(struct replica *r, const struct replica_view *v)
 		  v->continues ? "continues" : "begins anew");
 	if (r->giving && !is_active(replica_find(r, r->giver)))
 		join_stop(r);
-	if (!v->continues || !r->quorate || !replica_count(r, PEER_ACTIVE) ||
+	/*
+	 * A suspended node may have seen others resume when it was unsure itself, and they may have been as
+	 * well: whether they serve they have to say again.
+	 */
+	if (!v->continues || !r->quorate || !replica_count(r, PEER_ACTIVE) || r->phase == CLUSTER_SUSPENDED ||
 	    (r->phase == CLUSTER_SERVING && !is_active(replica_self(r))))
 		suspend(r);
 	else if (shrunk)

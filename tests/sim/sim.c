@@ -589,7 +589,13 @@ static void trace(const struct node *n, const struct event *e)
 		n->number, n->pid, (int)replica_phase(n->replica),
 		(unsigned long long)replica_position(n->replica).index,
 		(unsigned long long)replica_position(n->replica).generation.epoch);
-	if (e->type == EVENT_MESSAGE && message_read(e->payload->bytes, e->payload->len, &m) == 0)
+	if (e->type == EVENT_MESSAGE && message_read(e->payload->bytes, e->payload->len, &m) == 0 &&
+	    m.type == MESSAGE_HELLO)
+		fprintf(stderr, "hello from %u.%u, ring %llu place %llu: phase %d, quorate %d, eager %d, round %llx.%u\n",
+			e->from.node, e->from.pid, (unsigned long long)e->ring, (unsigned long long)e->order,
+			(int)m.hello.phase, m.hello.quorate, m.hello.eager,
+			(unsigned long long)(m.hello.round.view & 0xffff), m.hello.round.n);
+	else if (e->type == EVENT_MESSAGE && message_read(e->payload->bytes, e->payload->len, &m) == 0)
 		fprintf(stderr, "message %d from %u.%u, ring %llu place %llu; acked %llu, batch %llu\n", (int)m.type,
 			e->from.node, e->from.pid, (unsigned long long)e->ring, (unsigned long long)e->order,
 			(unsigned long long)(m.type == MESSAGE_BATCH_OF_COMMANDS ? m.batch.acked : m.acked),
