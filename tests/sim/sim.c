@@ -71,6 +71,7 @@ struct node {
 	uint64_t delivered_ring;
 	struct memory memory; /* on its disk */
 	uint64_t start_at, tick_at, resume_at;
+	uint64_t wall_ahead; /* nanoseconds that its wall clock is ahead */
 };
 
 struct sim {
@@ -174,6 +175,13 @@ static int send_message(void *ctx, const uint8_t *p, size_t len)
 static uint64_t mono_ns(void *ctx)
 {
 	return ((struct node *)ctx)->sim->now;
+}
+
+static uint64_t wall_ns(void *ctx)
+{
+	const struct node *n = ctx;
+
+	return n->sim->now + n->wall_ahead;
 }
 
 static uint64_t draw(void *ctx)
@@ -520,7 +528,7 @@ static void begin_process(struct node *n)
 	struct sim *s = n->sim;
 	struct replica_options o = {
 		.app = s->world.begin(s->world.ctx, n->number),
-		.io = { send_message, mono_ns, mono_ns, draw, remember, enough, n },
+		.io = { send_message, mono_ns, wall_ns, draw, remember, enough, n },
 		.safe = s->world.safe,
 		.hang_ms = s->world.hang_ms,
 		.patience_ms = 2000,
@@ -816,7 +824,7 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 	if (!(kinds & SIM_ALL_FAULTS) || (chance(s, 50) && mend(s, n)))
 		return;
 	do
-		kind = 1u << below(s, 6);
+		kind = 1u << below(s, 7);
 	while (!(kinds & kind));
 	if (kind == SIM_PARTITION) {
 		fault_partition(s);
@@ -829,6 +837,8 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 		corosync_down(n);
 	} else if (kind == SIM_QUORUM) {
 		set_denied(s, n->ring, n->ring && !n->ring->denied);
+	} else if (kind == SIM_CLOCK) {
+		n->wall_ahead = below(s, 2) * (uint64_t)below(s, 1u << 30) * NS_PER_MS;
 	} else if (kind == SIM_HANG && n->replica) {
 		n->hung = true;
 		n->resume_at = s->now + below(s, 2 * s->world.hang_ms) * NS_PER_MS;

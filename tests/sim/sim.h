@@ -64,8 +64,9 @@ enum sim_fault {
 	SIM_COROSYNC = 8,  /* corosync ends under a running process; it starts again later */
 	SIM_HANG = 16,	   /* a process hangs; it goes on later */
 	SIM_QUORUM = 32,   /* quorum goes, or comes back, while the ring stays the same (a quorum device) */
+	SIM_CLOCK = 64,	   /* a node's wall clock jumps */
 };
-#define SIM_ALL_FAULTS 63u
+#define SIM_ALL_FAULTS 127u
 
 /* Faults one by one: a process is killed and stays so, one begins; the network is divided; a process hangs. */
 void sim_stop(struct sim *s, unsigned node);
