@@ -210,7 +210,7 @@ void vfs_file_register(struct vfs_file *f)
 {
 	struct shard *s;
 
-	f->hash = handle_hash(&f->handle);
+	f->hash = f->obj->hash;
 	f->recent = true;
 	s = shard_lock(f->hash);
 	list_push_back(&s->open, &f->link);
