@@ -11,8 +11,9 @@
  *    (credentials.c), so that it is the kernel that permits or refuses.
  *
  * Locks, in this order: object.c's registry, vfs_object.commit_lock, vfs_export.mounts_lock, a
- * table shard's lock, vfs_object.lock; by themselves settle.c's and readdir.c's. Only commit_lock (fdatasync), mounts_lock (looking for
- * mounts) and the registry are held over system calls that may block.
+ * table shard's lock, vfs_object.lock; by themselves settle.c's and readdir.c's. Only commit_lock
+ * (fdatasync), mounts_lock (looking for mounts) and the registry are held over system calls that
+ * may block.
  */
 #pragma once
 
@@ -93,8 +94,9 @@ struct vfs_export {
 	struct list registered;	   /* in object.c's list of exports */
 
 	struct mutex listings_lock;
-	struct list listings; /* struct vfs_listing (readdir.c), the oldest first; under listings_lock */
-	unsigned nlistings;   /* likewise */
+	struct list
+	    listings; /* struct vfs_listing (readdir.c), the oldest first; under listings_lock */
+	unsigned nlistings; /* likewise */
 
 	struct mutex settlers_lock;
 	struct list settlers; /* struct vfs_settler (settle.c); under settlers_lock */
@@ -104,22 +106,25 @@ struct vfs_export {
 
 struct vfs_object {
 	struct object base;
-	/* immutable */
+	/*
+	 * From here to the handle: what finding it and asking for its attributes look at, in as few
+	 * cache lines as possible, because with many objects each is a miss. Immutable but for
+	 * three.
+	 */
+	uint64_t hash;
+	struct vfs_object *next; /* under the shard's lock */
 	struct vfs_mount *mount; /* a reference */
 	int fd;			 /* O_PATH */
-	dev_t dev;
-	uint64_t covered_fileid; /* of a btrfs subvolume's root, its number in the parent; else 0 */
-	uint64_t fsid_major, fsid_minor;
-	uint64_t hash;
-	struct backend_handle handle;
-
-	/* under the shard's lock */
-	struct vfs_object *next;
-	struct list link;
-	bool recent; /* asked for since eviction last came by */
-
+	bool recent;		 /* asked for since eviction last came by; under the shard's lock */
 	/* Its last name is gone: not to be cached, for it would keep its storage occupied. */
 	_Atomic bool unlinked;
+	uint64_t covered_fileid; /* of a btrfs subvolume's root, its number in the parent; else 0 */
+	uint64_t fsid_major, fsid_minor;
+	struct backend_handle handle;
+
+	dev_t dev;	  /* immutable */
+	struct list link; /* under the shard's lock */
+
 	/* Bytes of it could not be read when they were to be sent: it is read into memory first. */
 	_Atomic bool unreadable;
 
@@ -223,7 +228,8 @@ int vfs_object_from_fd(struct vfs_export *exp, int fd, struct vfs_object **out);
 int vfs_object_at(struct vfs_object *dir, const char *name, struct vfs_object **out);
 /* The handle of `name` in the directory, with the thread's identity, without making an object. */
 int vfs_handle_at(struct vfs_object *dir, const char *name, struct backend_handle *out);
-/* The same if statx on the name has just told `sx`, which is of the directory's mount and device. */
+/* The same if statx on the name has just told `sx`, which is of the directory's mount and device.
+ */
 int vfs_handle_of(struct vfs_object *dir, const char *name, const struct statx *sx,
 		  struct backend_handle *out);
 /*
