@@ -82,7 +82,10 @@ struct cluster_app {
 	int (*snapshot)(void *ctx, uint8_t **out, size_t *len);
 	/* It becomes the state of this node, which has none yet: 0 or -errno. */
 	int (*restore)(void *ctx, const uint8_t *p, size_t len);
-	/* Others than before have the state. Those that left are dead, or as good as. */
+	/*
+	 * Others than before have the state. Those that left are dead, or as good as. In phase JOINING as
+	 * well, after restore() and until this node is one of them: all are told the same in the same places.
+	 */
 	void (*members)(void *ctx, const struct cluster_members *members);
 	/*
 	 * The phase has changed. First time CLUSTER_SERVING without restore(): this node's own state

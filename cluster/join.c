@@ -183,14 +183,31 @@ void join_keep(struct replica *r, struct node_address from, const uint8_t *p, si
 	r->kept_bytes += len;
 }
 
+void join_keep_members(struct replica *r, const struct cluster_members *m)
+{
+	join_keep(r, (struct node_address){ 0 }, (const uint8_t *)m, sizeof(*m));
+}
+
+static void apply_one(struct replica *r, const struct kept *k)
+{
+	struct cluster_members members;
+	struct message m;
+
+	if (k->from.node) {
+		if (message_read(k->bytes, k->len, &m) == 0)
+			replica_apply_message(r, k->from, &m);
+		return;
+	}
+	memcpy(&members, k->bytes, sizeof(members));
+	r->o.app.members(r->o.app.ctx, &members);
+}
+
 static void apply_kept(struct replica *r)
 {
-	struct message m;
 	struct kept *k;
 
 	list_for_each(k, &r->kept, link)
-		if (message_read(k->bytes, k->len, &m) == 0)
-			replica_apply_message(r, k->from, &m);
+		apply_one(r, k);
 	drop_kept(r);
 }
 
@@ -343,7 +360,7 @@ void join_ready(struct replica *r, struct peer *from, const struct round *round)
 	from->acked = r->tracking ? r->position.index : 0;
 	if (own)
 		replica_activate(r);
-	else if (r->phase == CLUSTER_SERVING)
+	else
 		replica_tell_members(r);
 	join_consider(r);
 }

@@ -326,6 +326,11 @@ void replica_set_phase(struct replica *r, enum cluster_phase phase)
 	r->o.app.phase(r->o.app.ctx, phase);
 }
 
+/*
+ * Who joins is told, too, from the mark on at which its state was taken: what depends on who was a member
+ * when must come out the same everywhere. At the mark it knows of all active members, since the giver has heard
+ * them all before it sent that.
+ */
 void replica_tell_members(struct replica *r)
 {
 	const struct generation *g = &r->position.generation;
@@ -335,7 +340,10 @@ void replica_tell_members(struct replica *r)
 	for (unsigned i = 0; i < r->npeers; i++)
 		if (r->peers[i].state == PEER_ACTIVE)
 			m.nodes[m.n++] = r->peers[i].addr.node;
-	r->o.app.members(r->o.app.ctx, &m);
+	if (r->phase == CLUSTER_SERVING || r->tracking)
+		r->o.app.members(r->o.app.ctx, &m);
+	else if (r->loading)
+		join_keep_members(r, &m);
 }
 
 /* This process is an active member from here on. */
@@ -419,8 +427,7 @@ static void shrink(struct replica *r)
 		return;
 	raise_epoch(r, &r->position.generation);
 	remember(r, &r->position.generation, NULL);
-	if (r->phase == CLUSTER_SERVING)
-		replica_tell_members(r);
+	replica_tell_members(r);
 }
 
 /* Does the view say that it left? */

@@ -35,7 +35,7 @@ struct peer {
 /* A message that a joining node keeps. */
 struct kept {
 	struct list link;
-	struct node_address from;
+	struct node_address from; /* node 0: no message, but a struct cluster_members */
 	size_t len;
 	uint8_t bytes[];
 };
@@ -128,6 +128,8 @@ void replica_activate(struct replica *r);
 
 /* ---- join.c ---- */
 
+/* Of those who join: what the application is to be told once the state is there. */
+void join_keep_members(struct replica *r, const struct cluster_members *m);
 /* If this node is the one to give a snapshot and somebody needs it, a MARK is due. */
 void join_consider(struct replica *r);
 void join_mark(struct replica *r, struct peer *from, const struct message *m);

@@ -355,7 +355,8 @@ static void on_members(void *ctx, const struct cluster_members *m)
 {
 	struct vips *v = the_vips;
 
-	if (v->inner.members)
+	/* The server need not know of those that it is not one of yet. */
+	if (v->inner.members && v->phase == CLUSTER_SERVING)
 		v->inner.members(ctx, m);
 	mutex_lock(&v->lock);
 	v->self = m->self;

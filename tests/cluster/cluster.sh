@@ -110,14 +110,21 @@ nodes_start() {
 # The server proper: the supervisor's child of the same name.
 node_worker() { ps -o pid=,comm= --ppid ${node_pid[$1]} | awk '$2 == "atolld" { print $1 }'; }
 
-# All nodes serve, no address is moving, and each node has one.
+# Without the number of connections, of which new ones may be under way.
+addresses_at() { atoll_at $1 addresses | awk '{ print $1, $2, $3 }'; }
+
+# All nodes serve, no address is moving, each node has one, and all are of one opinion about that.
 is_settled() {
-	local i
+	local i said
 	for ((i = 1; i <= CLUSTER_NODES; i++)); do
 		is_serving $i || return 1
 	done
-	atoll_at 1 addresses | awk -v n=$CLUSTER_NODES 'NR > 1 { if ($3 != "-" || seen[$2]++) bad = 1; c++ }
-		END { exit bad || c != n }'
+	said=$(addresses_at 1)
+	awk -v n=$CLUSTER_NODES 'NR > 1 { if ($3 != "-" || seen[$2]++) bad = 1; c++ } END { exit bad || c != n }' <<<"$said" ||
+		return 1
+	for ((i = 2; i <= CLUSTER_NODES; i++)); do
+		[[ $(addresses_at $i) == "$said" ]] || return 1
+	done
 }
 nodes_settled() {
 	lab_wait 60 is_settled || {

@@ -80,6 +80,11 @@ struct process {
 	struct toy toy;
 	struct place *at;
 	bool serving, restored, lost;
+	/* What it was told of members since the state began, where that was news: everywhere the same. */
+	struct told {
+		struct cluster_members last;
+		uint64_t hash;
+	} told;
 };
 
 struct run {
@@ -182,6 +187,7 @@ static int snapshot(void *ctx, uint8_t **out, size_t *len)
 	/* Long enough for several pieces. */
 	*out = must(pr->run, calloc(1, *len + 100000));
 	memcpy(*out, &pr->at, sizeof(pr->at));
+	memcpy(*out + sizeof(pr->at), &pr->told, sizeof(pr->told));
 	memcpy(*out + 100000, bytes, *len);
 	*len += 100000;
 	free(bytes);
@@ -198,17 +204,28 @@ static int restore(void *ctx, const uint8_t *p, size_t len)
 		return -ENOMEM;
 	pr->restored = true;
 	memcpy(&pr->at, p, sizeof(pr->at));
+	memcpy(&pr->told, p + sizeof(pr->at), sizeof(pr->told));
 	return toy_restore(&pr->toy, p + 100000, len - 100000);
 }
 
 static void members(void *ctx, const struct cluster_members *m)
 {
 	struct process *pr = ctx;
+	struct told *t = &pr->told;
+	bool among = false;
 
 	for (uint32_t i = 0; i < m->n; i++)
-		if (m->nodes[i] == pr->node)
-			return;
-	fail_run(pr->run, "a serving node is not among the members");
+		among |= m->nodes[i] == pr->node;
+	if (among != pr->serving)
+		fail_run(pr->run, pr->serving ? "a serving node is not among the members"
+					      : "a node that does not serve is among the members");
+	if (!pr->serving && !pr->restored)
+		fail_run(pr->run, "a node without state is told of members");
+	if (m->n == t->last.n && !memcmp(m->nodes, t->last.nodes, m->n * sizeof(m->nodes[0])))
+		return;
+	t->last = *m;
+	for (uint32_t i = 0; i <= m->n; i++)
+		t->hash = (t->hash ^ (i ? m->nodes[i - 1] : 1000)) * 0x100000001b3u;
 }
 
 static void phase(void *ctx, enum cluster_phase p)
@@ -331,6 +348,8 @@ static void check_final(struct run *r)
 			fail_run(r, "nodes have different or damaged states in the end");
 		if (sim_position(r->sim, i).digest != sim_position(r->sim, 1).digest)
 			fail_run(r, "the logs' digests differ");
+		if (r->processes[i]->told.hash != r->processes[1]->told.hash)
+			fail_run(r, "nodes were told of different members");
 	}
 	for (; at; at = at->before) {
 		at->final = true;
