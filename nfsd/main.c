@@ -41,7 +41,7 @@
 #include "rpc/rpc.h"
 #include "rpc/rpcbind.h"
 
-#define LULL_MS	     10000 /* longer than corosync takes to find out that a node is lost */
+#define LULL_MS	     20000 /* longer than corosync takes to find out that a node is lost */
 #define STOP_SECONDS 10 /* how long running requests may take at the end */
 
 struct daemon {
