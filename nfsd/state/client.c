@@ -349,8 +349,7 @@ static void settle_asker(struct state *s, uint64_t clientid, const struct state_
 
 	if (!c)
 		return;
-	if (unlikely(c->home != command_node(cmd) || c->silent))
-		client_settle(s, c, command_node(cmd), effects);
+	client_asked(s, c, command_node(cmd), effects);
 	client_unref(c);
 }
 

@@ -135,6 +135,22 @@ void client_settle(struct state *s, struct client *c, uint32_t node,
 	finish(s, &after, effects);
 }
 
+/*
+ * Its lease is renewed only where the command is applied, not when the request came. Who judged it to be silent
+ * meanwhile has said so behind the command: that must do nothing.
+ */
+void client_asked(struct state *s, struct client *c, uint32_t node,
+		  const struct state_effects *effects)
+{
+	if (unlikely(c->home != node || c->silent)) {
+		client_settle(s, c, node, effects);
+		return;
+	}
+	mutex_lock(&c->lock);
+	c->adoptions++;
+	mutex_unlock(&c->lock);
+}
+
 enum nfsstat4 cmd_adopt(struct state *s, const struct state_command *cmd,
 			struct state_result *result, const struct state_effects *effects)
 {

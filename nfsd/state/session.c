@@ -380,8 +380,7 @@ enum nfsstat4 cmd_create_session(struct state *s, const struct state_command *cm
 	if (c) {
 		if (status == NFS4_OK) {
 			client_heard(s, c);
-			if (unlikely(c->home != command_node(cmd) || c->silent))
-				client_settle(s, c, command_node(cmd), effects);
+			client_asked(s, c, command_node(cmd), effects);
 		}
 		client_unref(c);
 	}

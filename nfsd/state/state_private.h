@@ -227,6 +227,9 @@ bool client_is_judged_here(const struct state *s, const struct client *c);
 /* It is at home at `node` (0: nowhere) from now on. Nothing happens if it is already. */
 void client_settle(struct state *s, struct client *c, uint32_t node,
 		   const struct state_effects *effects);
+/* The same for a command that makes or confirms a client: what was judged before it is void in any case. */
+void client_asked(struct state *s, struct client *c, uint32_t node,
+		  const struct state_effects *effects);
 /* Must be adopted before anything is done for it here. */
 static inline bool client_is_away(const struct state *s, const struct client *c)
 {

@@ -7,6 +7,7 @@
  */
 #include "tests/sim/sim.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -932,6 +933,11 @@ bool sim_submit(struct sim *s, unsigned node, const void *command, void *result,
 		return false;
 	*how = replica_submit(n->replica, command, result, done, arg);
 	return true;
+}
+
+int sim_broadcast(struct sim *s, unsigned node, const void *p, size_t len)
+{
+	return s->nodes[node].replica ? replica_broadcast(s->nodes[node].replica, p, len) : -EAGAIN;
 }
 
 uint64_t sim_now_ns(const struct sim *s)

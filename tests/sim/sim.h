@@ -87,6 +87,8 @@ bool sim_settle(struct sim *s);
 /* As cluster_submit(); false if there is no process at the node that could be asked. */
 bool sim_submit(struct sim *s, unsigned node, const void *command, void *result,
 		void (*done)(void *arg), void *arg, enum cluster_submitted *how);
+/* As cluster_broadcast(). */
+int sim_broadcast(struct sim *s, unsigned node, const void *p, size_t len);
 /* At a place between events: */
 uint64_t sim_now_ns(const struct sim *s);
 bool sim_running(const struct sim *s, unsigned node); /* it has a process, which does not hang */

@@ -7,7 +7,9 @@
  *   - no two clients that believe to hold conflicting locks do so at the same (simulated) time, where a
  *     client believes it from the answer on until it unlocks, or has not been answered for a lease;
  *   - what a client was told is its own stays so for as long: no stateid, lock or session is gone;
- *   - slots: a client that does everything right is never told that it does not;
+ *   - slots, and owners' sequence ids: a client that does everything right is never told that it does not;
+ *   - no client is told of a delegation, or of an open, that does not go with what another believes to have;
+ *   - broadcasts come in the order of commands everywhere: they are part of the history;
  *   - in the end all nodes have the same state, with every lock in it that a client holds.
  * If all who had the state are gone (profiles that do not keep it) the clients begin anew.
  *
@@ -64,7 +66,28 @@ struct process {
 	struct cluster_members members;
 };
 
-enum doing { IDLE, EXCHANGING, CREATING, COMPLETING, ADOPTING, OPENING, CLOSING, LOCKING, UNLOCKING };
+/*
+ * Clients from here on speak minor version 0: EXCHANGING is SETCLIENTID, CREATING its confirmation, and each
+ * request with a sequence id is two commands, the second of which is OWNER_ADVANCE.
+ */
+#define FIRST_V40 3
+
+enum doing {
+	IDLE,
+	EXCHANGING,
+	CREATING,
+	COMPLETING,
+	ADOPTING,
+	OPENING,
+	CONFIRMING, /* minor version 0 */
+	CLOSING,
+	LOCKING,
+	UNLOCKING,
+	RELEASING,    /* minor version 0: RELEASE_LOCKOWNER */
+	SHARED_OPEN,  /* the others: of the file that is delegated */
+	SHARED_CLOSE,
+	RETURNING,
+};
 
 struct held_file {
 	bool open, has_lock;
@@ -87,6 +110,14 @@ struct client {
 	bool answered;	/* that one was: the next is the next */
 	uint64_t valid_from; /* when the last request that was answered was sent: its lease counts from then */
 	struct held_file files[FILES];
+	struct {
+		char open, deleg; /* 'R', 'W' or 0 */
+		struct stateid open_id, deleg_id, recalled;
+	} shared;
+	/* Minor version 0: the last sequence ids that were answered; the file to be confirmed, and 1. */
+	uint32_t open_seqid, lock_seqid[FILES];
+	unsigned unconfirmed;
+	struct nfs_verifier confirm;
 
 	/* What it does now. */
 	enum doing doing, after; /* ADOPTING: what it wants to do then */
@@ -100,6 +131,10 @@ struct client {
 	char owner[24];
 	struct state_command cmd;
 	struct state_result result;
+	struct owner_hold *hold; /* minor version 0, as the rest: at the node that it asks */
+	bool advancing;
+	uint8_t reply[64];
+	struct state_result advanced;
 };
 
 struct run {
@@ -114,7 +149,7 @@ struct run {
 	struct {
 		uint64_t history, digest;
 	} digests[DIGESTS];
-	uint64_t compared;
+	uint64_t compared, replayed, granted, recalled, revoked;
 };
 
 /* The state machine keeps open files; here there are none. */
@@ -173,6 +208,27 @@ static int encode(void *ctx, const void *command, uint8_t **out, size_t *len)
 	return command_encode(command, out, len);
 }
 
+/* The client's home calls it back. */
+static void take_effect(void *arg, const struct state_effect *e)
+{
+	struct process *p = arg;
+
+	for (unsigned i = 0; e->type == EFFECT_RECALL && i < CLIENTS; i++) {
+		struct client *c = &p->run->clients[i];
+
+		if (c->id == e->clientid && state_is_at_home(p->state, c->id))
+			c->shared.recalled = e->stateid;
+	}
+}
+
+static void take_message(void *ctx, uint32_t origin, const uint8_t *bytes, size_t len)
+{
+	struct process *p = ctx;
+
+	mix(p, &origin, sizeof(origin));
+	mix(p, bytes, len);
+}
+
 static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *bytes, size_t len, void *result)
 {
 	struct process *p = ctx;
@@ -182,7 +238,8 @@ static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *bytes, size_t
 	if (command_decode(bytes, len, &decoded) != 0)
 		fail_run(p->run, "a command cannot be decoded");
 	decoded.cmd.node = origin;
-	state_apply(p->state, &decoded.cmd, result ? result : &ignored, NULL);
+	state_apply(p->state, &decoded.cmd, result ? result : &ignored,
+		    &(struct state_effects){ take_effect, p });
 	command_decoded_free(&decoded);
 	mix(p, &origin, sizeof(origin));
 	mix(p, bytes, len);
@@ -202,7 +259,7 @@ static void refuse(void *ctx, void *result)
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		struct client *c = &p->run->clients[i];
 
-		if (res == &c->result)
+		if (res == &c->result || res == &c->advanced)
 			c->silent_end = p->lost || !sim_running(p->run->sim, p->node);
 	}
 }
@@ -312,7 +369,16 @@ static struct cluster_app begin(void *ctx, unsigned node)
 		.restore = restore,
 		.members = members,
 		.phase = phase,
+		.message = take_message,
 	};
+}
+
+static void drop_hold(struct client *c)
+{
+	if (c->hold)
+		state_owner_release(c->at->state, c->hold);
+	c->hold = NULL;
+	c->advancing = false;
 }
 
 static void end(void *ctx, unsigned node, void *app_ctx)
@@ -324,7 +390,10 @@ static void end(void *ctx, unsigned node, void *app_ctx)
 		struct client *c = &r->clients[i];
 
 		if (c->at == p) {
-			state_sequence_end(p->state, &c->use, NULL, 0);
+			if (c->use.session)
+				state_sequence_end(p->state, &c->use, NULL, 0);
+			c->use.session = NULL;
+			drop_hold(c);
 			c->at = NULL;
 		}
 	}
@@ -345,6 +414,9 @@ static bool lease_is_valid(const struct client *c)
 static void begin_anew(struct client *c)
 {
 	memset(c->files, 0, sizeof(c->files));
+	memset(&c->shared, 0, sizeof(c->shared));
+	memset(c->lock_seqid, 0, sizeof(c->lock_seqid));
+	c->open_seqid = c->unconfirmed = 0;
 	c->has_session = c->ready = false;
 	c->seqid = 0;
 	c->answered = true;
@@ -404,12 +476,58 @@ static void set_bytes(struct client *c, char type)
 		c->files[c->file].bytes[b] = type;
 }
 
+static bool is_v40(const struct client *c)
+{
+	return c->number >= FIRST_V40;
+}
+
+/* Does what `c` was told just now go with what the others have? */
+static void check_shared(struct client *c)
+{
+	for (unsigned i = 0; i < FIRST_V40; i++) {
+		const struct client *o = &c->run->clients[i];
+		bool either, writes;
+
+		if (o == c || !lease_is_valid(o) || !lease_is_valid(c))
+			continue;
+		either = (c->shared.deleg && (o->shared.deleg || o->shared.open)) ||
+			 (o->shared.deleg && c->shared.open);
+		writes = (c->shared.deleg == 'W' || o->shared.deleg == 'W') ||
+			 (c->shared.deleg && o->shared.open == 'W') ||
+			 (o->shared.deleg && c->shared.open == 'W');
+		if (either && writes)
+			fail_run(c->run, "a delegation does not go with what another has");
+	}
+}
+
+static void took_shared(struct client *c)
+{
+	uint32_t type = c->result.open.delegation;
+
+	c->shared.open = c->type;
+	c->shared.open_id = c->result.open.stateid;
+	if (type != OPEN_DELEGATE_NONE) {
+		c->shared.deleg = type == OPEN_DELEGATE_WRITE ? 'W' : 'R';
+		c->shared.deleg_id = c->result.open.deleg_stateid;
+		c->run->granted++;
+	}
+	check_shared(c);
+}
+
+static bool is_recalled(const struct client *c)
+{
+	return c->shared.deleg && memcmp(c->shared.recalled.other, c->shared.deleg_id.other,
+					 NFS4_OTHER_SIZE) == 0;
+}
+
 static void took_open(struct client *c)
 {
 	struct held_file *f = &c->files[c->file];
 
 	f->open = true;
 	f->open_id = c->result.open.stateid;
+	if (is_v40(c) && c->result.open.needs_confirm)
+		c->unconfirmed = c->file + 1;
 }
 
 static void took_lock(struct client *c)
@@ -439,11 +557,22 @@ static void answer_session(struct client *c)
 {
 	switch (c->doing) {
 	case EXCHANGING:
+		if (is_v40(c)) {
+			c->id = c->result.setclientid.clientid;
+			c->confirm = c->result.setclientid.confirm;
+			c->doing = CREATING;
+			break;
+		}
 		c->id = c->result.exchange_id.clientid;
 		c->sequence = c->result.exchange_id.sequence;
 		c->doing = CREATING;
 		break;
 	case CREATING:
+		if (is_v40(c)) {
+			c->has_session = c->ready = c->answered = true;
+			c->doing = IDLE;
+			break;
+		}
 		c->session = c->result.create_session.session;
 		c->has_session = true;
 		c->seqid = 0;
@@ -475,6 +604,17 @@ static void answer_held(struct client *c)
 	case UNLOCKING:
 		f->lock_id = c->result.stateid;
 		break;
+	case CONFIRMING:
+		f->open_id = c->result.stateid;
+		c->unconfirmed = 0;
+		break;
+	case RELEASING:
+		f->has_lock = false;
+		c->lock_seqid[c->file] = pick(c->run, 1000);
+		break;
+	case SHARED_OPEN:
+		took_shared(c);
+		break;
 	default:
 		break;
 	}
@@ -499,9 +639,19 @@ static void answered(struct client *c, struct process *p)
 		c->valid_from = c->sent_ns;
 		was_denied(c, p);
 		break;
+	case NFS4ERR_LOCKS_HELD: /* of RELEASE_LOCKOWNER */
+		c->valid_from = c->sent_ns;
+		break;
 	case NFS4ERR_DELAY:
 		if (!c->result.refused)
 			c->valid_from = c->sent_ns;
+		if (c->doing == SHARED_OPEN) {
+			was_denied(c, p);
+			c->doing = IDLE; /* it may have to return something itself first */
+		}
+		break;
+	case NFS4ERR_DELEG_REVOKED: /* it slept */
+		c->run->revoked++;
 		break;
 	case NFS4ERR_STALE_CLIENTID:
 	case NFS4ERR_EXPIRED:
@@ -515,6 +665,53 @@ static void answered(struct client *c, struct process *p)
 	}
 }
 
+static void finished(void *arg);
+
+static void advance_seqids(struct client *c)
+{
+	bool by_lock = c->doing == UNLOCKING || (c->doing == LOCKING && c->files[c->file].has_lock);
+
+	if (c->doing == RELEASING || c->result.status == NFS4ERR_BAD_STATEID ||
+	    c->result.status == NFS4ERR_STALE_CLIENTID)
+		return;
+	if (!by_lock)
+		c->open_seqid++;
+	if (c->doing == LOCKING || c->doing == UNLOCKING)
+		c->lock_seqid[c->file]++;
+}
+
+/*
+ * Minor version 0: what was done is followed by its sequence id, unless it was not done; true if that is on
+ * its way. If the log does not take it there is no answer.
+ */
+static bool advance(struct client *c, struct process *p)
+{
+	struct bytes reply = { c->reply, sizeof(c->reply) };
+	enum cluster_submitted how;
+
+	if (c->advancing || c->result.refused) {
+		c->silent_end = c->advancing ? c->advanced.refused : true;
+		return false;
+	}
+	memcpy(c->reply, &c->result.status, sizeof(c->result.status));
+	memcpy(c->reply + 4, &c->result.stateid, sizeof(struct stateid));
+	if (c->doing == OPENING) {
+		memcpy(c->reply + 4, &c->result.open.stateid, sizeof(struct stateid));
+		c->reply[4 + sizeof(struct stateid)] = c->result.open.needs_confirm;
+	}
+	if (!state_owner_advance(c->hold, c->result.status, reply, (struct bytes){ 0 }, &c->cmd))
+		return false;
+	c->flying = c->advancing = true;
+	c->advanced.refused = false;
+	if (!sim_submit(c->run->sim, p->node, &c->cmd, &c->advanced, finished, c, &how))
+		fail_run(c->run, "no process to ask");
+	if (how != CLUSTER_APPLIED)
+		return true;
+	c->flying = false;
+	c->silent_end = c->advanced.refused;
+	return false;
+}
+
 static void finished(void *arg)
 {
 	struct client *c = arg;
@@ -523,8 +720,13 @@ static void finished(void *arg)
 
 	c->flying = false;
 	c->use.refused = c->result.refused;
+	if (p && c->hold && !c->silent_end && advance(c, p))
+		return;
 	if (p && c->use.session)
 		state_sequence_end(p->state, &c->use, NULL, 0);
+	c->use.session = NULL;
+	if (p)
+		drop_hold(c);
 	c->at = NULL;
 	if (c->silent_end || !p) {
 		/* No answer: the same again, perhaps elsewhere. */
@@ -538,10 +740,13 @@ static void finished(void *arg)
 		return;
 	}
 	if (c->doing == ADOPTING) {
+		c->sure &= !c->result.refused;
 		c->run->adopted += c->result.status == NFS4_OK;
 		c->doing = c->after;
 		return;
 	}
+	if (is_v40(c) && c->has_session)
+		advance_seqids(c);
 	answered(c, p);
 	if (incarnation != c->incarnation)
 		c->doing = IDLE;
@@ -571,11 +776,40 @@ static struct bytes text(const char *t)
 	return (struct bytes){ (const uint8_t *)t, (uint32_t)strlen(t) };
 }
 
+/* Minor version 0. */
+static void ask_clientid(struct client *c)
+{
+	uint64_t confirm = sim_random(c->run->sim);
+
+	if (c->doing == CREATING) {
+		c->cmd.type = CMD_SETCLIENTID_CONFIRM;
+		c->cmd.clientid = c->id;
+		c->cmd.setclientid_confirm.confirm = c->confirm;
+		return;
+	}
+	snprintf(c->owner, sizeof(c->owner), "old client %u", c->number);
+	c->cmd.type = CMD_SETCLIENTID;
+	c->cmd.setclientid.owner = text(c->owner);
+	memcpy(&c->cmd.setclientid.verifier, &c->incarnation, sizeof(c->incarnation));
+	memcpy(&c->cmd.setclientid.confirm, &confirm, sizeof(confirm));
+	c->cmd.setclientid.callback.netid = text("tcp");
+	c->cmd.setclientid.callback.addr = text("127.0.0.1.8.1");
+}
+
+static struct bytes lock_owner(const struct client *c, unsigned file)
+{
+	return text(!is_v40(c) ? "l" : file ? "l1" : "l0");
+}
+
 static void ask_session(struct client *c)
 {
 	static const struct channel_attrs channel = { 0, 4096, 4096, 1024, 8, 4 };
 
-	c->cmd = (struct state_command){ .minor = 1, .principal = text("p") };
+	c->cmd = (struct state_command){ .minor = !is_v40(c), .principal = text("p") };
+	if (is_v40(c)) {
+		ask_clientid(c);
+		return;
+	}
 	if (c->doing == EXCHANGING) {
 		/* Another life begins with another verifier. */
 		snprintf(c->owner, sizeof(c->owner), "client %u", c->number);
@@ -601,7 +835,32 @@ static void ask_lock(struct client *c)
 	c->cmd.lock.range = c->range;
 	c->cmd.lock.new_owner = !f->has_lock;
 	c->cmd.lock.stateid = f->has_lock ? f->lock_id : f->open_id;
-	c->cmd.lock.owner = text("l");
+	c->cmd.lock.owner = lock_owner(c, c->file);
+	c->cmd.lock.lock_seqid = c->lock_seqid[c->file] + 1;
+}
+
+static void ask_shared(struct client *c)
+{
+	struct request_ref *r = &c->cmd.open.request;
+
+	c->cmd.type = c->doing == SHARED_OPEN	 ? CMD_OPEN
+		      : c->doing == SHARED_CLOSE ? CMD_CLOSE
+						 : CMD_DELEG_RETURN;
+	if (c->doing == SHARED_CLOSE) {
+		c->cmd.open_downgrade.stateid = c->shared.open_id;
+		c->cmd.open_downgrade.file = text("shared");
+	} else if (c->doing == RETURNING) {
+		c->cmd.deleg_return.stateid = c->shared.deleg_id;
+		c->cmd.deleg_return.file = text("shared");
+	} else {
+		c->cmd.open.owner = text("s");
+		c->cmd.open.file = text("shared");
+		c->cmd.open.access = c->type == 'W' ? OPEN4_SHARE_ACCESS_BOTH
+						    : OPEN4_SHARE_ACCESS_READ;
+		c->cmd.open.delegate = c->type == 'W' ? OPEN_DELEGATE_WRITE : OPEN_DELEGATE_READ;
+		c->cmd.open.fh = text("fh");
+		*r = (struct request_ref){ .present = true, .session = c->session, .seqid = c->seqid };
+	}
 }
 
 static void ask_held(struct client *c)
@@ -610,7 +869,10 @@ static void ask_held(struct client *c)
 	struct bytes file = text(c->file ? "one" : "zero");
 
 	c->cmd = (struct state_command){
-		.minor = 1, .clientid = c->id, .principal = text("p"), .maybe_retry = c->use.maybe_retry
+		.minor = !is_v40(c),
+		.clientid = c->id,
+		.principal = text("p"),
+		.maybe_retry = !is_v40(c) && c->use.maybe_retry,
 	};
 	switch (c->doing) {
 	case COMPLETING:
@@ -622,8 +884,9 @@ static void ask_held(struct client *c)
 		c->cmd.open.file = file;
 		c->cmd.open.access = OPEN4_SHARE_ACCESS_BOTH;
 		break;
+	case CONFIRMING:
 	case CLOSING:
-		c->cmd.type = CMD_CLOSE;
+		c->cmd.type = c->doing == CLOSING ? CMD_CLOSE : CMD_OPEN_CONFIRM;
 		c->cmd.open_downgrade.stateid = f->open_id;
 		c->cmd.open_downgrade.file = file;
 		break;
@@ -636,9 +899,37 @@ static void ask_held(struct client *c)
 		c->cmd.unlock.stateid = f->lock_id;
 		c->cmd.unlock.range = c->range;
 		break;
+	case RELEASING:
+		c->cmd.type = CMD_RELEASE_LOCKOWNER;
+		c->cmd.release_lockowner.owner = lock_owner(c, c->file);
+		break;
+	case SHARED_OPEN:
+	case SHARED_CLOSE:
+	case RETURNING:
+		ask_shared(c);
+		break;
 	default:
 		fail_run(c->run, "nothing to do");
 	}
+}
+
+/* The file that is delegated. */
+static bool choose_shared(struct client *c)
+{
+	if (is_v40(c) || (pick(c->run, 8) && !is_recalled(c)))
+		return false;
+	c->type = pick(c->run, 3) ? 'R' : 'W';
+	if (c->shared.deleg && (is_recalled(c) || pick(c->run, 8) == 0)) {
+		c->run->recalled += is_recalled(c);
+		c->doing = RETURNING;
+		c->shared.deleg = 0;
+	} else if (c->shared.open) {
+		c->doing = SHARED_CLOSE;
+		c->shared.open = 0;
+	} else {
+		c->doing = SHARED_OPEN;
+	}
+	return true;
 }
 
 /* What to do next; what is given up is not held from now on. */
@@ -650,6 +941,13 @@ static void choose(struct client *c)
 		c->doing = COMPLETING;
 		return;
 	}
+	if (choose_shared(c))
+		return;
+	if (c->unconfirmed) {
+		c->file = c->unconfirmed - 1;
+		c->doing = CONFIRMING;
+		return;
+	}
 	c->range.offset = pick(c->run, BYTES);
 	c->range.length = 1 + pick(c->run, BYTES - (unsigned)c->range.offset);
 	c->type = pick(c->run, 3) ? 'W' : 'R';
@@ -657,6 +955,8 @@ static void choose(struct client *c)
 		c->doing = OPENING;
 	else if (f->has_lock && pick(c->run, 2))
 		c->doing = UNLOCKING;
+	else if (is_v40(c) && f->has_lock && pick(c->run, 10) == 0)
+		c->doing = RELEASING;
 	else if (pick(c->run, 20) == 0)
 		c->doing = CLOSING;
 	else
@@ -678,6 +978,84 @@ static void adopt(struct client *c, struct process *p, uint64_t id)
 	c->doing = ADOPTING;
 	c->cmd = (struct state_command){ .type = CMD_ADOPT, .minor = 1, .clientid = id };
 	submit(c, p);
+}
+
+/* The owner's part of a request of minor version 0. */
+static enum nfsstat4 hold_owner(struct client *c, struct state *s, struct owner_replay *replay)
+{
+	struct held_file *f = &c->files[c->file];
+	bool by_lock = c->doing == UNLOCKING || (c->doing == LOCKING && f->has_lock);
+	uint32_t seqid = (by_lock ? c->lock_seqid[c->file] : c->open_seqid) + 1;
+
+	c->cmd.sequenced = c->doing != OPENING;
+	c->cmd.owner_seqid = seqid;
+	if (c->doing != OPENING)
+		return state_owner_hold_by_stateid(s, by_lock ? &f->lock_id : &f->open_id, seqid, &c->hold,
+						   replay);
+	c->cmd.open.request = (struct request_ref){ .present = true, .seqid = seqid };
+	memcpy(&c->cmd.open.request.session, &c->id, sizeof(c->id));
+	return state_owner_hold(s, c->id, text("o"), seqid, &c->hold, replay);
+}
+
+/* It was done elsewhere, and its outcome is known here. */
+static void take_replay(struct client *c, const struct owner_replay *replay)
+{
+	c->run->replayed++;
+	if (replay->reply.len != sizeof(c->reply))
+		fail_run(c->run, "a reply was not kept as it was");
+	c->result = (struct state_result){ 0 };
+	memcpy(&c->result.status, replay->reply.p, sizeof(c->result.status));
+	memcpy(&c->result.stateid, replay->reply.p + 4, sizeof(struct stateid));
+	if (c->doing == OPENING) {
+		memcpy(&c->result.open.stateid, replay->reply.p + 4, sizeof(struct stateid));
+		c->result.open.needs_confirm = replay->reply.p[4 + sizeof(struct stateid)];
+	}
+	c->sent_ns = sim_now_ns(c->run->sim);
+	c->sent_by = c->incarnation;
+	c->advancing = true; /* it has */
+	c->advanced.refused = false;
+	finished(c);
+}
+
+static void request_v40(struct client *c, struct process *p)
+{
+	struct owner_replay replay = { 0 };
+	enum nfsstat4 status = NFS4_OK;
+	uint32_t home;
+
+	if (!state_client_home(p->state, c->id, &home)) {
+		/* The node may lag behind where the client was: it makes sure first. */
+		if (!c->sure)
+			adopt(c, p, 0);
+		else
+			lost_state(c, "a client is gone");
+		c->sure = !c->sure;
+		return;
+	}
+	c->sure = false;
+	if (state_is_away(p->state, c->id)) {
+		adopt(c, p, c->id);
+		return;
+	}
+	c->run->retried += !c->answered;
+	c->answered = false;
+	c->use.session = NULL;
+	ask_held(c);
+	if (c->doing != RELEASING)
+		status = hold_owner(c, p->state, &replay);
+	if (status == NFS4ERR_BAD_SEQID)
+		fail_run(c->run, "an owner does not know its client");
+	if (status != NFS4_OK) {
+		lost_state(c, "an owner or what it has is gone");
+		c->doing = IDLE;
+		return;
+	}
+	c->at = p;
+	c->silent_end = false;
+	if (replay.replay)
+		take_replay(c, &replay);
+	else
+		submit(c, p);
 }
 
 /* A request with SEQUENCE: the next, or the last once more if it was not answered. */
@@ -740,6 +1118,7 @@ static void act(struct client *c)
 	p = process_of(c);
 	if (!p || pick(c->run, 200) == 0) {
 		c->node = 1 + pick(c->run, c->run->profile->nodes);
+		c->sure = false;
 		return;
 	}
 	if (pick(c->run, 600) == 0) {
@@ -755,13 +1134,19 @@ static void act(struct client *c)
 	}
 	if (c->doing == IDLE || c->doing == EXCHANGING || c->doing == CREATING)
 		choose(c);
-	request(c, p);
+	if (pick(c->run, 300) == 0)
+		sim_broadcast(c->run->sim, c->node, &c->seqid, sizeof(c->seqid));
+	if (is_v40(c))
+		request_v40(c, p);
+	else
+		request(c, p);
 }
 
 /* What the daemon does once a second. */
 static void tick(struct process *p)
 {
-	struct state_command cmds[CLIENTS], expire;
+	struct state_command cmds[CLIENTS], expire, revoke = { .type = CMD_REVOKE };
+	struct state_overdue overdue[CLIENTS];
 	enum cluster_submitted how;
 	uint64_t ids[CLIENTS];
 	unsigned n;
@@ -773,6 +1158,13 @@ static void tick(struct process *p)
 	n = state_silence(p->state, cmds, CLIENTS);
 	for (unsigned i = 0; i < n; i++)
 		sim_submit(p->run->sim, p->node, &cmds[i], NULL, NULL, NULL, &how);
+	n = state_revocable(p->state, overdue, CLIENTS);
+	for (unsigned i = 0; i < n; i++) {
+		revoke.minor = overdue[i].minor;
+		revoke.clientid = overdue[i].clientid;
+		revoke.revoke.stateid = overdue[i].stateid;
+		sim_submit(p->run->sim, p->node, &revoke, NULL, NULL, NULL, &how);
+	}
 	n = state_expirable(p->state, ids, CLIENTS);
 	for (unsigned i = 0; i < n; i++) {
 		if (state_judge(p->state, ids[i], &expire))
@@ -806,7 +1198,7 @@ static void check_client(struct run *r, struct client *c, struct state *s)
 	}
 	for (unsigned f = 0; f < FILES; f++) {
 		const char *bytes = c->files[f].bytes;
-		size_t n = state_lock_spans(s, c->id, text("l"), text(f ? "one" : "zero"), 0,
+		size_t n = state_lock_spans(s, c->id, lock_owner(c, f), text(f ? "one" : "zero"), 0,
 					    BYTES - 1, spans, BYTES + 1);
 
 		for (unsigned b = 0; b < BYTES; b++) {
@@ -880,10 +1272,11 @@ static void run(const struct profile *p, uint64_t seed, uint64_t commands, struc
 	if (r->done < commands / 10)
 		fail_run(r, "hardly anything was done");
 	printf("ok - %s seed %" PRIu64 ": %" PRIu64 " done, %" PRIu64 " denied, %" PRIu64
-	       " adopted, %" PRIu64 " retried elsewhere, %" PRIu64 " expired, %" PRIu64
+	       " adopted, %" PRIu64 " retried elsewhere, %" PRIu64 " replayed, %" PRIu64
+	       " delegations, %" PRIu64 " recalled, %" PRIu64 " revoked, %" PRIu64 " expired, %" PRIu64
 	       " states compared, %u begun\n",
-	       p->name, seed, r->done, r->denied, r->adopted, r->retried, r->expired, r->compared,
-	       r->roots);
+	       p->name, seed, r->done, r->denied, r->adopted, r->retried, r->replayed, r->granted,
+	       r->recalled, r->revoked, r->expired, r->compared, r->roots);
 	counts->done = r->done;
 	counts->applied = r->applied;
 	sim_free(r->sim);

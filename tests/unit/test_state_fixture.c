@@ -312,7 +312,13 @@ uint64_t client_v41(struct fixture *f, const char *owner, struct sessionid *sess
 
 enum nfsstat4 on_client(struct fixture *f, enum state_command_type type, uint64_t clientid)
 {
-	return run(f, &(struct state_command){ .type = type, .minor = 1, .clientid = clientid });
+	struct state_command cmd = { .type = type, .clientid = clientid };
+
+	/* As somebody who has judged it just now. */
+	if (type == CMD_EXPIRE_CLIENT)
+		(void)!state_judge(f->s, clientid, &cmd);
+	cmd.minor = 1;
+	return run(f, &cmd);
 }
 
 enum nfsstat4 do_open(struct fixture *f, uint32_t minor, uint64_t clientid, const char *owner,

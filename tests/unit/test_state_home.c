@@ -128,7 +128,9 @@ static void test_not_ours_to_judge(void **state)
 	assert_int_equal(state_silence(f->s, cmds, 4), 0);
 	/* Its judge has said so. */
 	assert_ok(run(f, &(struct state_command){
-			     .type = CMD_SILENT, .clientid = a }));
+			     .type = CMD_SILENT,
+			     .clientid = a,
+			     .silent = { .adoptions = expire.expire_client.adoptions } }));
 	assert_true(state_judge(f->s, a, &expire));
 	assert_true(state_is_away(f->s, a));
 	late = expire;
@@ -336,6 +338,27 @@ static void test_grace_of_several(void **state)
 	assert_false(state_in_grace(f->s));
 }
 
+/*
+ * A record that was confirmed late: its judge says that it is silent, behind the confirmation that is on its way.
+ * The client has been answered and has a whole lease.
+ */
+static void test_confirmed_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	struct state_command silent, expire;
+	uint64_t id;
+
+	assert_ok(exchange_id(f, "a", 'v', 'A', 0));
+	id = f->r.exchange_id.clientid;
+	pass_seconds(f, LEASE + 1);
+	assert_int_equal(state_silence(f->s, &silent, 1), 1);
+	assert_true(state_judge(f->s, id, &expire));
+	assert_ok(create_session(f, id, f->r.exchange_id.sequence, 'A'));
+	run(f, &silent);
+	run(f, &expire);
+	assert_ok(on_client(f, CMD_RECLAIM_COMPLETE, id));
+}
+
 /* The key of a client of minor version 1 as stable storage has it. */
 static struct bytes key_of(struct fixture *f, uint64_t clientid, struct state_record *record)
 {
@@ -526,6 +549,7 @@ int main(void)
 		TEST(test_connections_after_a_move), TEST(test_recalled_again),
 		TEST(test_grace_of_several),	  TEST(test_replica),
 		TEST(test_grant_again_at_joiner), TEST(test_stale_list),
+		TEST(test_confirmed_meanwhile),
 		TEST(test_nobody_listed),
 	};
 

@@ -78,11 +78,11 @@ static void make_client(struct shared_client *c)
 
 static void expire_and_remake(struct shared_client *c)
 {
-	struct state_command cmd = { .type = CMD_EXPIRE_CLIENT };
+	struct state_command cmd;
 	struct state_result result;
 
 	pthread_mutex_lock(&c->lock);
-	cmd.clientid = c->id;
+	(void)!state_judge(machine, c->id, &cmd);
 	must(apply(&cmd, &result) == NFS4_OK, "EXPIRE_CLIENT");
 	make_client(c);
 	pthread_mutex_unlock(&c->lock);
@@ -252,12 +252,12 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	struct state_command cmd = { .type = CMD_EXPIRE_CLIENT };
+	struct state_command cmd;
 	struct state_result result;
 	struct state_counts c;
 
 	for (unsigned i = 0; i < CLIENTS; i++) {
-		cmd.clientid = clients[i].id;
+		(void)!state_judge(machine, clients[i].id, &cmd);
 		apply(&cmd, &result);
 		pthread_mutex_destroy(&clients[i].lock);
 	}
