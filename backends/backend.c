@@ -43,11 +43,19 @@ void object_unref(struct object *obj)
 	obj->backend->object_free(obj);
 }
 
+static _Thread_local bool (*take_last)(struct file *file);
+
+void file_on_last(bool (*take)(struct file *file))
+{
+	take_last = take;
+}
+
 void file_unref(struct file *file)
 {
 	if (!file)
 		return;
-	if (atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) == 1)
+	if (atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) == 1 &&
+	    !(take_last && take_last(file)))
 		file->object->backend->file_free(file);
 }
 

@@ -455,6 +455,11 @@ static inline struct file *file_ref(struct file *file)
 }
 
 void file_unref(struct file *file); /* NULL is allowed */
+/*
+ * From now on, when this thread gives back a file's last reference, `take` is asked: true if it will see to it
+ * that the backend's file_free() is called. NULL: nobody is.
+ */
+void file_on_last(bool (*take)(struct file *file));
 
 /*
  * This process is one of several nodes that serve the same file systems, and the others have other

@@ -26,6 +26,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "nfsd/chores.h"
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/deleg_agree.h"
@@ -351,13 +352,26 @@ static void note_refusal(struct compound *c)
 	c->submitted = NULL;
 }
 
+static void do_chores(struct compound *c)
+{
+	struct chore *first = c->submitted ? c->submitted->chores : NULL;
+
+	if (likely(!first))
+		return;
+	c->submitted->chores = NULL;
+	chores_run(c->server, first);
+}
+
 enum nfsstat4 compound_submit(struct compound *c, struct state_command *cmd,
 			      struct state_result *result)
 {
 	result->refused = false;
+	result->takes_chores = c->server->replicated;
+	result->chores = NULL;
 	c->submitted = result;
 	if (cluster_submit(c->server->cluster, cmd, result, submit_done, c) == CLUSTER_PENDING)
 		return NFS4_PARKED;
+	do_chores(c);
 	note_refusal(c);
 	return NFS4_OK;
 }
@@ -565,6 +579,7 @@ static enum nfsstat4 welcome(struct compound *c)
 /* The command that the compound waited for has been applied; was it only the adoption? */
 static enum nfsstat4 welcomed(struct compound *c)
 {
+	do_chores(c);
 	note_refusal(c);
 	if (!c->adopting)
 		return NFS4_OK;
@@ -891,6 +906,7 @@ static void compound_done(struct rpc_call *call)
 
 	if (!c->exports)
 		return;
+	do_chores(c);
 	lull_forget(c);
 	deleg_ask_end(c);
 	deleg_agree_end(c);

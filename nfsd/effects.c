@@ -4,9 +4,13 @@
  */
 #include "nfsd/effects.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #include "base/compiler.h"
 #include "nfsd/callback/callbacks.h"
 #include "nfsd/callback/waiters.h"
+#include "nfsd/chores.h"
 #include "nfsd/deleg.h"
 #include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_local.h"
@@ -16,10 +20,38 @@
 
 typedef void carry_out(struct nfs_server *s, const struct state_effect *e);
 
+static void say_freed(struct nfs_server *s, struct bytes file)
+{
+	waiters_freed(callbacks_waiters(s->callbacks), file);
+	local_again(file);
+}
+
+struct freed {
+	uint32_t len;
+	uint8_t key[];
+};
+
+static void say_freed_later(struct nfs_server *s, void *arg)
+{
+	struct freed *f = arg;
+
+	say_freed(s, (struct bytes){ f->key, f->len });
+	free(f);
+}
+
+/* Who is told that something is free must find it so on the file, too. */
 static void lock_freed(struct nfs_server *s, const struct state_effect *e)
 {
-	waiters_freed(callbacks_waiters(s->callbacks), e->file);
-	local_again(e->file);
+	struct freed *f = chores_any() ? malloc(sizeof(*f) + e->file.len) : NULL;
+
+	if (f) {
+		f->len = e->file.len;
+		memcpy(f->key, e->file.p, f->len);
+		if (chores_put_off(say_freed_later, f))
+			return;
+		free(f);
+	}
+	say_freed(s, e->file);
 }
 
 static void session_gone(struct nfs_server *s, const struct state_effect *e)
@@ -33,9 +65,15 @@ static void client_gone(struct nfs_server *s, const struct state_effect *e)
 	callbacks_client_gone(s->callbacks, e->clientid);
 }
 
+static void take_locks_off(struct nfs_server *s, void *arg)
+{
+	local_locks_gone(s, arg);
+}
+
 static void locks_gone(struct nfs_server *s, const struct state_effect *e)
 {
-	local_locks_gone(s, e->attachment);
+	if (!chores_put_off(take_locks_off, e->attachment))
+		local_locks_gone(s, e->attachment);
 }
 
 /* Wherever it was before, nothing on its way to it will arrive; its new home sends it again. */

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "nfsd/deleg_agree.h"
 #include "nfsd/drc.h"
+#include "nfsd/chores.h"
 #include "nfsd/epoch.h"
 #include "nfsd/recorder.h"
 #include "nfsd/state/command_io.h"
@@ -60,6 +61,7 @@ static void check_divergence(struct nfs_server *s)
 static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result)
 {
 	struct nfs_server *s = ctx;
+	struct state_result *own = result;
 	struct command_decoded decoded;
 	int err = command_decode(p, len, &decoded);
 
@@ -73,7 +75,13 @@ static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len
 		return;
 	}
 	decoded.cmd.node = origin;
-	s->cluster->app.apply(ctx, &decoded.cmd, result);
+	if (own && own->takes_chores) {
+		chores_collect();
+		s->cluster->app.apply(ctx, &decoded.cmd, result);
+		own->chores = chores_collected();
+	} else {
+		s->cluster->app.apply(ctx, &decoded.cmd, result);
+	}
 	command_decoded_free(&decoded);
 	check_divergence(s);
 }

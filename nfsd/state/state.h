@@ -349,6 +349,8 @@ struct lock_conflict {
 struct state_result {
 	enum nfsstat4 status;
 	bool refused; /* not applied, and never will be: the log does not take commands now */
+	bool takes_chores;    /* nfsd's, as the next (nfsd/chores.h): the submitter will do them */
+	struct chore *chores; /* NULL: none */
 	/*
 	 * With NFS4ERR_SHARE_DENIED, LOCKED, DENIED, CLID_INUSE (of SETCLIENTID and EXCHANGE_ID),
 	 * and with NFS4ERR_DELAY of OPEN when a delegation must be returned first:

@@ -17,7 +17,7 @@ static void works(void **state)
 	struct open_file f;
 	char name[32];
 
-	snprintf(name, sizeof(name), "f%d", (int)getpid());
+	snprintf(name, sizeof(name), "work%d", (int)getpid());
 	f = open_create(cl, owner_new(), &root, name, OPEN4_SHARE_ACCESS_BOTH, 0);
 	expect_status(lock_range(cl, &f, &lock, WRITE_LT, 0, 100, NULL), NFS4_OK);
 	expect_status(unlock_range(cl, &f, &lock, 0, 100), NFS4_OK);
