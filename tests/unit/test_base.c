@@ -352,7 +352,7 @@ static void mutex_excludes(void **state)
 		pthread_join(t[i], NULL);
 }
 
-static void mutex_is_tried(void **state)
+static void mutex_is_tried(void **state) NO_THREAD_SAFETY
 {
 	struct mutex m = MUTEX_INITIALIZER;
 
