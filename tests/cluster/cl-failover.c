@@ -28,7 +28,7 @@
 #define FILES	64
 #define SIZE	4096
 #define SLOW_MS 40
-#define REST_NS (2 * 1000 * 1000) /* of those who would else take the processor from the thief */
+#define REST_NS (2 * 1000 * 1000) /* after each turn: else they would take the processor from each other and the nodes */
 
 /* ---- what is told ---- */
 
@@ -292,6 +292,7 @@ static int work(const char *dir, const char *begun)
 			write_held(held, turn);
 		}
 		set_lock(toggle, F_UNLCK, (off_t)(turn % 100) * 10, "unlock");
+		rest();
 	}
 	write_held(held, turn);
 	for (uint64_t i = turn > FILES ? turn - FILES : 0; i < turn; i++)
@@ -319,6 +320,7 @@ static int thief(const char *dir, const char *begun)
 		if (errno != EAGAIN && errno != EACCES)
 			grief_errno("lock", "held");
 		done("refusal");
+		rest();
 	}
 	tell_kinds();
 	return 0;

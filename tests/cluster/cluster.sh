@@ -70,7 +70,13 @@ atoll_at() {
 }
 
 # phase_of N: a node's phase as it says itself.
-phase_of() { atoll_at $1 nodes 2>/dev/null | awk '$2 == "yes" { print $3 }'; }
+phase_of() {
+	local said node self phase rest
+	said=$(atoll_at $1 nodes 2>/dev/null)
+	while read -r node self phase rest; do
+		[[ $self != yes ]] || echo $phase
+	done <<<"$said"
+}
 is_serving() { [[ $(phase_of $1) == serving ]]; }
 
 # Any node that serves.
@@ -111,23 +117,47 @@ nodes_start() {
 node_worker() { ps -o pid=,comm= --ppid ${node_pid[$1]} | awk '$2 == "atolld" { print $1 }'; }
 
 # Without the number of connections, of which new ones may be under way.
-addresses_at() { atoll_at $1 addresses | awk '{ print $1, $2, $3 }'; }
+addresses_at() {
+	local said address node moves rest
+	said=$(atoll_at $1 addresses 2>/dev/null)
+	while read -r address node moves rest; do
+		echo $address $node $moves
+	done <<<"$said"
+}
 
-# All nodes serve, no address is moving, each node has one, and all are of one opinion about that.
+# Is each address at another node, and none moving? What addresses_at says is given.
+are_spread() {
+	local address node moves n=0
+	local -A seen=()
+	while read -r address node moves; do
+		[[ $address != address ]] || continue
+		[[ $moves == - && ! ${seen[$node]:-} ]] || return 1
+		seen[$node]=1
+		((++n))
+	done <<<"$1"
+	((n == CLUSTER_NODES))
+}
+
+# All nodes serve, no address is moving, each node has one, and all are of one opinion about that. What is asked while
+# clients are at work should take little of the processor from them.
 is_settled() {
 	local i said
+	said=$(addresses_at 1)
+	are_spread "$said" || return 1
 	for ((i = 1; i <= CLUSTER_NODES; i++)); do
 		is_serving $i || return 1
 	done
-	said=$(addresses_at 1)
-	awk -v n=$CLUSTER_NODES 'NR > 1 { if ($3 != "-" || seen[$2]++) bad = 1; c++ } END { exit bad || c != n }' <<<"$said" ||
-		return 1
 	for ((i = 2; i <= CLUSTER_NODES; i++)); do
 		[[ $(addresses_at $i) == "$said" ]] || return 1
 	done
 }
 nodes_settled() {
-	lab_wait 60 is_settled || {
+	local end=$((EPOCHSECONDS + 60)) i
+	until is_settled; do
+		((EPOCHSECONDS < end)) || break
+		sleep 0.1
+	done
+	((EPOCHSECONDS < end)) || {
 		for i in $(seq $CLUSTER_NODES); do
 			{ echo "node $i: $(phase_of $i)"; tail -n 15 /mnt/log/node$i.log; } | diag
 		done

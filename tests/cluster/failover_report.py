@@ -126,7 +126,7 @@ def summary(trials):
         row["lost_locks"] = sum("grief lost-lock" in g for g in griefs)
         row["wrong_bytes"] = sum("grief wrong-bytes" in g for g in griefs)
         row["reclaims"] = sum(t["reclaims"] for t in group)
-        healthy = scenario not in ("restart", "replace")  # there all nodes are stricken
+        healthy = scenario not in ("none", "restart", "replace")  # no node is stricken, or all are
         row["others_goal_met"] = met(row["others_data_ms"], 0, (OTHERS_GOAL, OTHERS_GOAL)) if healthy else None
         row["others_ordered_goal_met"] = (
             met(row["others_ordered_ms"], off, (OTHERS_GOAL, OTHERS_GOAL)) if healthy else None)
