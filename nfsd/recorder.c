@@ -496,7 +496,10 @@ static void say_complete(struct recorder *r)
 {
 	struct state_command cmd = { .type = CMD_START_GRACE,
 				     .start_grace = { .more_to_come = true, .complete = true } };
+	uint32_t listed, waiting;
 
+	state_grace_progress(r->server->state, &listed, &waiting);
+	log_info("the nodes have told their lists of clients: %u may reclaim what they held", listed);
 	cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
 }
 

@@ -45,6 +45,7 @@ struct later {
 
 static struct node nodes[NODES + 1];
 static struct nfs_server *servers[NODES + 1];
+static struct nfs_server *replaced[2]; /* by others of the same number; the first ones' files live on */
 static unsigned starting; /* the node whose cluster is being made */
 static bool starts_closed;
 static const char *state_dir; /* of node 1; NULL: none */
@@ -306,6 +307,8 @@ static void test_limits(void **state)
 	kill_node(1);
 	kill_node(2);
 	kill_node(3);
+	replaced[0] = servers[2];
+	replaced[1] = servers[1];
 	start_node(2);
 	start_node(1);
 	assert_int_equal(state_limits(servers[1]->state).max_opens, 1);
@@ -318,6 +321,10 @@ static int teardown(void **state)
 	for (unsigned i = NODES; i > 0; i--) {
 		nfs_server_free(servers[i]);
 		nodes[i].member = false;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(replaced); i++) {
+		nfs_server_free(replaced[i]);
+		replaced[i] = NULL;
 	}
 	return 0;
 }
