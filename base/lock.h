@@ -5,14 +5,14 @@
  *
  * A mutex is one word, and taking it without contention one inlined instruction: a request takes
  * twenty of them, and those of the C library, which must tell many kinds apart, were a tenth of its
- *time.
+ * time.
  *
  *	0 free   1 held   2 held, and there may be sleepers
  *
  * Who sleeps sets 2 and keeps doing so when it gets the mutex, because it cannot know whether it
- *was the last; who gives a 2 back wakes one. After the word has been given back it is touched by
- *nobody but the kernel, which only looks whether somebody sleeps at that address: so the last user
- *of a structure may free it as soon as it has its mutex.
+ * was the last; who gives a 2 back wakes one. After the word has been given back it is touched by
+ * nobody but the kernel, which only looks whether somebody sleeps at that address: so the last user
+ * of a structure may free it as soon as it has its mutex.
  *
  * A condition is a count of signals: who waits sleeps while it is what it was before the mutex was
  * given back. Under the thread sanitizer, which knows neither, both are the C library's.

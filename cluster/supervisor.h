@@ -8,7 +8,7 @@
  *	     `---------------------------------------- keeper
  *
  * - The supervisor has CAP_NET_ADMIN and CAP_NET_RAW, does what the worker asks for, passes signals
- *on, and starts a new worker when one has died (with a growing pause).
+ *   on, and starts a new worker when one has died (with a growing pause).
  * - The worker is the rest of the program. It pets the supervisor; if it has done so once and then
  *   does not for `hang_ms`, it is killed.
  * - The keeper is a child of the worker that shares its table of descriptors (CLONE_FILES) and
@@ -16,7 +16,7 @@
  *   sent a FIN, upon which they would connect to this very node again, be refused and wait for
  *   seconds. Once the addresses are gone the supervisor lets the keeper go, and the connections
  *   vanish without a word that would reach a client. Should the supervisor die, the keeper does
- *what has to be done: removes the addresses, ends the worker.
+ *   what has to be done: removes the addresses, ends the worker.
  */
 #pragma once
 

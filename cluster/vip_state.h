@@ -3,7 +3,7 @@
  * which, who is drained, and which connections clients have to them.
  *
  * It changes only by what the ordered log says (members, messages, a restored snapshot), so it is
- *the same at every node at the same place in the order. It does no I/O: what this node has to do is
+ * the same at every node at the same place in the order. It does no I/O: what this node has to do is
  * told to `ops`, what it has to say to the others is encoded by vip_say_...() for
  * cluster_broadcast().
  *

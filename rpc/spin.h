@@ -2,15 +2,15 @@
  * When a loop waits awake.
  *
  * A thread that sleeps in epoll_wait() costs the next request a wake-up: on virtual machines, where
- *an idle processor is left to the host, some 10 us, as much as a small request takes altogether. So
- *a loop whose requests come one after the other asks epoll again and again for a little while
- *before it sleeps.
+ * an idle processor is left to the host, some 10 us, as much as a small request takes altogether. So
+ * a loop whose requests come one after the other asks epoll again and again for a little while
+ * before it sleeps.
  *
- *	short sleeps after single calls are counted; SPIN_AFTER of them in a row and the next wait
- *is spun a spin that meets its event earns a credit, one in vain (SPIN_NS went by) costs SPIN_COST
- *of them: another thread may have wanted the processor, even the client no credit left: short
- *sleeps are counted anew, from -penalty, which doubles each time; with all of its credit again a
- *loop has no penalty to fear
+ * - Short sleeps after single calls are counted; SPIN_AFTER of them in a row and the next wait is spun.
+ * - A spin that meets its event earns a credit; one in vain (SPIN_NS went by) costs SPIN_COST of them:
+ *   another thread may have wanted the processor, even the client.
+ * - No credit left: short sleeps are counted anew, from -penalty, which doubles each time. With all of
+ *   its credit again a loop has no penalty to fear.
  *
  * So an idle server sleeps, and spins that do not pay are few: one in thousands of waits. With more
  * calls in a turn wake-ups are shared, and the processor has better uses.

@@ -6,10 +6,10 @@
  *	/clock/		its listing shows the time; "now" and "uptime" tell it when read
  *
  * Nothing is stored. An object is its directory and its name, and that is also its handle, so
- *handles hold for ever. Objects are made when somebody looks and freed with their last reference;
- *one file may be several objects at a time, which is fine where they have no state. Contents that
- *depend on time have the time as their change attribute, so nobody caches them for longer than they
- *are true.
+ * handles hold for ever. Objects are made when somebody looks and freed with their last reference;
+ * one file may be several objects at a time, which is fine where they have no state. Contents that
+ * depend on time have the time as their change attribute, so nobody caches them for longer than they
+ * are true.
  */
 #include "backends/computed/computed.h"
 

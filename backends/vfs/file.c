@@ -5,25 +5,25 @@
  * unnoticed. The kernel tells a failed write-back once to each open file description that was there
  * when it failed (and to the next one opened, if nobody has been told yet). So from before the
  * first unstable write to an object until a commit has covered the last one, the object has a
- *description of its own, `sync_fd`, that nobody else uses: whatever fails meanwhile, and whoever
- *else calls fsync (local processes, synchronous writes here), fdatasync(sync_fd) reports it. Any
- *failure changes the export's write verifier, upon which every client of the export writes again
+ * description of its own, `sync_fd`, that nobody else uses: whatever fails meanwhile, and whoever
+ * else calls fsync (local processes, synchronous writes here), fdatasync(sync_fd) reports it. Any
+ * failure changes the export's write verifier, upon which every client of the export writes again
  * what it had not committed.
  *
  *	writes_begun, then `unstable`? no: open sync_fd ... write ... writes_ended
  *
  * A commit may close sync_fd if no write was under way when it began and none has begun since.
- *Writer and committer see each other: the writer counts itself, then looks at `unstable`; the
- *committer takes `unstable` back, then looks at the count. At least one of the two notices. Commits
- *of one object exclude each other until the verifier has changed, for the error is told but once
- *and the second must not answer with the old verifier. Objects with sync_fd are not evicted; if
- *they are idle (their client died, or was content), the trimming thread commits them first.
+ * Writer and committer see each other: the writer counts itself, then looks at `unstable`; the
+ * committer takes `unstable` back, then looks at the count. At least one of the two notices. Commits
+ * of one object exclude each other until the verifier has changed, for the error is told but once
+ * and the second must not answer with the old verifier. Objects with sync_fd are not evicted; if
+ * they are idle (their client died, or was content), the trimming thread commits them first.
  *
  * Who writes. Writes run as the file's opener: the kernel clears setuid and setgid, and counts
- *quota, by the writer's identity.
+ * quota, by the writer's identity.
  *
  * Whether a read blocks is found out by trying (RWF_NOWAIT); only if the pages are not there does
- *the thread declare itself blocked.
+ * the thread declare itself blocked.
  */
 #include <errno.h>
 #include <limits.h>

@@ -3,20 +3,21 @@
  * file system tells (d_off), which stays right while others add and remove entries.
  *
  * A READDIR opens the directory with the caller's identity, so that the kernel checks the
- *permission, and goes to the cookie. If it ends because no more fits, the open directory and what
- *getdents64 has told beyond that entry are kept for the next READDIR: who comes with the same
- *identity to the same directory with the cookie of the last entry within KEEP_NS goes on there, as
- *with a directory that a program keeps open. It is taken out for that, so nobody else has it
- *meanwhile; whoever finds none opens the directory anew, which is as good, and only takes longer.
+ * permission, and goes to the cookie. If it ends because no more fits, the open directory and what
+ * getdents64 has told beyond that entry are kept for the next READDIR: who comes with the same
+ * identity to the same directory with the cookie of the last entry within KEEP_NS goes on there, as
+ * with a directory that a program keeps open. It is taken out for that, so nobody else has it
+ * meanwhile; whoever finds none opens the directory anew, which is as good, and only takes longer.
  *
- *	new (opened, at a cookie) --no more fits--> kept --the same cookie--> taken --no more
- *fits--> kept... |                               |                          |
- *	             +--------------- end, error, too old, too many, descriptors short ----> closed
+ *	opened at a cookie --no more fits--> kept --the same cookie--> taken --no more fits--> kept ...
+ *
+ * It is closed at the end of the directory, upon an error, when it is too old or one too many, and when
+ * descriptors are short.
  *
  * Names that were told and have gone meanwhile are found out by statx(2) as always; when no
- *attributes are wanted, nothing is kept, because names alone would be repeated without a look. Kept
- *listings have no reference to the object, so that a removed directory is let go by it; the thread
- *that trims (object.c) closes what is too old.
+ * attributes are wanted, nothing is kept, because names alone would be repeated without a look. Kept
+ * listings have no reference to the object, so that a removed directory is let go by it; the thread
+ * that trims (object.c) closes what is too old.
  *
  * tmpfs before Linux 6.6 counts names for a position: one that is removed while a listing is under
  * way can make it repeat or miss another there. No server can do better with it.

@@ -13,9 +13,9 @@
  * change is covered. Errors: fsync fails for all who wait for that directory.
  *
  * Waking the settler, and being woken by it, takes as long as a small commit does on a fast disk.
- *So the only request of its loop (settle_job.alone) is settled by its own thread if the last
- *fsync()s were quick and the settler has nothing to do. The thread does not declare itself blocked
- *then, which would be a wake-up, too.
+ * So the only request of its loop (settle_job.alone) is settled by its own thread if the last
+ * fsync()s were quick and the settler has nothing to do. The thread does not declare itself blocked
+ * then, which would be a wake-up, too.
  *
  * There is a settler for each device of an export, made when it is first needed, so that a slow
  * disk holds up its own changes only. It ends with the export. If it cannot be made, the caller

@@ -3,13 +3,18 @@
  *
  * Two fanotify groups. `opens` has permission events: whoever opens a watched file waits in the
  * kernel until we have answered, unless it is ourselves. `changes` tells afterwards of what needs
- *no open: new attributes, names and links, truncate(2), entries of directories. Events of our own
+ * no open: new attributes, names and links, truncate(2), entries of directories. Events of our own
  * process are nobody's business; nfsd knows what clients do.
  *
- *	vfs_watch:  entry made -> marks set -> nobody has it open? -> [settling] --settled-->
- *[watched] | somebody has: -EAGAIN                        | v v [to be looked at] <---
- *vfs_watch_again, an open, a change | the thread asks nfsd about every open that waits, and v if
- *nobody relies on the file any more marks removed, entry freed
+ *	vfs_watch: entry made -> marks set -> does nobody have it open?
+ *	    | somebody has: -EAGAIN                | nobody
+ *	    |                                      v
+ *	    |                                 [settling] --settled--> [watched]
+ *	    v                                                             |
+ *	[to be looked at] <---- vfs_watch_again, an open, a change -------+
+ *	    | the thread asks nfsd about every open that waits, and if nobody relies on the file any more
+ *	    v
+ *	marks removed, entry freed
  *
  * The marks are there before the test, so an open is either seen by the test or stopped by a mark:
  * the kernel counts a writer before it asks us. A reader is counted at the end of its open, so that
@@ -18,13 +23,13 @@
  *
  * Whether a process has the file open is found out by asking for a lease (F_SETLEASE) and giving it
  * back at once: the kernel refuses it if there are others, and their mappings count, too. Leases
- *are not kept, because our own opens would break them. The test of who waits for writing is the
+ * are not kept, because our own opens would break them. The test of who waits for writing is the
  * same, on the event's descriptor: the permission event does not say what the open is for.
  *
  * All questions to nfsd are asked by the thread, which never opens anything: whoever opens a
- *watched file in this process waits for the thread. `lock` guards all entries; it is held over
- *fanotify_mark(2) when marks go, so that they cannot be those of a new entry. Nothing is called
- *with it held.
+ * watched file in this process waits for the thread. `lock` guards all entries; it is held over
+ * fanotify_mark(2) when marks go, so that they cannot be those of a new entry. Nothing is called
+ * with it held.
  */
 #include <errno.h>
 #include <poll.h>

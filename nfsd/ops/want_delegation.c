@@ -1,9 +1,9 @@
 /*
  * WANT_DELEGATION: RFC 8881 section 18.49. A delegation of a regular file without an open. Wants
- *are not remembered: who gets none is told so, and asks again.
+ * are not remembered: who gets none is told so, and asks again.
  *
- *	phase 0  may the client have one? the file is opened as its user, watched, and the grant
- *submitted phase 1  it has been granted, or there was somebody else
+ *	phase 0  may the client have one? the file is opened as its user, watched, and the grant submitted
+ *	phase 1  it has been granted, or there was somebody else
  */
 #include "nfsd/callback/callback.h"
 #include "nfsd/deleg.h"

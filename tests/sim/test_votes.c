@@ -1,7 +1,7 @@
 /*
  * Who may begin or continue a state, and who may not: histories of three nodes in which corosync
- *has quorum by the votes of nodes that know nothing. Each is run with many seeds, which vary the
- *order of everything else.
+ * has quorum by the votes of nodes that know nothing. Each is run with many seeds, which vary the
+ * order of everything else.
  *
  *	sim_votes [--seed N] [--seeds N]
  */

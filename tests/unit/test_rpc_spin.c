@@ -1,5 +1,4 @@
-/* When a loop waits awake: what is counted, what a spin in vain costs, and that idleness ends it.
- */
+/* When a loop waits awake: what is counted, what a spin in vain costs, and that idleness ends it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
