@@ -25,6 +25,8 @@ struct process {
 	bool restored;
 };
 
+struct op;
+
 struct run {
 	const char *name;
 	uint64_t seed;
@@ -33,9 +35,11 @@ struct run {
 	uint64_t seq[NODES + 1];
 	unsigned processes_begun[NODES + 1];
 	unsigned begun; /* states that were begun */
+	struct op *ops;
 };
 
 struct op {
+	struct op *next; /* of its run */
 	struct toy_result result;
 	bool done;
 };
@@ -173,6 +177,8 @@ static bool is_done(struct run *r, unsigned node, uint64_t ms)
 
 	if (!op || !sim_submit(r->sim, node, &c, &op->result, finished, op, &how))
 		fail_run(r, "no process to ask");
+	op->next = r->ops;
+	r->ops = op;
 	if (how == CLUSTER_APPLIED)
 		return !op->result.refused;
 	while (!op->done && sim_now_ns(r->sim) < until)
@@ -351,6 +357,12 @@ static void run(const struct history *h, uint64_t seed)
 	sim_start_all(r.sim);
 	h->run(&r);
 	sim_free(r.sim);
+	while (r.ops) {
+		struct op *op = r.ops;
+
+		r.ops = op->next;
+		free(op);
+	}
 }
 
 int main(int argc, char **argv)
