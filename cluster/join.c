@@ -353,9 +353,14 @@ void join_ready(struct replica *r, struct peer *from, const struct round *round)
 	 */
 	if (round->view != r->round.view || round->n != r->round.n || from->state == PEER_ACTIVE)
 		return;
-	/* A ring that is changing: the others may not know of it. It is said again in the next view. */
-	if (own && r->unsure)
+	/*
+	 * A ring that is changing: it may not have reached all. Those that it has reached count this node among
+	 * the members from here on, which it cannot be for the others.
+	 */
+	if (own && r->unsure) {
+		replica_lost(r, "it was taken in while the ring was changing");
 		return;
+	}
 	from->state = PEER_ACTIVE;
 	from->acked = r->tracking ? r->position.index : 0;
 	if (own)
