@@ -64,6 +64,5 @@ int supervisor_hold(struct supervisor *s, const struct vip *v, const struct vip_
 		    unsigned n);
 int supervisor_drop(struct supervisor *s, const struct vip *v);
 
-/* Removes all of these addresses from this machine: 0 or -errno of the last that failed (logged).
- */
+/* Removes all of these addresses from this machine: 0 or -errno of the last that failed (logged). */
 int supervisor_clean(const struct vip *vips, unsigned n);

@@ -1,8 +1,8 @@
 /*
  * What the parts of the exports parser share.
  *
- *	exports_lex.c      characters -> words with their place: quotes, \ooo, comments,
- * continuation exports_options.c  one table of options; an option list fills a struct option_set
+ *	exports_lex.c      characters -> words with their place: quotes, \ooo, comments, continuation
+ *	exports_options.c  one table of options; an option list fills a struct option_set
  *	exports_client.c   client specifications, and which of them an address matches
  *	exports.c          lines and files -> struct exports
  *

@@ -43,6 +43,5 @@ int node_report_addresses(struct node *n, json_t *reply);
 /* Draining is over when this returns. */
 int node_drain(struct node *n, const json_t *request, bool drained, json_t *reply);
 
-/* atolld --drop-addresses: for when supervisor and worker were killed together. 0 or -1 (logged).
- */
+/* atolld --drop-addresses: for when supervisor and worker were killed together. 0 or -1 (logged). */
 int node_drop_addresses(const struct config *c);

@@ -4,7 +4,8 @@
  * call has lasted a whole tick. Its loop then gets a spare thread.
  *
  * Ticks cost: at five thousand a second two to six per cent of a busy server's time. They are that
- * frequent only for a while after calls have been found stuck, where more are likely to follow.
+ * frequent only for a while after calls have been found stuck that held up other connections, where
+ * more are likely to follow.
  *
  * When all loops have been waiting for a while, the watcher sleeps, and the first loop that
  * wakes up wakes it. Neither can miss the other: the watcher says that it sleeps and then looks
@@ -39,7 +40,7 @@ static bool steal(struct rpc_server *s, struct loop *l, uint64_t state)
 
 struct tick {
 	bool active; /* a loop has done something since the last tick */
-	bool stolen;
+	bool stolen; /* a loop with others to serve has been taken */
 };
 
 static struct tick tick(struct rpc_server *s)
@@ -50,8 +51,9 @@ static struct tick tick(struct rpc_server *s)
 		struct loop *l = s->loops[i];
 		uint64_t state = atomic_load(&l->state);
 
-		if ((state & LOOP_STATE_MASK) == LOOP_IN_CALL && state == s->watcher_seen[i])
-			t.stolen |= steal(s, l, state);
+		if ((state & LOOP_STATE_MASK) == LOOP_IN_CALL && state == s->watcher_seen[i] &&
+		    steal(s, l, state))
+			t.stolen |= atomic_load_explicit(&l->nconns, memory_order_relaxed) > 1;
 		t.active |= state != LOOP_IDLE;
 		s->watcher_seen[i] = state;
 	}

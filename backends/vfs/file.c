@@ -164,8 +164,7 @@ static bool read_extent(struct vfs_file *f, uint64_t offset, struct payload_out 
 	    size_of(f->fd, &size) < 0 || offset >= size)
 		return false;
 	len = size - offset < out->cap ? size - offset : out->cap;
-	/* Sending must not wait for the disk: a cold extent is read here, where that is announced.
-	 */
+	/* Sending must not wait for the disk: a cold extent is read here, where that is announced. */
 	if (len == 0 || !in_memory(f, offset) || !in_memory(f, offset + len - 1))
 		return false;
 	out->offset = (off_t)offset;

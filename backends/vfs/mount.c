@@ -164,8 +164,7 @@ static int handles_work(const struct vfs_mount *m, int path_fd)
 	return 0;
 }
 
-/* Describes the mount whose root (or, for an export's own, whose exported directory) is `path_fd`.
- */
+/* Describes the mount whose root (or, for an export's own, whose exported directory) is `path_fd`. */
 static int mount_new(struct vfs_export *exp, int path_fd, struct vfs_mount **out)
 {
 	struct vfs_mount *m = calloc(1, sizeof(*m));

@@ -237,8 +237,7 @@ static int finish_made(struct vfs_object *obj, const struct create_args *args)
 	if (rest.mask == 0)
 		return 0;
 	if (rest.mask & ATTR_SET_MODE) {
-		/* With umask or a default ACL the permission bits are those the kernel has chosen.
-		 */
+		/* With umask or a default ACL the permission bits are those the kernel has chosen. */
 		if (statx(obj->fd, "", AT_EMPTY_PATH, STATX_MODE, &sx) < 0)
 			return -errno;
 		rest.mode = (args->attrs.mode & 07000) |

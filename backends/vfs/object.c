@@ -281,13 +281,13 @@ static unsigned export_commit(struct vfs_export *exp, unsigned max, bool in_use)
 bool vfs_shed(struct vfs_export *exp)
 {
 	struct vfs_export *e;
-	unsigned n = vfs_listings_close(exp, false) + export_evict(exp, 4, false, false);
+	unsigned n = vfs_listings_close(NULL, false) + export_evict(exp, 4, false, false);
 
 	if (n > 0)
 		return true;
 	if (mutex_trylock(&registry_lock)) {
 		list_for_each (e, &registry, registered)
-			n += vfs_listings_close(e, false) + export_evict(e, 4, false, false);
+			n += export_evict(e, 4, false, false);
 		mutex_unlock(&registry_lock);
 	}
 	if (n > 0 || vfs_files_park())

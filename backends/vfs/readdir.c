@@ -5,8 +5,10 @@
  * A READDIR opens the directory with the caller's identity, so that the kernel checks the
  * permission, and goes to the cookie. If it ends because no more fits, the open directory and what
  * getdents64 has told beyond that entry are kept for the next READDIR: who comes with the same
- * identity to the same directory with the cookie of the last entry within KEEP_NS goes on there, as
- * with a directory that a program keeps open. It is taken out for that, so nobody else has it
+ * identity to the same directory with the cookie of the last entry within KEEP_NS goes on there, if the
+ * directory's change attribute is what it was before it was opened. So nothing is told that is older
+ * than a change attribute that the client may have (it would cache the names under that), and
+ * a permission that is taken away is noticed. A listing is taken out for its use, so nobody else has it
  * meanwhile; whoever finds none opens the directory anew, which is as good, and only takes longer.
  *
  *	opened at a cookie --no more fits--> kept --the same cookie--> taken --no more fits--> kept ...
@@ -14,9 +16,7 @@
  * It is closed at the end of the directory, upon an error, when it is too old or one too many, and when
  * descriptors are short.
  *
- * Names that were told and have gone meanwhile are found out by statx(2) as always; when no
- * attributes are wanted, nothing is kept, because names alone would be repeated without a look. Kept
- * listings have no reference to the object, so that a removed directory is let go by it; the thread
+ * Kept listings have no reference to the object, so that a removed directory is let go by it; the thread
  * that trims (object.c) closes what is too old.
  *
  * tmpfs before Linux 6.6 counts names for a position: one that is removed while a listing is under
@@ -32,17 +32,18 @@
 #include "base/clock.h"
 
 #define DENTS_BYTES 4096
-/* Listings that an export keeps, each with a descriptor. */
-#define KEEP_MOST 64
-#define KEEP_NS	  NS_PER_SEC
+#define KEEP_MOST   64 /* of all exports; each has a descriptor */
+#define KEEP_NS	    NS_PER_SEC
 
-/* A directory that is being listed: one thread's, or in vfs_export.listings. */
-struct vfs_listing {
-	struct list link; /* under listings_lock */
+/* A directory that is being listed: one thread's, or kept. */
+struct listing {
+	struct list link; /* under `lock` */
 
 	/* Whose it is; immutable. */
+	const struct vfs_export *exp;
 	const struct cred *cred; /* a reference */
 	struct backend_handle dir;
+	uint64_t change; /* the directory's, before it was opened */
 	int fd;
 
 	uint64_t cookie; /* the last entry's that was taken */
@@ -50,6 +51,10 @@ struct vfs_listing {
 	size_t at, len; /* what of buf has not been taken */
 	char buf[DENTS_BYTES] __attribute__((aligned(8)));
 };
+
+static struct mutex lock = MUTEX_INITIALIZER;
+static struct list kept GUARDED_BY(lock) = LIST_INITIALIZER(kept); /* the oldest first */
+static unsigned nkept GUARDED_BY(lock);
 
 static enum file_type type_of(unsigned char d_type)
 {
@@ -101,7 +106,7 @@ static int fill_entry(struct vfs_object *dir, const struct dirent64 *d,
 
 /* ---- listings ---- */
 
-static void listing_close(struct vfs_listing *l)
+static void listing_close(struct listing *l)
 {
 	close(l->fd);
 	cred_unref(l->cred);
@@ -109,9 +114,9 @@ static void listing_close(struct vfs_listing *l)
 }
 
 static int listing_open(struct vfs_object *dir, const struct cred *cred, uint64_t cookie,
-			struct vfs_listing **out)
+			uint64_t change, struct listing **out)
 {
-	struct vfs_listing *l = malloc(sizeof(*l));
+	struct listing *l = malloc(sizeof(*l));
 	int err;
 
 	if (!l)
@@ -123,8 +128,10 @@ static int listing_open(struct vfs_object *dir, const struct cred *cred, uint64_
 		return err;
 	}
 	list_init(&l->link);
+	l->exp = vfs_object_export(dir);
 	l->cred = cred_ref(cred);
 	l->dir = dir->handle;
+	l->change = change;
 	l->cookie = cookie;
 	l->at = l->len = 0;
 	if (cookie != 0 && lseek(l->fd, (off_t)cookie, SEEK_SET) < 0) {
@@ -136,68 +143,83 @@ static int listing_open(struct vfs_object *dir, const struct cred *cred, uint64_
 	return 0;
 }
 
-static bool is_old(const struct vfs_listing *l, uint64_t now)
+static bool is_old(const struct listing *l, uint64_t now)
 {
 	return now - l->kept_ns > KEEP_NS;
 }
 
-/* The one that is at this place; NULL: none. */
-static struct vfs_listing *listing_take(struct vfs_object *dir, const struct cred *cred,
-					uint64_t cookie)
+static bool is_at(const struct listing *l, struct vfs_object *dir, const struct cred *cred,
+		  uint64_t cookie)
 {
-	struct vfs_export *exp = vfs_object_export(dir);
-	uint64_t now = clock_coarse_ns();
-	struct vfs_listing *l, *found = NULL;
-
-	mutex_lock(&exp->listings_lock);
-	list_for_each (l, &exp->listings, link) {
-		if (l->cookie == cookie && l->cred == cred && l->dir.len == dir->handle.len &&
-		    memcmp(l->dir.bytes, dir->handle.bytes, l->dir.len) == 0 && !is_old(l, now)) {
-			found = l;
-			list_remove(&l->link);
-			exp->nlistings--;
-			break;
-		}
-	}
-	mutex_unlock(&exp->listings_lock);
-	return found;
+	return l->cookie == cookie && l->cred == cred && l->exp == vfs_object_export(dir) &&
+	       l->dir.len == dir->handle.len &&
+	       memcmp(l->dir.bytes, dir->handle.bytes, l->dir.len) == 0;
 }
 
-static void listing_keep(struct vfs_export *exp, struct vfs_listing *l)
+static struct listing *take_kept(struct vfs_object *dir, const struct cred *cred, uint64_t cookie)
 {
-	struct vfs_listing *oldest = NULL;
+	struct listing *l;
+
+	mutex_lock(&lock);
+	list_for_each (l, &kept, link) {
+		if (is_at(l, dir, cred, cookie)) {
+			list_remove(&l->link);
+			nkept--;
+			mutex_unlock(&lock);
+			return l;
+		}
+	}
+	mutex_unlock(&lock);
+	return NULL;
+}
+
+/* The one that is at this place of the directory as it is now; NULL: none. */
+static struct listing *listing_take(struct vfs_object *dir, const struct cred *cred,
+				    uint64_t cookie, uint64_t change)
+{
+	struct listing *l = take_kept(dir, cred, cookie);
+
+	if (!l || (l->change == change && !is_old(l, clock_coarse_ns())))
+		return l;
+	listing_close(l);
+	return NULL;
+}
+
+static void listing_keep(struct listing *l)
+{
+	struct listing *oldest = NULL;
 
 	l->kept_ns = clock_coarse_ns();
-	mutex_lock(&exp->listings_lock);
-	if (exp->nlistings == KEEP_MOST) {
-		oldest = list_first(&exp->listings, struct vfs_listing, link);
+	mutex_lock(&lock);
+	if (nkept == KEEP_MOST) {
+		oldest = list_first(&kept, struct listing, link);
 		list_remove(&oldest->link);
-		exp->nlistings--;
+		nkept--;
 	}
-	list_push_back(&exp->listings, &l->link);
-	exp->nlistings++;
-	mutex_unlock(&exp->listings_lock);
+	list_push_back(&kept, &l->link);
+	nkept++;
+	mutex_unlock(&lock);
 	if (oldest)
 		listing_close(oldest);
 }
 
-unsigned vfs_listings_close(struct vfs_export *exp, bool old_only)
+unsigned vfs_listings_close(const struct vfs_export *exp, bool old_only)
 {
 	struct list closing = LIST_INITIALIZER(closing);
 	uint64_t now = clock_coarse_ns();
-	struct vfs_listing *l, *next;
+	struct listing *l, *next;
 	unsigned n = 0;
 
-	mutex_lock(&exp->listings_lock);
-	list_for_each_safe (l, next, &exp->listings, link) {
-		if (old_only && !is_old(l, now))
+	mutex_lock(&lock);
+	list_for_each_safe (l, next, &kept, link) {
+		if ((exp && l->exp != exp) || (old_only && !is_old(l, now)))
 			continue;
 		list_remove(&l->link);
 		list_push_back(&closing, &l->link);
 		n++;
 	}
-	exp->nlistings -= n;
-	mutex_unlock(&exp->listings_lock);
+	nkept -= n;
+	mutex_unlock(&lock);
 	list_for_each_safe (l, next, &closing, link)
 		listing_close(l);
 	return n;
@@ -208,8 +230,8 @@ unsigned vfs_listings_close(struct vfs_export *exp, bool old_only)
 enum progress { GO_ON, STOP };
 
 /* Hands on what has been read. */
-static enum progress emit_all(struct vfs_object *dir, struct vfs_listing *l,
-			      struct readdir_args *args, struct dir_entry *entry)
+static enum progress emit_all(struct vfs_object *dir, struct listing *l, struct readdir_args *args,
+			      struct dir_entry *entry)
 {
 	while (l->at < l->len) {
 		const struct dirent64 *d = (const struct dirent64 *)(l->buf + l->at);
@@ -231,8 +253,10 @@ static enum progress emit_all(struct vfs_object *dir, struct vfs_listing *l,
 int vfs_readdir(struct object *base, const struct cred *cred, struct readdir_args *args)
 {
 	struct vfs_object *dir = vfs_object(base);
-	struct vfs_listing *l = NULL;
+	struct listing *l = NULL;
 	struct dir_entry entry;
+	uint64_t change;
+	bool keep;
 	int err;
 	ssize_t n = 1;
 
@@ -242,10 +266,11 @@ int vfs_readdir(struct object *base, const struct cred *cred, struct readdir_arg
 	err = vfs_assume(cred);
 	if (err)
 		return err;
-	if (args->cookie != 0)
-		l = listing_take(dir, cred, args->cookie);
+	keep = vfs_change_of(dir, &change) == 0;
+	if (keep && args->cookie != 0)
+		l = listing_take(dir, cred, args->cookie, change);
 	if (!l)
-		err = listing_open(dir, cred, args->cookie, &l);
+		err = listing_open(dir, cred, args->cookie, change, &l);
 	if (err)
 		return err;
 	while (n > 0 && emit_all(dir, l, args, &entry) == GO_ON) {
@@ -256,8 +281,8 @@ int vfs_readdir(struct object *base, const struct cred *cred, struct readdir_arg
 	if (n < 0)
 		err = -errno;
 	args->eof = n == 0;
-	if (n > 0 && args->want_attr && l->cookie != args->cookie)
-		listing_keep(vfs_object_export(dir), l);
+	if (n > 0 && keep && l->cookie != args->cookie)
+		listing_keep(l);
 	else
 		listing_close(l);
 	return err;

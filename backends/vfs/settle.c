@@ -274,8 +274,7 @@ void vfs_settle_later(struct settle_job *job)
 	list_push_back(&s->jobs, &job->link);
 	atomic_store(&s->busy, true);
 	mutex_unlock(&s->lock);
-	/* Not with the lock, which the settler wants first. It stays: our caller keeps the export.
-	 */
+	/* Not with the lock, which the settler wants first. It stays: our caller keeps the export. */
 	if (first_job)
 		cond_signal(&s->wake);
 }

@@ -14,7 +14,6 @@ static void export_free(struct vfs_export *exp)
 {
 	vfs_settlers_end(exp);
 	vfs_listings_close(exp, false);
-	mutex_destroy(&exp->listings_lock);
 	mutex_destroy(&exp->settlers_lock);
 	free(exp->path);
 	free(exp->fsid);
@@ -28,8 +27,6 @@ static int export_new(const struct export_params *params, struct vfs_export **ou
 
 	if (!exp)
 		return -ENOMEM;
-	mutex_init(&exp->listings_lock);
-	list_init(&exp->listings);
 	mutex_init(&exp->settlers_lock);
 	list_init(&exp->settlers);
 	exp->path = realpath(params->path, NULL);

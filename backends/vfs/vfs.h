@@ -47,8 +47,7 @@ struct vfs_mount {
 	/* The mount root's number within what is mounted on, and whether there is such a thing. */
 	bool below;
 	uint64_t covered_fileid;
-	/* Granularity of ctime in ns; 0: no two states that anybody saw have the same (change.c).
-	 */
+	/* Granularity of ctime in ns; 0: no two states that anybody saw have the same (change.c). */
 	uint64_t granularity;
 	long fs_type; /* statfs */
 
@@ -92,11 +91,6 @@ struct vfs_export {
 
 	_Atomic uint64_t verifier; /* write verifier */
 	struct list registered;	   /* in object.c's list of exports */
-
-	struct mutex listings_lock;
-	struct list
-	    listings; /* struct vfs_listing (readdir.c), the oldest first; under listings_lock */
-	unsigned nlistings; /* likewise */
 
 	struct mutex settlers_lock;
 	struct list settlers; /* struct vfs_settler (settle.c); under settlers_lock */
@@ -228,8 +222,7 @@ int vfs_object_from_fd(struct vfs_export *exp, int fd, struct vfs_object **out);
 int vfs_object_at(struct vfs_object *dir, const char *name, struct vfs_object **out);
 /* The handle of `name` in the directory, with the thread's identity, without making an object. */
 int vfs_handle_at(struct vfs_object *dir, const char *name, struct backend_handle *out);
-/* The same if statx on the name has just told `sx`, which is of the directory's mount and device.
- */
+/* The same if statx on the name has just told `sx`, which is of the directory's mount and device. */
 int vfs_handle_of(struct vfs_object *dir, const char *name, const struct statx *sx,
 		  struct backend_handle *out);
 /*
@@ -324,8 +317,8 @@ void vfs_settlers_end(struct vfs_export *exp);
 /* ---- readdir.c ---- */
 
 int vfs_readdir(struct object *dir, const struct cred *cred, struct readdir_args *args);
-/* Closes directories kept open between READDIRs, all or those that are too old; how many. */
-unsigned vfs_listings_close(struct vfs_export *exp, bool old_only);
+/* Closes directories that an export (NULL: any) keeps open between READDIRs, all or the too old; how many. */
+unsigned vfs_listings_close(const struct vfs_export *exp, bool old_only);
 
 /* ---- exclusive.c ---- */
 

@@ -262,8 +262,7 @@ static enum nfsstat4 lock(struct work *w, struct locking *l) REQUIRES(&w->c->loc
 	return status;
 }
 
-/* The lock-owner's sequence id advances with the open-owner's, unless the error says it does not.
- */
+/* The lock-owner's sequence id advances with the open-owner's, unless the error says it does not. */
 static void advance_lock_owner(struct work *w, struct locking *l, enum nfsstat4 status)
 {
 	if (w->cmd->minor > 0 || !w->cmd->lock.new_owner || !status_advances_seqid(status))

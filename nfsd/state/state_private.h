@@ -519,8 +519,7 @@ struct held *held_find(struct state *s, struct client *c, const struct stateid *
 enum nfsstat4 held_check(struct state *s, struct client *c, uint32_t minor,
 			 const struct stateid *id, struct bytes file, enum held_kind kind,
 			 struct held **out) REQUIRES(&c->lock);
-/* Gives `h` (kind, client, owner, file set) an ID and makes it known. `parent`: its file or open.
- */
+/* Gives `h` (kind, client, owner, file set) an ID and makes it known. `parent`: its file or open. */
 void held_link(struct state *s, struct client *c, struct held *h, const void *parent)
     REQUIRES(&c->lock);
 /* Only the ID, and that it is found by it. */

@@ -237,8 +237,7 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
-/* Streams by the ways that a workload's limit names; the best rate and the least CPU time of them.
- */
+/* Streams by the ways that a workload's limit names; the best rate and the least CPU time of them. */
 static int limit_streams(const struct row *row, struct load_result *r, struct figures *g)
 {
 	struct figures one = { 0 };
@@ -389,8 +388,7 @@ static void set_goals(struct row *row)
 		row->goal = w->goal[2];
 	if (w->goal_of)
 		of = cost_of(w->goal_of, strlen(w->goal_of), c->conns);
-	/* A single request that finds the server asleep costs a wake-up: the goals are for depth.
-	 */
+	/* A single request that finds the server asleep costs a wake-up: the goals are for depth. */
 	row->goal_cpu = of < 0 || c->depth == 1 ? 0 : w->goal_cpu + w->goal_factor * of;
 	if (w->goal_batched && !c->batched)
 		row->goal_cpu = 0;

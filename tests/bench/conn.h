@@ -124,8 +124,7 @@ static inline uint32_t conn_random(struct conn *c, uint32_t below)
 void call_begin(struct conn *c, struct slot *s, struct enc *e, const struct cred *cred,
 		uint32_t procedure);
 
-/* Begins a compound of minor version 1 with its SEQUENCE; `keep` asks for the reply to be cached.
- */
+/* Begins a compound of minor version 1 with its SEQUENCE; `keep` asks for the reply to be cached. */
 void compound_begin(struct conn *c, struct slot *s, struct enc *e, const struct cred *cred,
 		    bool keep);
 

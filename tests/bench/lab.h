@@ -29,8 +29,7 @@ struct server {
 	clockid_t clock;
 };
 
-/* Start a server on LAB_FS/<name> and wait until it answers; its output goes to log_dir/<name>.log.
- */
+/* Start a server on LAB_FS/<name> and wait until it answers; its output goes to log_dir/<name>.log. */
 int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async);
 int lab_start_ganesha(struct server *s, const char *log_dir);
 

@@ -47,8 +47,7 @@ struct tree {
 	uint64_t entries_sum; /* of the hashes of the names in dir/ */
 };
 
-/* Makes what is missing of `parts` for so many connections. The reason of a failure is in `error`.
- */
+/* Makes what is missing of `parts` for so many connections. The reason of a failure is in `error`. */
 int tree_prepare(struct tree *t, unsigned parts, unsigned conns, char error[200]);
 
 /* Removes everything it made. */

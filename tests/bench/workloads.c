@@ -684,8 +684,7 @@ static enum step lock_decode(struct conn *c, struct slot *s, struct dec *d, uint
 
 #define OBJECT_BYTES 16384u
 
-/* What one compilation asks for: headers sought, found, read; an object file written and renamed.
- */
+/* What one compilation asks for: headers sought, found, read; an object file written and renamed. */
 enum build_step {
 	BUILD_MISS,
 	BUILD_LOOKUP,

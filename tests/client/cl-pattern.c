@@ -151,8 +151,7 @@ static int do_write(const char *name, uint64_t seed, int64_t offset, int64_t len
 		mapped = map(fd, name, PROT_READ | PROT_WRITE, offset, length);
 	}
 	for (int64_t i = 0; i < blocks; i++) {
-		/* 7919 is prime, so that every block has its turn unless there are multiples of it
-		 */
+		/* 7919 is prime, so that every block has its turn unless there are multiples of it */
 		int64_t b = o.shuffle && blocks % 7919 ? i * 7919 % blocks : i;
 		int64_t n = length - b * o.block < o.block ? length - b * o.block : o.block;
 

@@ -187,8 +187,7 @@ static void remove_and_add(struct collected *c)
 {
 	char name[32];
 
-	/* Each entry listed: one that was there goes, if it has an odd number, and a new one comes.
-	 */
+	/* Each entry listed: one that was there goes, if it has an odd number, and a new one comes. */
 	if (c->count % 2 == 0)
 		return;
 	snprintf(name, sizeof(name), "entry-%u", (c->count * 37 % 1000) | 1);
@@ -230,8 +229,7 @@ static void changes_while_listing_attributes(void **state)
 	change_while_listing(fixture_of(state), true);
 }
 
-/* What goes between two calls is not told by the second, with its attributes, as if it were there.
- */
+/* What goes between two calls is not told by the second, with its attributes, as if it were there. */
 static void what_goes_between_calls(void **state)
 {
 	struct fixture *fx = fixture_of(state);
@@ -251,6 +249,67 @@ static void what_goes_between_calls(void **state)
 	for (unsigned i = 0; i < 25; i++)
 		assert_string_equal(c.entries[10 + i].name, order.entries[11 + 2 * i].name);
 	free(order.entries);
+	free(c.entries);
+}
+
+/* A listing that is gone on with tells what one does that begins there. */
+static void assert_as_new(struct fixture *fx, struct object *dir, uint64_t cookie, bool all)
+{
+	struct collected on = { 0 }, anew = { 0 };
+
+	assert_true(read_some(fx, dir, fx->alice, cookie, all, &on));
+	assert_true(read_some(fx, dir, fx->bob, cookie, all, &anew));
+	assert_int_equal(on.count, anew.count);
+	for (unsigned i = 0; i < on.count; i++)
+		assert_string_equal(on.entries[i].name, anew.entries[i].name);
+	free(on.entries);
+	free(anew.entries);
+}
+
+/*
+ * What has come or gone between two calls, and is in the change attribute that the client knows, is in what
+ * the second tells: with attributes, and names alone.
+ */
+static void goes_on_as_it_is(void **state)
+{
+	struct fixture *fx = fixture_of(state);
+	struct object *dir = make(fx, fx->dir, "d", FILE_DIRECTORY, 0755, fx->alice);
+	char name[32];
+
+	if (fx->shifting)
+		skip();
+	fill(fx, dir, 60);
+	for (unsigned round = 0; round < 4; round++) {
+		struct collected c = { .take = 10 };
+
+		assert_false(read_some(fx, dir, fx->alice, 0, true, &c));
+		for (unsigned i = 0; i < 10; i++) {
+			snprintf(name, sizeof(name), "entry-%u", round * 10 + i);
+			if (round % 2)
+				try_remove(fx, dir, name, fx->alice);
+			snprintf(name, sizeof(name), "new-%u", round * 10 + i);
+			object_unref(make(fx, dir, name, FILE_FIFO, 0600, fx->alice));
+		}
+		assert_as_new(fx, dir, c.entries[9].cookie, round < 2);
+		free(c.entries);
+	}
+	object_unref(dir);
+}
+
+/* Permission that has been taken away meanwhile counts. */
+static void goes_on_while_permitted(void **state)
+{
+	struct fixture *fx = fixture_of(state);
+	struct object *dir = make(fx, fx->dir, "d", FILE_DIRECTORY, 0755, fx->alice);
+	struct collected c = { .take = 10 };
+	struct readdir_args args = { .want_attr = true, .emit = collect, .arg = &c };
+
+	fill(fx, dir, 60);
+	assert_false(read_some(fx, dir, fx->bob, 0, true, &c));
+	chmod_as(fx, dir, 0711, fx->alice);
+	args.cookie = c.entries[9].cookie;
+	assert_err(fx->b->readdir(dir, fx->bob, &args), -EACCES);
+	object_unref(dir);
 	free(c.entries);
 }
 
@@ -308,6 +367,8 @@ const struct CMUnitTest cases_listing[] = {
 	CASE(large_directory),
 	CASE(what_goes_between_calls),
 	CASE(goes_on_for_its_user),
+	CASE(goes_on_as_it_is),
+	CASE(goes_on_while_permitted),
 	CASE(changes_while_listing_attributes),
 	{ NULL, NULL, NULL, NULL, NULL },
 };

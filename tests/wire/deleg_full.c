@@ -184,8 +184,7 @@ static void path_down(void **state)
 		status = renew(cl);
 	}
 	expect_status(status, NFS4ERR_CB_PATH_DOWN);
-	/* The lease has been renewed all the same, and without delegations nobody misses the path.
-	 */
+	/* The lease has been renewed all the same, and without delegations nobody misses the path. */
 	q = begin_at(cl, &fh);
 	add_delegreturn(q, &f.result->deleg_sid);
 	expect(call(q), NFS4_OK);

@@ -348,8 +348,7 @@ static void times(void **state)
 	check((int64_t)after->a[FATTR4_TIME_ACCESS].num <= (int64_t)now().tv_sec);
 	check(after->a[FATTR4_TIME_MODIFY].num > before->a[FATTR4_TIME_MODIFY].num ||
 	      after->a[FATTR4_TIME_MODIFY].num2 > before->a[FATTR4_TIME_MODIFY].num2);
-	/* and nobody else may: not without the delegation, with another stateid, as another client.
-	 */
+	/* and nobody else may: not without the delegation, with another stateid, as another client. */
 	expect_status(set_times(s.cl, &s.fh, &s.open.sid, t, t), NFS4ERR_BAD_STATEID);
 	expect_status(set_times(s.cl, &s.fh, &SID_ANONYMOUS, t, t), NFS4ERR_BAD_STATEID);
 	expect_status(set_times(s.other, &s.fh, &s.deleg, t, t), NFS4ERR_BAD_STATEID);
