@@ -21,6 +21,7 @@ static enum nfsstat4 release_lockowner_run(struct compound *c, void *args)
 
 	if (c->phase == 1)
 		return ((struct state_result *)c->op_state)->status;
+	state_heard_v40(c->server->state, a->clientid);
 	cmd = compound_command(c, CMD_RELEASE_LOCKOWNER);
 	if (!cmd)
 		return NFS4ERR_RESOURCE;

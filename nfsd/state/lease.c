@@ -56,6 +56,16 @@ enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes princ
 	return status;
 }
 
+void state_heard_v40(struct state *s, uint64_t clientid)
+{
+	struct client *c;
+
+	if (client_get_v40(s, clientid, &c) != NFS4_OK)
+		return;
+	client_heard(s, c);
+	client_unref(c);
+}
+
 uint64_t state_longest_silent(struct state *s)
 {
 	uint64_t now = state_now(s), oldest = now, found = 0;

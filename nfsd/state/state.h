@@ -443,8 +443,10 @@ void state_apply(struct state *s, const struct state_command *cmd, struct state_
 
 /* ------------------------------------------------- leases (this node's own) ---- */
 
-/* RENEW and every implicit renewal of minor version 0: 0, STALE_CLIENTID, EXPIRED, ACCESS. */
+/* RENEW: 0, STALE_CLIENTID, EXPIRED, ACCESS. */
 enum nfsstat4 state_renew(struct state *s, uint64_t clientid, struct bytes principal);
+/* Renewal by an operation of minor version 0 that names the client (RFC 7530 section 9.5), if it is known. */
+void state_heard_v40(struct state *s, uint64_t clientid);
 /*
  * The client whose lease has passed longest ago, with or without opens; 0: there is none. Looks at
  * all clients, but after it has found none not again within a second.

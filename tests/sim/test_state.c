@@ -1041,7 +1041,9 @@ static void request_v40(struct client *c, struct process *p)
 	c->answered = false;
 	c->use.session = NULL;
 	ask_held(c);
-	if (c->doing != RELEASING)
+	if (c->doing == RELEASING)
+		state_heard_v40(p->state, c->id);
+	else
 		status = hold_owner(c, p->state, &replay);
 	if (status == NFS4ERR_BAD_SEQID)
 		fail_run(c->run, "an owner does not know its client");

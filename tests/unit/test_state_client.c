@@ -365,6 +365,20 @@ static void test_expiry(void **state)
 	assert_false(state_is_courtesy(f->s, holder));
 }
 
+static void test_client_id_use_renews(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t id = client_v40(f, "x");
+
+	pass_seconds(f, LEASE - 1);
+	state_heard_v40(f->s, id);
+	state_heard_v40(f->s, id + 1);
+	pass_seconds(f, LEASE - 1);
+	assert_false(state_is_courtesy(f->s, id));
+	pass_seconds(f, 2);
+	assert_true(state_is_courtesy(f->s, id));
+}
+
 static void test_stateid_use_renews(void **state)
 {
 	struct fixture *f = *state;
@@ -442,6 +456,7 @@ int main(void)
 		TEST(test_reclaim_complete),
 		TEST(test_renew),
 		TEST(test_expiry),
+		TEST(test_client_id_use_renews),
 		TEST(test_stateid_use_renews),
 		cmocka_unit_test(test_client_limit),
 		cmocka_unit_test(test_client_limit_full),
