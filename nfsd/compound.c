@@ -844,6 +844,7 @@ static enum nfsstat4 op_begin(struct compound *c)
 	c->op_mark = xdr_out_mark(x);
 	c->phase = 0;
 	c->op_state = NULL;
+	c->intent = NULL;
 	c->error_body = false;
 	xdr_put_u32(x, c->opnum);
 	c->status_at = x->len;
@@ -955,6 +956,30 @@ static enum rpc_verdict compound_paid(struct rpc_call *call)
 	return compound_answer(call->user);
 }
 
+struct state_command *compound_keep_command(struct compound *c, struct begun begun,
+					    struct bytes reply)
+{
+	struct state_command *cmd =
+	    compound_command(c, c->minor == 0 ? CMD_REPLY_KEPT : CMD_SLOT_REPLY);
+
+	if (!cmd)
+		return NULL;
+	if (c->minor == 0) {
+		cmd->reply_kept.begun = begun;
+		cmd->reply_kept.reply = reply;
+		if (!drc_make_key(c->server->drc, c->call, c->args_start, &cmd->reply_kept.key))
+			return NULL;
+		return cmd;
+	}
+	slot_use_session_id(&c->slot, &cmd->slot_reply.session);
+	cmd->slot_reply.slot = c->slot.slot;
+	cmd->slot_reply.seqid = c->slot.seqid;
+	cmd->slot_reply.request_hash = c->slot.request_hash;
+	cmd->slot_reply.begun = begun;
+	cmd->slot_reply.reply = reply;
+	return cmd;
+}
+
 /* What must not be done twice is answered from memory wherever the client asks again. */
 static void keep_reply(struct compound *c)
 {
@@ -964,25 +989,11 @@ static void keep_reply(struct compound *c)
 
 	if (!c->exactly_once || x->extent_len || x->failed)
 		return;
-	if (c->has_session && c->slot.cache_this) {
-		cmd = compound_command(c, CMD_SLOT_REPLY);
-		if (!cmd)
-			return;
-		slot_use_session_id(&c->slot, &cmd->slot_reply.session);
-		cmd->slot_reply.slot = c->slot.slot;
-		cmd->slot_reply.seqid = c->slot.seqid;
-		cmd->slot_reply.request_hash = c->slot.request_hash;
-		cmd->slot_reply.reply = reply;
-	} else if (c->drc) {
-		cmd = compound_command(c, CMD_REPLY_KEPT);
-		if (!cmd)
-			return;
-		cmd->reply_kept.key = drc_key_bytes(c->drc);
-		cmd->reply_kept.reply = reply;
-	} else {
+	if (c->has_session ? !c->slot.cache_this : !c->drc)
 		return;
-	}
-	compound_owe(c, cmd, NULL, NULL);
+	cmd = compound_keep_command(c, (struct begun){ 0 }, reply);
+	if (cmd)
+		compound_owe(c, cmd, NULL, NULL);
 }
 
 static enum rpc_verdict compound_close(struct compound *c, enum nfsstat4 status, uint32_t nresults)

@@ -88,6 +88,7 @@ struct compound {
 	_Atomic bool debt_refused; /* one that the reply waited for: there is none */
 	bool expire_ordered; /* compound_expire_conflict(): not free before the next command */
 	bool exactly_once;   /* has done what a retry must not do again */
+	struct state_result *intent; /* intent.h: of what the operation has told; NULL: nothing */
 	_Atomic uint32_t owed; /* commands that must have been applied before the reply goes, and 1 */
 	uint32_t nresults;	/* of the reply */
 	/* While the node does not serve: lull.h. `lulled` changes under its lock. */
@@ -245,6 +246,12 @@ enum nfsstat4 compound_can_promise(struct compound *c);
  * RECLAIM_COMPLETE to say so). 0, or GRACE if others have not.
  */
 enum nfsstat4 compound_ask_new_v40(struct compound *c, uint64_t clientid);
+/*
+ * In exports with exactly_once: tells all nodes that the request has begun an operation, or (begun.op
+ * 0) its reply. NULL: out of memory.
+ */
+struct state_command *compound_keep_command(struct compound *c, struct begun begun,
+					    struct bytes reply);
 /* Room for the result of one, as if unused. NULL: out of memory. */
 struct state_result *compound_result(struct compound *c);
 /* A command for the caller: minor version, client, principal filled. NULL: out of memory. */

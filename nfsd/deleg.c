@@ -375,6 +375,10 @@ void deleg_guard(struct compound *c, struct bytes key)
 {
 	if (!c->server->options.delegations || c->nguards == ARRAY_SIZE(c->guards))
 		return;
+	for (unsigned i = 0; i < c->nguards; i++) {
+		if (c->guards[i] == place_of(key))
+			return; /* also of an operation that runs once more (intent.h) */
+	}
 	c->guards[c->nguards] = (uint16_t)place_of(key);
 	c->server->delegations->guards[c->guards[c->nguards]]++;
 	c->nguards++;

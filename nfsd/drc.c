@@ -2,8 +2,9 @@
  * Entries are in a hash table and, oldest first, in a list. Everything is under one lock: only
  * requests of minor version 0 that change the name space come here. An entry with holders is never
  * thrown out, so the bytes of its reply stay while they are being sent.
- * An entry is shared when the log has told all nodes its reply (drc_keep()); only such go to a node
- * that joins.
+ * An entry is shared when the log has told all nodes its reply, or that it was begun (drc_keep()); only
+ * such go to a node that joins. One that was begun at another node and has no reply belongs to the
+ * first that asks for it again.
  */
 #include "nfsd/drc.h"
 
@@ -22,7 +23,7 @@
 
 #define DRC_BUCKETS	1024
 #define DRC_MAX_ENTRIES 4096
-#define VERSION		1
+#define VERSION		2
 #define DRC_MAX_REPLY	4096 /* longer ones belong to requests that need no protection */
 
 /* Numbers are big-endian: nodes tell it to each other. */
@@ -40,7 +41,8 @@ struct drc_entry {
 	unsigned holders; /* the first request, and duplicates looking at the reply */
 	bool finished;
 	bool shared; /* all nodes know the reply, also one that joins: it may be there before `finished` */
-	uint8_t *reply; /* NULL although finished: it could not be kept */
+	struct begun begun; /* good until there is a reply */
+	uint8_t *reply; /* NULL although finished: it could not be kept, or was never given */
 	size_t len;
 };
 
@@ -187,6 +189,8 @@ struct drc_entry *drc_begin(struct drc *d, struct rpc_call *call, const uint8_t 
 	if (e->reply) {
 		*reply = e->reply;
 		*len = e->len;
+	} else if (e->begun.op) {
+		e->finished = false;
 	} else {
 		e->holders--;
 		e = NULL;
@@ -213,12 +217,18 @@ void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t
 	mutex_unlock(&d->lock);
 }
 
-struct bytes drc_key_bytes(const struct drc_entry *e)
+bool drc_make_key(struct drc *d, struct rpc_call *call, const uint8_t *args, struct bytes *key)
 {
-	return (struct bytes){ (const uint8_t *)&e->key, sizeof(e->key) };
+	struct drc_key *k = arena_alloc(&call->arena, sizeof(*k));
+
+	if (!k)
+		return false;
+	*k = key_of(d, call, args);
+	*key = (struct bytes){ (const uint8_t *)k, sizeof(*k) };
+	return true;
 }
 
-/* The entry for a reply that is being shared; of a request that is running here it gets it early. */
+/* The entry for what is being shared; of a request that is running here it gets it early. */
 static struct drc_entry *entry_to_share(struct drc *d, const struct drc_key *k) REQUIRES(d->lock)
 {
 	struct drc_entry *e = entry_find(d, k);
@@ -234,17 +244,42 @@ static struct drc_entry *entry_to_share(struct drc *d, const struct drc_key *k) 
 	return e;
 }
 
-void drc_keep(struct drc *d, struct bytes key, struct bytes reply)
+static void keep_begun(struct drc *d, const struct drc_key *k, const struct begun *begun)
 {
-	uint8_t *copy = malloc(reply.len ? reply.len : 1);
+	struct drc_entry *e;
+
+	mutex_lock(&d->lock);
+	e = entry_to_share(d, k);
+	if (e)
+		e->begun = *begun;
+	mutex_unlock(&d->lock);
+}
+
+struct begun drc_begun(struct drc *d, struct bytes key)
+{
+	struct begun begun = { 0 };
 	struct drc_entry *e;
 	struct drc_key k;
 
-	if (copy && key.len == sizeof(k) && reply.len <= DRC_MAX_REPLY) {
-		memcpy(&k, key.p, sizeof(k));
-		memcpy(copy, reply.p, reply.len);
+	memcpy(&k, key.p, sizeof(k));
+	mutex_lock(&d->lock);
+	e = entry_find(d, &k);
+	if (e && !e->reply)
+		begun = e->begun;
+	mutex_unlock(&d->lock);
+	return begun;
+}
+
+static void keep_reply(struct drc *d, const struct drc_key *k, struct bytes reply)
+{
+	uint8_t *copy = malloc(reply.len ? reply.len : 1);
+	struct drc_entry *e;
+
+	if (copy && reply.len <= DRC_MAX_REPLY) {
+		if (reply.len)
+			memcpy(copy, reply.p, reply.len);
 		mutex_lock(&d->lock);
-		e = entry_to_share(d, &k);
+		e = entry_to_share(d, k);
 		if (e && !e->reply) { /* else somebody may be looking at it */
 			e->reply = copy;
 			e->len = reply.len;
@@ -253,6 +288,19 @@ void drc_keep(struct drc *d, struct bytes key, struct bytes reply)
 		mutex_unlock(&d->lock);
 	}
 	free(copy);
+}
+
+void drc_keep(struct drc *d, struct bytes key, struct begun begun, struct bytes reply)
+{
+	struct drc_key k;
+
+	if (key.len != sizeof(k))
+		return;
+	memcpy(&k, key.p, sizeof(k));
+	if (begun.op)
+		keep_begun(d, &k, &begun);
+	else
+		keep_reply(d, &k, reply);
 }
 
 void drc_release(struct drc *d, struct drc_entry *e)
@@ -286,7 +334,9 @@ void drc_age(struct drc *d, unsigned seconds)
 
 static bool is_to_go(const struct drc_entry *e, bool replica)
 {
-	return e->reply && (replica ? e->shared : e->finished);
+	if (!e->reply)
+		return e->begun.op;
+	return replica ? e->shared : e->finished;
 }
 
 static void put_entries(struct snapshot_out *o, struct drc *d)
@@ -300,7 +350,9 @@ static void put_entries(struct snapshot_out *o, struct drc *d)
 			continue;
 		snapshot_put_u32(o, 1);
 		snapshot_put(o, &e->key, sizeof(e->key));
-		snapshot_put_bytes(o, e->reply, (uint32_t)e->len);
+		snapshot_put_u32(o, e->reply ? 0 : e->begun.op);
+		snapshot_put_u64(o, e->begun.object);
+		snapshot_put_bytes(o, e->reply, e->reply ? (uint32_t)e->len : 0);
 	}
 	mutex_unlock(&d->lock);
 	snapshot_put_u32(o, 0);
@@ -313,12 +365,15 @@ static void get_entries(struct snapshot_in *in, struct drc *d)
 	/* What comes before damage is as it was written. */
 	while (snapshot_get_bool(in)) {
 		struct drc_key k;
+		struct begun begun;
 		struct bytes reply;
 
 		snapshot_get(in, &k, sizeof(k));
+		begun.op = snapshot_get_u32(in);
+		begun.object = snapshot_get_u64(in);
 		reply.p = snapshot_get_bytes(in, DRC_MAX_REPLY, &reply.len);
 		if (!in->err)
-			drc_keep(d, (struct bytes){ (const uint8_t *)&k, sizeof(k) }, reply);
+			drc_keep(d, (struct bytes){ (const uint8_t *)&k, sizeof(k) }, begun, reply);
 	}
 }
 

@@ -24,18 +24,23 @@ struct drc *drc_new(const struct siphash_key *hash_key);
 void drc_free(struct drc *d);
 
 /*
- * The request's entry, held by the caller. *reply NULL: first seen, to be finished with
- * drc_finish(). Else its earlier reply, valid until drc_release(); waits for it while
+ * The request's entry, held by the caller. *reply NULL: first seen, or begun at a node that gave no
+ * reply, to be finished with drc_finish(). Else its earlier reply, valid until drc_release(); waits for it while
  * the first is still running. NULL when out of memory: the request goes on unprotected.
  */
 struct drc_entry *drc_begin(struct drc *d, struct rpc_call *call, const uint8_t *args,
 			    const uint8_t **reply, size_t *len);
 /* Remembers a copy of the reply and gives the entry back. */
 void drc_finish(struct drc *d, struct drc_entry *e, const uint8_t *reply, size_t len);
-/* What another node must know to recognise the request; valid as long as the entry is held. */
-struct bytes drc_key_bytes(const struct drc_entry *e);
-/* All nodes remember a reply that one of them, perhaps this, gives, under its drc_key_bytes(). */
-void drc_keep(struct drc *d, struct bytes key, struct bytes reply);
+/* What another node must know to recognise the request, in its arena. False: out of memory. */
+bool drc_make_key(struct drc *d, struct rpc_call *call, const uint8_t *args, struct bytes *key);
+/*
+ * All nodes remember, under its drc_make_key(), a request that one of them, perhaps this, has begun, or
+ * (begun.op 0) the reply that it gives.
+ */
+void drc_keep(struct drc *d, struct bytes key, struct begun begun, struct bytes reply);
+/* What drc_keep() was told last; op 0: nothing, or the reply. */
+struct begun drc_begun(struct drc *d, struct bytes key);
 /* Gives an entry back that was found with its reply. */
 void drc_release(struct drc *d, struct drc_entry *e);
 /* Gives a first entry back whose request will have no reply. */

@@ -87,7 +87,7 @@ static void client_moved(struct nfs_server *s, const struct state_effect *e)
 
 static void reply_kept(struct nfs_server *s, const struct state_effect *e)
 {
-	drc_keep(s->drc, e->key, e->reply);
+	drc_keep(s->drc, e->key, e->begun, e->reply);
 }
 
 static carry_out *const rows[] = {

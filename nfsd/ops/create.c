@@ -4,6 +4,7 @@
 #include "nfsd/attrs.h"
 #include "nfsd/deleg.h"
 #include "nfsd/debts.h"
+#include "nfsd/intent.h"
 #include "nfsd/ops_list.h"
 
 struct create_op_args {
@@ -96,6 +97,7 @@ static enum nfsstat4 create_run(struct compound *c, void *args)
 	struct create_args create = { .mode = CREATE_GUARDED };
 	struct attr_bitmap attrset;
 	struct dir_change change = { 0 };
+	struct intent intent = { .kind = INTENT_MAKE, .dir = &c->current, .make = &create };
 	const char *name;
 	enum nfsstat4 status = check_args(c, a, &create, &name);
 	int err;
@@ -105,10 +107,16 @@ static enum nfsstat4 create_run(struct compound *c, void *args)
 	if (!dir->backend->create)
 		return NFS4ERR_NOTSUPP;
 	status = deleg_break_dir(c, &c->current, c->clientid, name);
+	intent.name = name;
+	if (!status)
+		status = intent_begin(c, &intent);
 	if (status)
 		return status;
 	change.may_owe = debts_accept(c, dir, 1);
-	err = dir->backend->create(dir, c->current.cred, name, &create, &change, &made);
+	if (intent.done)
+		err = intent_made(c, &intent, &change, &made);
+	else
+		err = dir->backend->create(dir, c->current.cred, name, &create, &change, &made);
 	if (err)
 		return status_from_errno(err);
 	if (change.owes)

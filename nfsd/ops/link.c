@@ -1,6 +1,7 @@
 /* LINK: the saved filehandle's object gets a name in the current directory. RFC 8881 18.9. */
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
+#include "nfsd/intent.h"
 #include "nfsd/ops_list.h"
 
 static bool link_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -25,8 +26,9 @@ static enum nfsstat4 check_args(struct compound *c, const struct name4 *new_name
 
 static enum nfsstat4 link_run(struct compound *c, void *args)
 {
-	struct object *obj = c->saved.object;
+	struct object *obj = c->saved.object, *dir = c->current.object;
 	struct dir_change change = { 0 };
+	struct intent intent = { .kind = INTENT_LINK, .dir = &c->current, .linked = obj };
 	const char *name;
 	enum nfsstat4 status = check_args(c, args, &name);
 	int err;
@@ -38,14 +40,18 @@ static enum nfsstat4 link_run(struct compound *c, void *args)
 	status = deleg_break(c, obj, c->clientid, true);
 	if (!status)
 		status = deleg_break_dir(c, &c->current, c->clientid, NULL);
+	intent.name = name;
+	if (!status)
+		status = intent_begin(c, &intent);
 	if (status)
 		return status;
-	change.may_owe = debts_accept(c, c->current.object, 1);
-	err = obj->backend->link(obj, c->current.object, c->current.cred, name, &change);
+	change.may_owe = debts_accept(c, dir, 1);
+	err = intent.done ? intent_change(dir, &change)
+			  : obj->backend->link(obj, dir, c->current.cred, name, &change);
 	if (err)
 		return status_from_errno(err);
 	if (change.owes)
-		debts_add(c, c->current.object, NULL, NULL);
+		debts_add(c, dir, NULL, NULL);
 	xdr_put_change_info(reply_of(c), &change);
 	return NFS4_OK;
 }

@@ -2,7 +2,8 @@
  * OPEN: RFC 8881 section 18.16, RFC 7530 section 16.16.
  *
  *	phase 0  the arguments are checked, the file is found or made and opened with the caller's
- *		 credentials (the kernel judges), then the share reservation is submitted
+ *		 credentials (the kernel judges), then the share reservation is submitted; once more from
+ *		 the start if all nodes had to be told of the intent to make it (intent.h)
  *	phase 1  it has been granted or refused: the open file goes to the open state, or is closed
  *
  * The file is opened first because permissions come first; it is truncated last, because an open
@@ -18,6 +19,7 @@
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
 #include "nfsd/callback/callback.h"
+#include "nfsd/intent.h"
 #include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_local.h"
 #include "nfsd/ops/open_delegation.h"
@@ -326,11 +328,35 @@ static void open_unsettled(struct compound *c, void *arg)
 		open_undo(c, o);
 }
 
+/* The node that had the request before has made the file, and could not say so. */
+static enum nfsstat4 open_made(struct compound *c, struct open_args *a, struct intent *intent,
+			       struct open_progress *o)
+{
+	struct object *dir = c->current.object, *obj;
+	enum nfsstat4 status;
+	int err = intent_made(c, intent, &o->change, &obj);
+
+	if (err)
+		return status_from_errno(err);
+	if (o->change.owes)
+		debts_add(c, dir, open_unsettled, o);
+	o->attrs_done = o->attrs.mask;
+	status = compound_set_current(c, c->current.export, obj);
+	if (status != NFS4_OK)
+		return status;
+	/* Who makes a file may open it whatever its mode. */
+	err = open_object(c, (a->access & OPEN4_SHARE_ACCESS_BOTH) | ACCESS_OWNER, &o->file);
+	return err ? status_from_errno(err) : NFS4_OK;
+}
+
 static enum nfsstat4 open_create(struct compound *c, struct open_args *a, const char *name,
 				 struct open_progress *o)
 {
 	struct object *dir = c->current.object, *obj;
 	struct create_args how;
+	struct intent intent = {
+		.kind = INTENT_MAKE, .dir = &c->current, .name = name, .make = &how
+	};
 	enum nfsstat4 status;
 	bool created;
 	int err;
@@ -343,9 +369,14 @@ static enum nfsstat4 open_create(struct compound *c, struct open_args *a, const 
 	if (!dir->backend->open_create)
 		return NFS4ERR_ROFS;
 	status = deleg_break_dir(c, &c->current, c->minor ? c->clientid : a->clientid, name);
+	/* What else there is may be found made: UNCHECKED, or by its verifier. */
+	if (status == NFS4_OK && how.mode == CREATE_GUARDED)
+		status = intent_begin(c, &intent);
 	if (status != NFS4_OK)
 		return status;
 	o->change.may_owe = c->minor > 0 && debts_accept(c, dir, 1);
+	if (intent.done)
+		return open_made(c, a, &intent, o);
 	err = dir->backend->open_create(dir, c->current.cred, name,
 					a->access & OPEN4_SHARE_ACCESS_BOTH, &how, &o->change,
 					&created, &obj, &o->file);
@@ -678,13 +709,15 @@ static enum nfsstat4 open_run(struct compound *c, void *args)
 	struct open_progress *o = c->op_state;
 	enum nfsstat4 status = NFS4_OK;
 
-	if (c->phase == 0) {
+	if (!o) {
 		c->op_state = o = arena_zalloc(&c->call->arena, sizeof(*o));
 		if (!o)
 			return compound_out_of_memory(c);
 		status = open_begin(c, a, o);
 		if (status != NFS4_OK || o->seqid.replayed)
 			return status;
+	}
+	if (c->phase == 0) {
 		status = open_file(c, a, o);
 		if (status == NFS4_OK)
 			status = open_submit(c, a, o);

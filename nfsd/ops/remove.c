@@ -1,6 +1,7 @@
 /* REMOVE: RFC 8881 section 18.25. */
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
+#include "nfsd/intent.h"
 #include "nfsd/ops_list.h"
 
 static bool remove_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -26,6 +27,7 @@ static enum nfsstat4 remove_run(struct compound *c, void *args)
 {
 	struct object *dir = c->current.object;
 	struct dir_change change = { 0 };
+	struct intent intent = { .kind = INTENT_REMOVE, .dir = &c->current };
 	const char *name;
 	enum nfsstat4 status = place_want_directory(&c->current);
 	int err;
@@ -43,10 +45,14 @@ static enum nfsstat4 remove_run(struct compound *c, void *args)
 	status = deleg_break_name(c, &c->current, name);
 	if (!status)
 		status = deleg_break_dir(c, &c->current, c->clientid, NULL);
+	intent.name = name;
+	if (!status)
+		status = intent_begin(c, &intent);
 	if (status)
 		return status;
 	change.may_owe = debts_accept(c, dir, 1);
-	err = dir->backend->remove(dir, c->current.cred, name, &change);
+	err = intent.done ? intent_change(dir, &change)
+			  : dir->backend->remove(dir, c->current.cred, name, &change);
 	if (err)
 		return status_from_errno(err);
 	if (change.owes)

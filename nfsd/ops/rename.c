@@ -6,6 +6,7 @@
 
 #include "nfsd/debts.h"
 #include "nfsd/deleg.h"
+#include "nfsd/intent.h"
 #include "nfsd/ops_list.h"
 
 struct rename_args {
@@ -63,10 +64,20 @@ static enum nfsstat4 check_args(struct compound *c, const struct rename_args *a,
 	return status;
 }
 
+/* As the node that had the request before has left them. */
+static int changes_seen(struct object *source, struct object *target,
+			struct dir_change *source_change, struct dir_change *target_change)
+{
+	int err = intent_change(source, source_change);
+
+	return err ? err : intent_change(target, target_change);
+}
+
 static enum nfsstat4 rename_run(struct compound *c, void *args)
 {
 	struct object *source = c->saved.object, *target = c->current.object;
 	struct dir_change source_change = { 0 }, target_change = { 0 };
+	struct intent intent = { .kind = INTENT_RENAME, .dir = &c->saved, .to = &c->current };
 	const char *from, *to;
 	enum nfsstat4 status = check_args(c, args, &from, &to);
 	int err;
@@ -82,11 +93,16 @@ static enum nfsstat4 rename_run(struct compound *c, void *args)
 		status = deleg_break_dir(c, &c->saved, c->clientid, NULL);
 	if (!status)
 		status = deleg_break_dir(c, &c->current, c->clientid, NULL);
+	intent.name = from;
+	intent.to_name = to;
+	if (!status)
+		status = intent_begin(c, &intent);
 	if (status)
 		return status;
 	source_change.may_owe = target_change.may_owe = debts_accept(c, target, 2);
-	err = source->backend->rename(source, from, target, to, c->current.cred, &source_change,
-				      &target_change);
+	err = intent.done ? changes_seen(source, target, &source_change, &target_change)
+			  : source->backend->rename(source, from, target, to, c->current.cred,
+						    &source_change, &target_change);
 	if (err)
 		return status_of_rename(err);
 	if (target_change.owes)

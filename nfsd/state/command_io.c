@@ -38,9 +38,9 @@ ASSERT_SIZE(revoke, 16);
 ASSERT_SIZE(start_grace, 48);
 ASSERT_SIZE(members, 16);
 ASSERT_SIZE(silent, 4);
-ASSERT_SIZE(slot_reply, 48);
+ASSERT_SIZE(slot_reply, 64);
 ASSERT_SIZE(back_answered, 24);
-ASSERT_SIZE(reply_kept, 32);
+ASSERT_SIZE(reply_kept, 48);
 ASSERT_SIZE(grant_seen, 20);
 
 struct io {
@@ -181,6 +181,12 @@ static void io_request(struct io *io, struct request_ref *r)
 	io_session(io, &r->session);
 	io_u32(io, &r->slot);
 	io_u32(io, &r->seqid);
+}
+
+static void io_begun(struct io *io, struct begun *b)
+{
+	io_u32(io, &b->op);
+	io_u64(io, &b->object);
 }
 
 /* ------------------------------------------------------ what is more than bytes ---- */
@@ -416,6 +422,7 @@ static void io_slot_reply(struct io *io, struct state_command *c)
 	io_u32(io, &c->slot_reply.slot);
 	io_u32(io, &c->slot_reply.seqid);
 	io_u64(io, &c->slot_reply.request_hash);
+	io_begun(io, &c->slot_reply.begun);
 	io_bytes(io, &c->slot_reply.reply);
 }
 
@@ -510,6 +517,7 @@ static void io_arguments(struct io *io, struct state_command *c)
 		break;
 	case CMD_REPLY_KEPT:
 		io_bytes(io, &c->reply_kept.key);
+		io_begun(io, &c->reply_kept.begun);
 		io_bytes(io, &c->reply_kept.reply);
 		break;
 	case CMD_GRANT_SEEN:

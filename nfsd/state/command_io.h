@@ -11,7 +11,7 @@
 
 #include "nfsd/state/state.h"
 
-#define COMMAND_FORMAT 5
+#define COMMAND_FORMAT 6
 
 /* The bytes of a command, malloc'ed; 0 or -ENOMEM. `node` is not among them: the log knows it. */
 int command_encode(const struct state_command *cmd, uint8_t **out, size_t *len);

@@ -307,6 +307,7 @@ enum nfsstat4 cmd_slot_reply(struct work *w)
 		.seqid = cmd->slot_reply.seqid,
 		.len = cmd->slot_reply.reply.len,
 		.request_hash = cmd->slot_reply.request_hash,
+		.begun = cmd->slot_reply.begun,
 	};
 	enum nfsstat4 status = NFS4_OK;
 
@@ -337,6 +338,7 @@ enum nfsstat4 cmd_reply_kept(struct state *s, const struct state_command *cmd,
 		effects->emit(effects->arg,
 			      &(struct state_effect){ .type = EFFECT_REPLY_KEPT,
 						      .key = cmd->reply_kept.key,
+						      .begun = cmd->reply_kept.begun,
 						      .reply = cmd->reply_kept.reply });
 	return NFS4_OK;
 }

@@ -16,7 +16,8 @@
  * anew if memory is back REGROW_SECONDS later (RFC 8881 section 2.10.6.1).
  *
  * After its client has moved here from another node a slot is unknown: its first request may have
- * any sequence id, unless it is the one whose reply is replicated, or one before it.
+ * any sequence id, unless it is the one whose reply is replicated, or one before it. If there is no
+ * reply yet, only that the request was begun, it runs once more and is told so (slot_use.begun).
  *
  * Replies up to SLOT_SMALL_REPLY bytes need no memory of their own, which covers that of a lone
  * SEQUENCE, always cached. For a request with cachethis the buffer is there before it runs.
@@ -279,7 +280,7 @@ static enum nfsstat4 meet(struct state *s, struct session *session, struct slot 
 	slot->used = slot->cached = false;
 	if (kept && (int32_t)(args->seqid - kept->seqid) < 0)
 		return NFS4ERR_SEQ_MISORDERED;
-	if (kept && args->seqid == kept->seqid) {
+	if (kept && args->seqid == kept->seqid && !kept->begun.op) {
 		status = kept->len > SLOT_SMALL_REPLY ? ensure_buffer(s, session, slot) : NFS4_OK;
 		if (status)
 			return status;
@@ -294,6 +295,16 @@ static enum nfsstat4 meet(struct state *s, struct session *session, struct slot 
 	}
 	slot->unknown = false;
 	return NFS4_OK;
+}
+
+/* Has another node begun to do what is asked for now? */
+static struct begun begun_elsewhere(const struct slot *slot)
+{
+	const struct slot_reply *kept = slot->kept;
+
+	if (kept && kept->seqid == slot->seqid && kept->request_hash == slot->request_hash)
+		return kept->begun;
+	return (struct begun){ 0 };
 }
 
 static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
@@ -344,6 +355,7 @@ static enum nfsstat4 sequence_locked(struct state *s, struct session *session,
 	fill_use(session, args, use);
 	slot->maybe_retry |= met;
 	use->maybe_retry = slot->maybe_retry;
+	use->begun = begun_elsewhere(slot);
 	return NFS4_OK;
 }
 

@@ -155,6 +155,8 @@ static void put_kept(struct snapshot_out *o, const struct session *session)
 			snapshot_put_u32(o, i * SLOTS_PER_CHUNK + k);
 			snapshot_put_u32(o, kept->seqid);
 			snapshot_put_u64(o, kept->request_hash);
+			snapshot_put_u32(o, kept->begun.op);
+			snapshot_put_u64(o, kept->begun.object);
 			snapshot_put_bytes(o, kept->bytes, kept->len);
 		}
 	}
@@ -170,6 +172,8 @@ static void get_kept(struct snapshot_in *in, struct session *session) REQUIRES(&
 	while ((n = snapshot_get_u32(in)) != UINT32_MAX && in->err == 0) {
 		what.seqid = snapshot_get_u32(in);
 		what.request_hash = snapshot_get_u64(in);
+		what.begun.op = snapshot_get_u32(in);
+		what.begun.object = snapshot_get_u64(in);
 		bytes = snapshot_get_bytes(in, REPLY_MAX, &what.len);
 		if (n >= session->fore.max_slots || n >= SLOTS_MAX)
 			snapshot_bad(in);

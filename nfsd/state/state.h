@@ -55,6 +55,12 @@ struct request_ref {
 	uint32_t slot, seqid;
 };
 
+/* What a request has told all nodes before it changed anything, nfsd/intent.h. */
+struct begun {
+	uint32_t op;	 /* its operation's place in the compound, from 1; 0: nothing */
+	uint64_t object; /* what its name led to, as a hash; 0: nothing */
+};
+
 /* channel_attrs4 without the RDMA part (RFC 8881 section 18.36). */
 struct channel_attrs {
 	uint32_t header_pad, max_request, max_response, max_response_cached, max_ops, max_slots;
@@ -117,7 +123,7 @@ enum state_command_type {
 	CMD_ADOPT,	   /* `clientid` has come to this node */
 	CMD_MEMBERS,	   /* whose home is none of these nodes is homeless */
 	CMD_SILENT,	   /* its judge says that its lease has passed */
-	CMD_SLOT_REPLY,	   /* what a request was answered, for a retry at another node */
+	CMD_SLOT_REPLY,	   /* what a request has begun, or was answered: for a retry elsewhere */
 	CMD_BACK_ANSWERED, /* a call over a session's back channel has been answered */
 	CMD_REPLY_KEPT,	   /* minor version 0's for the cache of duplicate requests */
 	CMD_GRANT_SEEN,	   /* this node has applied the grant of a delegation of another */
@@ -320,7 +326,8 @@ struct state_command {
 			struct sessionid session;
 			uint32_t slot, seqid;
 			uint64_t request_hash;
-			struct bytes reply; /* COMPOUND4res */
+			struct begun begun;
+			struct bytes reply; /* COMPOUND4res; of what has only begun: empty */
 		} slot_reply;
 		struct {
 			struct sessionid session;
@@ -328,7 +335,8 @@ struct state_command {
 		} back_answered;
 		struct {
 			struct bytes key; /* drc.h */
-			struct bytes reply;
+			struct begun begun;
+			struct bytes reply; /* as above */
 		} reply_kept;
 		struct {
 			struct stateid stateid; /* of the delegation, of `clientid` */
@@ -409,7 +417,7 @@ enum state_effect_type {
 	EFFECT_GRACE_ENDED,
 	EFFECT_LOCKS_GONE, /* a lock stateid with an attachment has gone */
 	EFFECT_CLIENT_MOVED, /* it has another home, or none: no connection of before is good */
-	EFFECT_REPLY_KEPT,   /* `key`, `reply` of CMD_REPLY_KEPT */
+	EFFECT_REPLY_KEPT,   /* `key`, `begun`, `reply` of CMD_REPLY_KEPT */
 	EFFECT_GRANTED,	     /* the delegation `stateid` of `file`, asked for at `node`; not when reclaimed */
 	EFFECT_GRANT_SEEN,   /* `node` has applied it: `contended` of CMD_GRANT_SEEN */
 };
@@ -424,6 +432,7 @@ struct state_effect {
 	struct request_ref granted_by;
 	struct bytes key;  /* likewise */
 	struct lock_attachment *attachment; /* the stateid's reference is the receiver's now */
+	struct begun begun;
 	struct bytes reply; /* likewise */
 	uint32_t node;
 	bool contended;
@@ -569,6 +578,7 @@ struct slot_use {
 	 * log has `refused` what it asked for, the next one may be, too.
 	 */
 	bool maybe_retry, refused;
+	struct begun begun; /* this very request, by a node of before that has given no reply */
 	bool probe_back; /* the client knows its session now: its back channel can be tried */
 	struct channel_attrs fore;
 	/* SEQUENCE's results: */

@@ -279,6 +279,7 @@ struct slot {
 struct slot_reply {
 	uint32_t seqid, len;
 	uint64_t request_hash;
+	struct begun begun; /* there is no reply yet; op 0: there is */
 	uint8_t bytes[];
 };
 

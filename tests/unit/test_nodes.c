@@ -32,6 +32,7 @@ struct node {
 	unsigned number; /* 0: none */
 	bool member;
 	bool closed; /* without quorum */
+	bool dying; /* what it begins it still says, and nothing more */
 	bool no_advance; /* it dies before it could say what minor version 0's requests came to */
 	bool slow; /* what it submits from within another command waits for apply_held() */
 };
@@ -88,6 +89,19 @@ static void run_later(void)
 	nlater = 0;
 }
 
+/* The first thing that a request says of itself. */
+static bool is_begin(const struct state_command *cmd)
+{
+	switch (cmd->type) {
+	case CMD_SLOT_REPLY:
+		return cmd->slot_reply.begun.op != 0;
+	case CMD_REPLY_KEPT:
+		return cmd->reply_kept.begun.op != 0;
+	default:
+		return cmd->type == CMD_ADOPT;
+	}
+}
+
 static enum cluster_submitted node_submit(struct cluster *c, const void *command, void *result,
 					  void (*done)(void *arg), void *arg)
 {
@@ -95,7 +109,7 @@ static enum cluster_submitted node_submit(struct cluster *c, const void *command
 	uint8_t *bytes;
 	size_t len;
 
-	if (!n->member || n->closed ||
+	if (!n->member || n->closed || (n->dying && !is_begin(command)) ||
 	    (n->no_advance &&
 	     ((const struct state_command *)command)->type == CMD_OWNER_ADVANCE)) {
 		if (result)
@@ -1175,6 +1189,264 @@ static struct exchange *ask_unlock40(const struct stateid *id, uint32_t seqid)
 	return e;
 }
 
+/* ---- a node dies between a change and its reply ---- */
+
+enum wish_kind { WISH_REMOVE, WISH_RENAME, WISH_LINK, WISH_DIR, WISH_SYMLINK, WISH_GUARDED };
+
+struct wish {
+	enum wish_kind kind;
+	const char *name; /* in data */
+	const char *to;	  /* RENAME: the new name; SYMLINK: the target */
+};
+
+/* A client of either minor version. */
+struct asker {
+	uint32_t minor;
+	struct client41 c;
+	uint64_t id40;
+	uint32_t xid, seqid40;
+};
+
+static struct asker new_asker(uint32_t minor)
+{
+	struct asker a = { .minor = minor, .xid = 5000 };
+
+	if (minor)
+		a.c = new_client("asker");
+	else
+		a.id40 = new_client40("asker40");
+	return a;
+}
+
+static void ask_make(struct exchange *e, uint32_t type, const struct wish *w)
+{
+	static const uint8_t mode_0755[] = { 0, 0, 1, 0xed };
+
+	ask(e, OP_CREATE);
+	xdr_put_u32(&e->req, type);
+	if (type == NF4LNK)
+		put_name(e, w->to);
+	put_name(e, w->name);
+	put_fattr(e, FATTR4_MODE, mode_0755, sizeof(mode_0755));
+}
+
+/* Of a mode with which nobody could open it for writing. */
+static void ask_guarded(struct exchange *e, const struct asker *a, const char *name)
+{
+	static const uint8_t mode_0400[] = { 0, 0, 1, 0 };
+
+	ask(e, OP_OPEN);
+	xdr_put_u32(&e->req, a->seqid40);
+	xdr_put_u32(&e->req, RW);
+	xdr_put_u32(&e->req, 0);
+	xdr_put_u64(&e->req, a->id40);
+	put_name(e, "owner");
+	xdr_put_u32(&e->req, OPEN4_CREATE);
+	xdr_put_u32(&e->req, GUARDED4);
+	put_fattr(e, FATTR4_MODE, mode_0400, sizeof(mode_0400));
+	xdr_put_u32(&e->req, CLAIM_NULL);
+	put_name(e, name);
+}
+
+static void put_wish(struct exchange *e, const struct asker *a, const struct wish *w)
+{
+	go(e, w->kind == WISH_LINK ? "data/f" : "data");
+	switch (w->kind) {
+	case WISH_REMOVE:
+		ask_name(e, OP_REMOVE, w->name);
+		break;
+	case WISH_RENAME:
+		ask(e, OP_SAVEFH);
+		ask_name(e, OP_RENAME, w->name);
+		put_name(e, w->to);
+		break;
+	case WISH_LINK:
+		ask(e, OP_SAVEFH);
+		go(e, "data");
+		ask_name(e, OP_LINK, w->name);
+		break;
+	case WISH_DIR:
+		ask_make(e, NF4DIR, w);
+		break;
+	case WISH_SYMLINK:
+		ask_make(e, NF4LNK, w);
+		break;
+	case WISH_GUARDED:
+		ask_guarded(e, a, w->name);
+		break;
+	}
+}
+
+/* False: there was no answer. A retry is the same request as the last. */
+static bool asks(struct asker *a, const struct wish *w, bool retry, enum nfsstat4 *status)
+{
+	struct exchange *e;
+	bool answered;
+
+	if (!retry) {
+		a->xid++;
+		a->c.seqid[2]++;
+		a->seqid40 += w->kind == WISH_GUARDED;
+	}
+	e = a->minor ? request(&a->c, 2, a->c.seqid[2]) : begin_bare(0);
+	same_xid = a->minor ? 0 : a->xid;
+	put_wish(e, a, w);
+	answered = send_any(e);
+	*status = e->status;
+	done(e);
+	same_xid = 0;
+	return answered;
+}
+
+static enum nfsstat4 asked(struct asker *a, const struct wish *w, bool retry)
+{
+	enum nfsstat4 status;
+
+	assert_true(asks(a, w, retry, &status));
+	return status;
+}
+
+/* The change is made, and nobody else knows the answer. Whoever asks now asks the other node. */
+static void asks_the_dying(struct asker *a, const struct wish *w)
+{
+	unsigned here = server == servers[1] ? 1 : 2;
+	enum nfsstat4 status;
+
+	nodes[here].dying = true;
+	assert_false(asks(a, w, false, &status));
+	nodes[here].dying = false;
+	same_everywhere();
+	at(3 - here);
+}
+
+static const struct wish made[] = {
+	{ WISH_DIR, "d" }, { WISH_SYMLINK, "s", "to" }, { WISH_LINK, "l" }, { WISH_GUARDED, "g" },
+};
+
+/* What is taken for done is what this very request has begun. */
+static void each_is_done_once(uint32_t minor)
+{
+	struct asker a = new_asker(minor);
+	struct wish rename = { WISH_RENAME, .to = "new" }, gone = { WISH_REMOVE, "new" };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(made); i++) {
+		struct wish removed = { WISH_REMOVE, made[i].name };
+
+		asks_the_dying(&a, &made[i]);
+		assert_int_equal(asked(&a, &made[i], true), NFS4_OK);
+		assert_int_equal(asked(&a, &made[i], false), NFS4ERR_EXIST);
+		rename.name = made[i].name;
+		asks_the_dying(&a, &rename);
+		assert_int_equal(asked(&a, &rename, true), NFS4_OK);
+		assert_int_equal(asked(&a, &rename, false), NFS4ERR_NOENT);
+		asks_the_dying(&a, &gone);
+		assert_int_equal(asked(&a, &gone, true), NFS4_OK);
+		assert_int_equal(asked(&a, &gone, false), NFS4ERR_NOENT);
+		assert_int_equal(asked(&a, &removed, false), NFS4ERR_NOENT);
+	}
+}
+
+static void test_begun(void **state)
+{
+	each_is_done_once(1);
+}
+
+static void test_begun_v40(void **state)
+{
+	each_is_done_once(0);
+}
+
+/* Others go on meanwhile. */
+static void others_change_it(uint32_t minor)
+{
+	static const struct wish dir = { WISH_DIR, "d" }, again = { WISH_DIR, "d2" },
+				 gone = { WISH_REMOVE, "d" }, link = { WISH_LINK, "d" },
+				 rename = { WISH_RENAME, "d", "e" }, gone_e = { WISH_REMOVE, "e" },
+				 within = { WISH_RENAME, "d2", "d" };
+	struct asker a = new_asker(minor);
+
+	/* A new file of the name is not removed. */
+	make_dir("data", "d");
+	asks_the_dying(&a, &gone);
+	make_dir("data", "d");
+	assert_int_equal(asked(&a, &gone, true), NFS4_OK);
+	assert_int_equal(asked(&a, &dir, false), NFS4ERR_EXIST);
+	/* The target is another file by now, or there is a new source. */
+	asks_the_dying(&a, &rename);
+	assert_int_equal(asked(&a, &gone_e, false), NFS4_OK);
+	asks_the_dying(&a, &again); /* the last request of all is the one that is known */
+	assert_int_equal(asked(&a, &again, true), NFS4_OK);
+	assert_int_equal(asked(&a, &within, false), NFS4_OK);
+	asks_the_dying(&a, &rename);
+	make_dir("data", "d");
+	assert_int_equal(asked(&a, &rename, true), NFS4_OK);
+	assert_int_equal(asked(&a, &dir, false), NFS4ERR_EXIST);
+	assert_int_equal(asked(&a, &gone, false), NFS4_OK);
+	assert_int_equal(asked(&a, &gone_e, false), NFS4_OK);
+	asks_the_dying(&a, &dir);
+	make_dir("data/d", "in it");
+	assert_int_equal(asked(&a, &dir, true), NFS4ERR_EXIST);
+	/* It was not done, as far as can be seen: so it is now. */
+	make_file("data", "x", "", 0);
+	assert_int_equal(asked(&a, &(struct wish){ WISH_REMOVE, "x" }, false), NFS4_OK);
+	asks_the_dying(&a, &(struct wish){ WISH_LINK, "x" });
+	make_dir("data", "y");
+	assert_int_equal(asked(&a, &(struct wish){ WISH_RENAME, "x", "z" }, false), NFS4_OK);
+	assert_int_equal(asked(&a, &link, false), NFS4ERR_EXIST);
+}
+
+static void test_begun_others(void **state)
+{
+	others_change_it(1);
+}
+
+static void test_begun_others_v40(void **state)
+{
+	others_change_it(0);
+}
+
+/* A node that has joined since knows what was begun. */
+static void joiner_knows(uint32_t minor)
+{
+	static const struct wish dir = { WISH_DIR, "d" };
+	struct asker a = new_asker(minor);
+
+	kill_node(3);
+	nfs_server_free(servers[3]);
+	asks_the_dying(&a, &dir);
+	start_node(3);
+	kill_node(1);
+	kill_node(2);
+	at(3);
+	assert_int_equal(asked(&a, &dir, true), NFS4_OK);
+	assert_int_equal(asked(&a, &dir, false), NFS4ERR_EXIST);
+}
+
+static void test_begun_joiner(void **state)
+{
+	joiner_knows(1);
+}
+
+static void test_begun_joiner_v40(void **state)
+{
+	joiner_knows(0);
+}
+
+/* What cannot be told is not done. */
+static void test_begun_refused(void **state)
+{
+	static const struct wish dir = { WISH_DIR, "d" };
+	struct asker a = new_asker(1), b = new_asker(0);
+	enum nfsstat4 status;
+
+	nodes[1].closed = true;
+	assert_int_equal(asked(&a, &dir, false), NFS4ERR_DELAY);
+	assert_false(asks(&b, &dir, false, &status));
+	nodes[1].closed = false;
+	assert_int_equal(asked(&b, &dir, true), NFS4_OK);
+	assert_int_equal(asked(&a, &dir, false), NFS4ERR_EXIST);
+}
+
 /* It is done at one node, which cannot say so any more; another is asked the same. */
 static struct stateid at_next(struct exchange *first, struct exchange *again, const char *path,
 			      uint32_t opnum, uint32_t want_seqid)
@@ -1407,6 +1679,10 @@ int main(void)
 		TEST(test_limits), TEST(test_goes_on_elsewhere),	   TEST(test_conflicts_between_nodes),
 		TEST(test_retry_of_state),	   TEST(test_exactly_once),
 		TEST(test_exactly_once_v40),	   TEST(test_exactly_once_v40_joiner),
+		TEST(test_begun),		   TEST(test_begun_v40),
+		TEST(test_begun_others),	   TEST(test_begun_others_v40),
+		TEST(test_begun_joiner),	   TEST(test_begun_joiner_v40),
+		TEST(test_begun_refused),
 		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
 		TEST(test_delegation_moves),
 		TEST(test_gate),

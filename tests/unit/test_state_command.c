@@ -260,6 +260,8 @@ static void pick_arguments(struct pool *p, struct state_command *c)
 		c->slot_reply.slot = pick(p);
 		c->slot_reply.seqid = pick(p);
 		c->slot_reply.request_hash = pick64(p);
+		c->slot_reply.begun.op = pick(p);
+		c->slot_reply.begun.object = pick64(p);
 		c->slot_reply.reply = pick_bytes(p);
 		break;
 	case CMD_BACK_ANSWERED:
@@ -267,6 +269,8 @@ static void pick_arguments(struct pool *p, struct state_command *c)
 		break;
 	case CMD_REPLY_KEPT:
 		c->reply_kept.key = pick_bytes(p);
+		c->reply_kept.begun.op = pick(p);
+		c->reply_kept.begun.object = pick64(p);
 		c->reply_kept.reply = pick_bytes(p);
 		break;
 	case CMD_GRANT_SEEN:

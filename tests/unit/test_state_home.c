@@ -243,6 +243,57 @@ static void test_slots_after_a_move(void **state)
 	assert_status(request(f, &session, 3, 60, 97, NULL), NFS4ERR_SEQ_MISORDERED);
 }
 
+/* What was begun there, and not answered, runs again and is told so; nothing else is. */
+static void test_begun_after_a_move(void **state)
+{
+	struct fixture *f = *state;
+	struct sessionid session;
+	uint64_t a = client_v41(f, "a", &session);
+	struct state_command cmd = { .type = CMD_SLOT_REPLY,
+				     .node = 2,
+				     .minor = 1,
+				     .clientid = a,
+				     .slot_reply = { .session = session,
+						     .slot = 1,
+						     .seqid = 40,
+						     .request_hash = 99,
+						     .begun = { 3, 4711 } } };
+	struct sequence_args args = { .session = session,
+				      .slot = 1,
+				      .seqid = 40,
+				      .request_hash = 99,
+				      .highest_slot = 3,
+				      .nops = 2,
+				      .conn_id = 7 };
+	struct slot_use use;
+
+	assert_ok(adopt(f, a, 2));
+	assert_ok(run(f, &cmd));
+	/* Who has lost the client begins nothing any more. */
+	cmd.node = 3;
+	cmd.slot_reply.begun.op = 4;
+	assert_status(run(f, &cmd), NFS4ERR_DELAY);
+	assert_true(f->r.refused);
+	assert_ok(adopt(f, a, 1));
+	assert_ok(state_sequence(f->s, &args, &use));
+	assert_null(use.replay);
+	assert_int_equal(use.begun.op, 3);
+	assert_true(use.begun.object == 4711);
+	state_sequence_end(f->s, &use, NULL, 0);
+	args.seqid++;
+	assert_ok(state_sequence(f->s, &args, &use));
+	assert_int_equal(use.begun.op, 0);
+	state_sequence_end(f->s, &use, NULL, 0);
+	/* Another request with that sequence id. */
+	assert_ok(adopt(f, a, 2));
+	assert_ok(adopt(f, a, 1));
+	args.seqid = 40;
+	args.request_hash++;
+	assert_ok(state_sequence(f->s, &args, &use));
+	assert_int_equal(use.begun.op, 0);
+	state_sequence_end(f->s, &use, NULL, 0);
+}
+
 /* The connections of before are no good, and the client is told to bind its back channel. */
 static void test_connections_after_a_move(void **state)
 {
@@ -546,6 +597,7 @@ int main(void)
 		TEST(test_home_is_where_it_came), TEST(test_others_are_refused),
 		TEST(test_homeless),		  TEST(test_not_ours_to_judge),
 		TEST(test_silence_is_of_one_home), TEST(test_slots_after_a_move),
+		TEST(test_begun_after_a_move),
 		TEST(test_connections_after_a_move), TEST(test_recalled_again),
 		TEST(test_grace_of_several),	  TEST(test_replica),
 		TEST(test_grant_again_at_joiner), TEST(test_stale_list),
