@@ -11,9 +11,9 @@
  * when the client was last heard of, and tells the others with CMD_SILENT when the lease has passed.
  * So a conflict with a client of another node is decided at once and without asking: if it is silent
  * it may be expired by whoever needs what it holds, else it is there. A silent client that is back,
- * at its home or elsewhere, is adopted before anything is done for it. CMD_SILENT and
- * CMD_EXPIRE_CLIENT carry the client's count of adoptions: what was judged before does nothing
- * after it.
+ * at its home or elsewhere, is adopted before anything is done for it; also while the judge's word is on
+ * its way. CMD_SILENT and CMD_EXPIRE_CLIENT carry the client's count of adoptions: what was judged before
+ * does nothing after it.
  *
  * With a new home every lease begins anew, connections of before are no good, and what a slot's last
  * request was is not known but for what CMD_SLOT_REPLY has said. Delegations that were recalled are
@@ -115,15 +115,13 @@ void client_settle(struct state *s, struct client *c, uint32_t node,
 
 	after_init(&after);
 	mutex_lock(&c->lock);
-	if (c->home == node && c->silent) {
-		c->silent = false;
+	if (!c->dead) {
+		c->silent = c->judged = false;
 		client_heard(s, c);
 		c->adoptions++;
-	} else if (c->home != node && !c->dead) {
+	}
+	if (c->home != node && !c->dead) {
 		c->home = node;
-		c->silent = false;
-		client_heard(s, c);
-		c->adoptions++;
 		after.moved = c->id;
 		list_for_each (session, &c->sessions, in_client)
 			session_moved(s, session);

@@ -92,6 +92,27 @@ uint64_t state_longest_silent(struct state *s)
 	return found;
 }
 
+static bool has_lapsed(struct state *s, struct client *c)
+{
+	return client_is_judged_here(s, c) && silent_for(s, c, s->config.lease_seconds);
+}
+
+/*
+ * True if the judge, which this node is, finds that the lease has passed. What it then says has no place in the
+ * order yet: a request that comes before it has one must not be answered as if the client had its lease
+ * again. So from here on the client is adopted first, as one that is silent.
+ */
+static bool judge(struct state *s, struct client *c)
+{
+	if (!has_lapsed(s, c))
+		return false;
+	c->judged = true;
+	if (has_lapsed(s, c))
+		return true;
+	c->judged = false;
+	return false;
+}
+
 /*
  * Elsewhere the word of its judge counts. The adoptions are read first: a client that settles
  * meanwhile makes them differ at the latest when the command has its place.
@@ -108,17 +129,21 @@ bool state_judge(struct state *s, uint64_t clientid, struct state_command *expir
 		.clientid = clientid,
 		.expire_client = { .adoptions = c->adoptions },
 	};
-	lapsed = c->silent || (client_is_judged_here(s, c) &&
-			       silent_for(s, c, s->config.lease_seconds));
+	lapsed = c->silent || judge(s, c);
 	client_unref(c);
 	return lapsed;
 }
 
 bool state_is_courtesy(struct state *s, uint64_t clientid)
 {
-	struct state_command ignored;
+	struct client *c = client_get(s, clientid);
+	bool is;
 
-	return state_judge(s, clientid, &ignored);
+	if (!c)
+		return false;
+	is = c->silent || has_lapsed(s, c);
+	client_unref(c);
+	return is;
 }
 
 unsigned state_silence(struct state *s, struct state_command *cmds, unsigned cap)
@@ -132,8 +157,7 @@ unsigned state_silence(struct state *s, struct state_command *cmds, unsigned cap
 
 		if (n == cap)
 			break;
-		if (c->silent || !client_is_judged_here(s, c) ||
-		    !silent_for(s, c, s->config.lease_seconds))
+		if (c->silent || !judge(s, c))
 			continue;
 		cmds[n++] = (struct state_command){
 			.type = CMD_SILENT,

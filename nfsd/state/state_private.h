@@ -194,6 +194,7 @@ struct client {
 	_Atomic uint32_t home;	    /* node; 0: none */
 	_Atomic uint32_t adoptions; /* how often that has changed; written after the rest */
 	_Atomic bool silent;	    /* its judge has said so */
+	_Atomic bool judged;	    /* this node's: it has said, or is about to say, that the lease has passed */
 	_Atomic enum record record;    /* this node's: its record in stable storage */
 	_Atomic enum back_path callback_path; /* this node's; minor version 0 */
 
@@ -233,7 +234,7 @@ void client_asked(struct state *s, struct client *c, uint32_t node,
 /* Must be adopted before anything is done for it here. */
 static inline bool client_is_away(const struct state *s, const struct client *c)
 {
-	return c->home != s->node || c->silent;
+	return c->home != s->node || c->silent || c->judged;
 }
 /* Where a command was submitted. */
 static inline uint32_t command_node(const struct state_command *cmd)

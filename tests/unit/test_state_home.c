@@ -167,6 +167,30 @@ static void test_silence_is_of_one_home(void **state)
 	assert_false(state_judge(f->s, a, &expire));
 }
 
+/* A client that comes back while its judge's word is on its way has its lease again only behind that. */
+static void test_back_while_judged(void **state)
+{
+	struct fixture *f = *state;
+	struct state_command silent, expire;
+	uint64_t a = client_v41(f, "a", NULL);
+
+	pass_seconds(f, LEASE + 1);
+	assert_false(state_is_away(f->s, a));
+	assert_true(state_is_courtesy(f->s, a)); /* only asks */
+	assert_false(state_is_away(f->s, a));
+	assert_true(state_judge(f->s, a, &expire));
+	assert_true(state_is_away(f->s, a));
+	assert_ok(adopt(f, a, 1));
+	assert_false(state_is_away(f->s, a));
+	assert_status(run(f, &expire), NFS4ERR_STALE_CLIENTID);
+	pass_seconds(f, LEASE + 1);
+	assert_int_equal(state_silence(f->s, &silent, 1), 1);
+	assert_true(state_is_away(f->s, a));
+	assert_ok(adopt(f, a, 1));
+	assert_ok(run(f, &silent));
+	assert_false(state_is_away(f->s, a));
+}
+
 static enum nfsstat4 request(struct fixture *f, const struct sessionid *session, uint32_t slot,
 			     uint32_t seqid, uint64_t hash, const char *reply)
 {
@@ -601,7 +625,7 @@ int main(void)
 		TEST(test_connections_after_a_move), TEST(test_recalled_again),
 		TEST(test_grace_of_several),	  TEST(test_replica),
 		TEST(test_grant_again_at_joiner), TEST(test_stale_list),
-		TEST(test_confirmed_meanwhile),
+		TEST(test_confirmed_meanwhile),	  TEST(test_back_while_judged),
 		TEST(test_nobody_listed),
 	};
 
