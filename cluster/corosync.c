@@ -379,6 +379,17 @@ static unsigned find_configured(struct corosync *c)
 	return n;
 }
 
+/* False: corosync does not answer. */
+static bool read_token(struct corosync *c)
+{
+	uint32_t ms;
+
+	if (cmap_get_uint32(c->cmap, "runtime.config.totem.token", &ms) != CS_OK)
+		return false;
+	replica_token(c->replica, ms);
+	return true;
+}
+
 static cs_error_t connect_cmap(struct corosync *c)
 {
 	cs_error_t cs = cmap_initialize(&c->cmap);
@@ -394,6 +405,7 @@ static cs_error_t connect_cmap(struct corosync *c)
 				    CMAP_TRACK_ADD | CMAP_TRACK_MODIFY | CMAP_TRACK_PREFIX, on_node, c,
 				    &c->track);
 	c->gate.configured = find_configured(c);
+	read_token(c);
 	if (cs != CS_OK || c->scope[0])
 		return cs;
 	if (cmap_get_string(c->cmap, "totem.cluster_name", &name) == CS_OK && name)
@@ -516,10 +528,8 @@ static bool dispatch_group(struct corosync *c)
 static void ask_corosync(struct corosync *c)
 {
 	uint64_t asked = clock_mono_ns();
-	uint32_t token;
 
-	if (cmap_get_uint32(c->cmap, "runtime.config.totem.token", &token) == CS_OK && dispatch_group(c) &&
-	    !c->gate.closed)
+	if (read_token(c) && dispatch_group(c) && !c->gate.closed)
 		replica_heard_all(c->replica, asked);
 }
 

@@ -60,6 +60,20 @@ static uint64_t hang_ns(const struct replica *r)
 	return (r->o.hang_ms ? r->o.hang_ms : DEFAULT_HANG_MS) * NS_PER_MS;
 }
 
+/* So long a word of the order, or of this node's corosync, is proof that the others have not gone on without it. */
+static uint64_t trust_ns(const struct replica *r)
+{
+	uint64_t most = hang_ns(r) / 4;
+
+	return r->token_ns && r->token_ns < most ? r->token_ns : most;
+}
+
+static void trust(struct replica *r, uint64_t heard_ns)
+{
+	if (r->current_until < heard_ns + trust_ns(r))
+		r->current_until = heard_ns + trust_ns(r);
+}
+
 /* < 0, 0, > 0: a is earlier than, equal to, later than b. */
 static int compare_u64(uint64_t a, uint64_t b)
 {
@@ -350,7 +364,8 @@ void replica_tell_members(struct replica *r)
 void replica_activate(struct replica *r)
 {
 	r->tracking = true;
-	r->current_until = now(r) + hang_ns(r) / 4 * 3;
+	/* What made it active may have waited here for long: a STATUS that comes back says when it was sent. */
+	r->status_due = true;
 	atomic_store(&r->outbox.applied, r->position.index);
 	remember(r, &r->position.generation, NULL);
 	outbox_open(&r->outbox);
@@ -685,17 +700,19 @@ void replica_unsure(struct replica *r)
  */
 void replica_heard_all(struct replica *r, uint64_t asked_ns)
 {
-	uint64_t most = hang_ns(r) / 4;
-
 	if (r->phase != CLUSTER_SERVING || !r->awake_ns)
 		return;
-	if (asked_ns > r->awake_ns + most) {
-		r->awake_ns = 0;
+	if (asked_ns > r->awake_ns + trust_ns(r)) {
+		r->awake_ns = r->current_until = 0;
 		return;
 	}
 	r->awake_ns = asked_ns;
-	if (r->current_until < asked_ns + most)
-		r->current_until = asked_ns + most;
+	trust(r, asked_ns);
+}
+
+void replica_token(struct replica *r, uint32_t ms)
+{
+	r->token_ns = ms * NS_PER_MS;
 }
 
 void replica_quorum(struct replica *r, bool quorate)
@@ -1034,7 +1051,7 @@ static void take_status(struct replica *r, struct peer *from, const struct messa
 		from->acked = m->status.acked;
 	if (!replica_same(from->addr, r->self) || r->phase != CLUSTER_SERVING)
 		return;
-	r->current_until = m->status.sent_ns + hang_ns(r) / 4 * 3;
+	trust(r, m->status.sent_ns);
 	if (r->awake_ns < m->status.sent_ns)
 		r->awake_ns = m->status.sent_ns;
 }

@@ -117,6 +117,8 @@ void replica_unsure(struct replica *r);
  * then, has answered, and has nothing for this process that has not been taken.
  */
 void replica_heard_all(struct replica *r, uint64_t asked_ns);
+/* corosync's token time-out: before it has passed nobody goes on without a node. 0: not known. */
+void replica_token(struct replica *r, uint32_t ms);
 /* Quorum has come or gone while the ring stayed the same. */
 void replica_quorum(struct replica *r, bool quorate);
 /* Tells submitters what is done, and sends what is due. After every batch of the above. */

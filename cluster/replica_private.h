@@ -106,6 +106,7 @@ struct replica {
 	uint64_t alive_ns;  /* the clock does not count what was silent before */
 	uint64_t heard_self_ns;
 	uint64_t current_until;
+	uint64_t token_ns; /* corosync's; 0: not known */
 	uint64_t awake_ns; /* until when it is known to have missed nothing; 0: not known */
 	bool said_duplicate, said_malformed;
 };

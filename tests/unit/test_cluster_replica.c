@@ -1,0 +1,207 @@
+/*
+ * The replica alone with a clock of the test's: how long it trusts its state. What several of them do together is
+ * the simulations' (tests/sim). What it sends goes nowhere until the test lets it come back.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cluster/replica.h"
+
+#define MS    1000000ull
+#define TRUST (1250 * MS)
+
+static const struct node_address self = { 1, 10 };
+
+static struct {
+	uint64_t now;
+	struct {
+		size_t len;
+		uint8_t bytes[256];
+	} sent[16];
+	unsigned nsent;
+	struct replica *r;
+} t;
+
+/* ---- what it asks of the world ---- */
+
+static int send_message(void *ctx, const uint8_t *p, size_t len)
+{
+	assert_true(len <= sizeof(t.sent[0].bytes) && t.nsent < 16);
+	memcpy(t.sent[t.nsent].bytes, p, len);
+	t.sent[t.nsent++].len = len;
+	return 0;
+}
+
+static uint64_t clock_of_test(void *ctx)
+{
+	return t.now;
+}
+
+static uint64_t draw(void *ctx)
+{
+	return 1;
+}
+
+static bool enough(void *ctx, const uint32_t *nodes, unsigned n)
+{
+	return true;
+}
+
+static void members(void *ctx, const struct cluster_members *m)
+{
+}
+
+static void phase(void *ctx, enum cluster_phase p)
+{
+}
+
+/* ---- steps ---- */
+
+/* All that it has sent, and sends upon that, comes back in the order. */
+static void come_back(void)
+{
+	do {
+		for (unsigned i = 0; i < t.nsent; i++)
+			replica_message(t.r, self, t.sent[i].bytes, t.sent[i].len);
+		t.nsent = 0;
+		replica_flush(t.r);
+	} while (t.nsent);
+}
+
+static void trusts_until(uint64_t ns)
+{
+	assert_int_equal(replica_current_until(t.r), ns);
+}
+
+/* One node, alone, which serves. */
+static int setup(void **state)
+{
+	struct replica_options o = {
+		.app = { .format = 1, .members = members, .phase = phase },
+		.io = { .send = send_message, .mono_ns = clock_of_test, .wall_ns = clock_of_test,
+			.random = draw, .enough = enough },
+	};
+	struct replica_view v = {
+		.ring_node = 1, .ring_seq = 4, .members = &self, .nmembers = 1, .quorate = true, .continues = true
+	};
+
+	memset(&t, 0, sizeof(t));
+	t.now = 10000 * MS;
+	t.r = replica_new(&o);
+	if (!t.r)
+		return -1;
+	replica_connected(t.r, self);
+	replica_view(t.r, &v);
+	replica_flush(t.r);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	replica_free(t.r);
+	return 0;
+}
+
+static void serve(void)
+{
+	come_back();
+	assert_int_equal(replica_phase(t.r), CLUSTER_SERVING);
+	trusts_until(t.now + TRUST);
+}
+
+/* Its STATUS has come back, and then the whole machine sleeps. */
+static void test_sleep_after_status(void **state)
+{
+	uint64_t begun;
+
+	serve();
+	begun = t.now += 500 * MS;
+	replica_tick(t.r);
+	come_back();
+	trusts_until(begun + TRUST);
+	t.now += 3000 * MS;
+	assert_true(replica_current_until(t.r) < t.now);
+	/* That corosync answers now proves nothing of the time in between. */
+	replica_heard_all(t.r, t.now);
+	assert_true(replica_current_until(t.r) < t.now);
+	/* The order does. */
+	replica_tick(t.r);
+	come_back();
+	trusts_until(t.now + TRUST);
+}
+
+/* It sleeps before what makes it active has reached it. */
+static void test_sleep_before_active(void **state)
+{
+	assert_int_equal(t.nsent, 1); /* HELLO */
+	replica_message(t.r, self, t.sent[0].bytes, t.sent[0].len);
+	assert_int_equal(replica_phase(t.r), CLUSTER_SERVING);
+	assert_true(replica_current_until(t.r) <= t.now);
+	t.nsent = 0;
+	replica_flush(t.r);
+	serve();
+}
+
+/* While a ring changes nothing comes back: an unbroken row of corosync's answers does as well. */
+static void test_row_of_answers(void **state)
+{
+	uint64_t last;
+
+	serve();
+	for (int i = 0; i < 50; i++) {
+		t.now += 100 * MS;
+		replica_heard_all(t.r, t.now);
+		trusts_until(t.now + TRUST);
+	}
+	last = t.now;
+	t.now += TRUST + 1;
+	replica_heard_all(t.r, t.now);
+	assert_true(replica_current_until(t.r) <= last + TRUST);
+	t.now += 100 * MS;
+	replica_heard_all(t.r, t.now);
+	assert_true(replica_current_until(t.r) < t.now);
+}
+
+/* A STATUS that was long on its way takes nothing back of what is known since. */
+static void test_late_status(void **state)
+{
+	serve();
+	t.now += 500 * MS;
+	replica_tick(t.r);
+	for (int i = 0; i < 20; i++)
+		replica_heard_all(t.r, t.now += 100 * MS);
+	come_back();
+	trusts_until(t.now + TRUST);
+}
+
+/* With a short token the others go on sooner. */
+static void test_short_token(void **state)
+{
+	replica_token(t.r, 500);
+	come_back();
+	trusts_until(t.now + 500 * MS);
+	t.now += 400 * MS;
+	replica_heard_all(t.r, t.now);
+	trusts_until(t.now + 500 * MS);
+	t.now += 501 * MS;
+	replica_heard_all(t.r, t.now);
+	assert_true(replica_current_until(t.r) < t.now);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_sleep_after_status, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sleep_before_active, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_row_of_answers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_late_status, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_short_token, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
