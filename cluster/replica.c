@@ -1205,6 +1205,18 @@ static void find_silent(struct replica *r, uint64_t t)
 			evict(r, &r->peers[i]);
 }
 
+/*
+ * Votes may come, a quorum device's, of which nobody tells while the ring has quorum anyway; or corosync could not say
+ * for a moment. Votes that go are left to what is told: a moment without an answer would stop the cluster.
+ */
+static void look_for_votes(struct replica *r)
+{
+	if (r->ring_quorate && !r->quorate)
+		replica_quorum(r, true);
+	if (r->quorate && !r->told)
+		note_told(r);
+}
+
 void replica_tick(struct replica *r)
 {
 	uint64_t t = now(r);
@@ -1216,6 +1228,7 @@ void replica_tick(struct replica *r)
 		return;
 	if (t >= r->status_ns + hang_ns(r) / 10)
 		r->status_due = true;
+	look_for_votes(r);
 	if (r->quorate && !replica_count(r, PEER_ACTIVE) &&
 	    ((!r->said_quorate && !is_patient(r)) || (!r->said_eager && is_eager(r))))
 		r->hello_due = true;

@@ -53,6 +53,7 @@ struct node {
 	/* corosync */
 	bool up;
 	unsigned side; /* of the partition */
+	bool voteless; /* it finds too few votes, whoever is there */
 	struct ring *ring;
 	unsigned goers;	    /* bits: together with them since the last view */
 	struct list outbox; /* sent by the process, not ordered yet; JOIN and LEAVE as well */
@@ -197,7 +198,9 @@ static void remember(void *ctx, const struct memory *memory)
 
 static bool enough(void *ctx, const uint32_t *nodes, unsigned n)
 {
-	return 2 * n > ((struct node *)ctx)->sim->world.nodes;
+	const struct node *at = ctx;
+
+	return !at->voteless && 2 * n > at->sim->world.nodes;
 }
 
 /* ---- the group ---- */
@@ -809,6 +812,10 @@ static bool mend(struct sim *s, struct node *n)
 		set_denied(s, n->ring, false);
 		return true;
 	}
+	if (n->voteless) {
+		n->voteless = false;
+		return true;
+	}
 	if (n->side) {
 		n->side = 0;
 		reform(s);
@@ -822,10 +829,10 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 	struct node *n = &s->nodes[1 + below(s, s->world.nodes)];
 	unsigned kind;
 
-	if (!(kinds & SIM_ALL_FAULTS) || (chance(s, 50) && mend(s, n)))
+	if (!kinds || (chance(s, 50) && mend(s, n)))
 		return;
-	do
-		kind = 1u << below(s, 7);
+	do /* who does not want SIM_VOTES draws as before there was such a thing */
+		kind = 1u << below(s, kinds & SIM_VOTES ? 8 : 7);
 	while (!(kinds & kind));
 	if (kind == SIM_PARTITION) {
 		fault_partition(s);
@@ -838,6 +845,8 @@ void sim_random_fault(struct sim *s, unsigned kinds)
 		corosync_down(n);
 	} else if (kind == SIM_QUORUM) {
 		set_denied(s, n->ring, n->ring && !n->ring->denied);
+	} else if (kind == SIM_VOTES) {
+		n->voteless = !n->voteless;
 	} else if (kind == SIM_CLOCK) {
 		n->wall_ahead = below(s, 2) * (uint64_t)below(s, 1u << 30) * NS_PER_MS;
 	} else if (kind == SIM_HANG && n->replica) {
@@ -868,6 +877,16 @@ void sim_hang(struct sim *s, unsigned node, bool hung)
 {
 	s->nodes[node].hung = hung;
 	s->nodes[node].resume_at = hung ? UINT64_MAX : s->now;
+}
+
+void sim_deny_quorum(struct sim *s, unsigned node, bool denied)
+{
+	set_denied(s, s->nodes[node].ring, denied);
+}
+
+void sim_deny_votes(struct sim *s, unsigned node, bool denied)
+{
+	s->nodes[node].voteless = denied;
 }
 
 void sim_reconnect(struct sim *s, unsigned node)
@@ -907,6 +926,7 @@ bool sim_settle(struct sim *s)
 		struct node *n = &s->nodes[i];
 
 		n->side = 0;
+		n->voteless = false;
 		n->resume_at = 0;
 		if (n->start_at > s->now)
 			n->start_at = s->now;

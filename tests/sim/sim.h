@@ -65,8 +65,9 @@ enum sim_fault {
 	SIM_HANG = 16,	   /* a process hangs; it goes on later */
 	SIM_QUORUM = 32,   /* quorum goes, or comes back, while the ring stays the same (a quorum device) */
 	SIM_CLOCK = 64,	   /* a node's wall clock jumps */
+	SIM_VOTES = 128,   /* a node finds too few votes for its members, or enough again, and is not told so */
 };
-#define SIM_ALL_FAULTS 127u
+#define SIM_ALL_FAULTS 127u /* without SIM_VOTES */
 
 /* Faults one by one: a process is killed and stays so, one begins; the network is divided; a process hangs. */
 void sim_stop(struct sim *s, unsigned node);
@@ -74,6 +75,9 @@ void sim_start(struct sim *s, unsigned node);
 /* The node is on that side of the division; all on one side see each other. At first all are on 0. */
 void sim_move(struct sim *s, unsigned node, unsigned side);
 void sim_hang(struct sim *s, unsigned node, bool hung);
+/* As SIM_QUORUM, in the node's ring, and SIM_VOTES, at the node. */
+void sim_deny_quorum(struct sim *s, unsigned node, bool denied);
+void sim_deny_votes(struct sim *s, unsigned node, bool denied);
 /* The process loses its connection to corosync and is there again, in the same ring. */
 void sim_reconnect(struct sim *s, unsigned node);
 /* One fault of those in `kinds`, or the end of one. */

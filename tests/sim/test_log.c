@@ -45,6 +45,8 @@ static const struct profile profiles[] = {
 	{ "quorum-safe", true, 3, SIM_QUORUM | SIM_PARTITION, 1500, true },
 	{ "corosync-safe", true, 3, SIM_COROSYNC | SIM_PARTITION, 1500, false },
 	{ "hang", false, 3, SIM_HANG | SIM_CRASH, 1500, false },
+	{ "votes-safe", true, 3, SIM_VOTES | SIM_HANG | SIM_CRASH, 1500, false },
+	{ "votes5-safe", true, 5, SIM_VOTES | SIM_ALL_FAULTS, 1500, false },
 	{ "all-safe", true, 3, SIM_ALL_FAULTS, 2000, false },
 	{ "all5-safe", true, 5, SIM_ALL_FAULTS, 1500, false },
 	{ "all7-safe", true, 7, SIM_ALL_FAULTS, 1000, false },
