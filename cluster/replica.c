@@ -1002,8 +1002,11 @@ static void take_hello(struct replica *r, struct peer *from, const struct messag
 	}
 	from->quorate = h->quorate;
 	from->eager = h->eager;
-	/* Quorum has gone while the ring stayed the same: everything is decided anew from here on. */
-	if (from->state == PEER_ACTIVE && h->phase == CLUSTER_SERVING && !h->quorate) {
+	/*
+	 * Quorum has gone while the ring stayed the same: everything is decided anew from here on. By these words
+	 * alone, as who has just come may not know yet that the sender is active, and is to be in the same round.
+	 */
+	if (h->phase == CLUSTER_SERVING && !h->quorate) {
 		suspend(r);
 		new_round(r);
 		return;
@@ -1035,12 +1038,15 @@ static void take_evict(struct replica *r, struct peer *from, const struct messag
 	note_quorum(r, r->ring_quorate);
 	if (r->giving && replica_same(who->addr, r->giver))
 		join_stop(r);
-	if (!r->quorate || !replica_count(r, PEER_ACTIVE)) {
+	/*
+	 * As in a new view all say hello again, whatever they know: who has just come may know of nobody who is
+	 * active, and whether the votes suffice members may see differently. Who sees too few says so.
+	 */
+	if (!replica_count(r, PEER_ACTIVE))
 		suspend(r);
-		new_round(r);
-	} else if (active) {
+	else if (active)
 		shrink(r);
-	}
+	new_round(r);
 	decide(r);
 	note_told(r);
 }

@@ -23,6 +23,10 @@
  *	READY				its sender becomes active
  *	EVICT				somebody who has been silent for long is treated as if he had left
  *
+ * EVICT, and HELLO of one that serves without quorum, begin a new ROUND of the view, in which all say HELLO again. That
+ * they do is a function of the order alone, never of what a member knows besides: one in another round than the rest
+ * would wait for their HELLOs, and they for its, until the ring changes.
+ *
  * A joining node is given a snapshot by the lowest active node: MARK's place in the order is the
  * snapshot's; what comes behind it the joining node keeps until it has restored, then it applies it and
  * says READY. If the giver goes, the next one begins anew.

@@ -354,14 +354,54 @@ static void untold_votes(struct run *r)
 	began(r, 1);
 }
 
+/* One is put out, and those that are left do not agree on whether they have enough votes without it. */
+static void evicted(struct run *r)
+{
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	do_some(r, 1);
+	pass(r, 100);
+	sim_deny_votes(r->sim, 3, true);
+	sim_hang(r->sim, 2, true);
+	none_serves(r, BIT(1) | BIT(3), 3000);
+	sim_deny_votes(r->sim, 3, false);
+	await(r, BIT(1) | BIT(3));
+	do_some(r, 1);
+	do_some(r, 3);
+	sim_hang(r->sim, 2, false);
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	began(r, 1);
+}
+
+/* What a node that has just come hears first of one that serves is that there is no quorum. */
+static void first_word(struct run *r)
+{
+	await(r, BIT(1) | BIT(2) | BIT(3));
+	do_some(r, 1);
+	for (unsigned i = 0; i < 20; i++) {
+		sim_stop(r->sim, 3);
+		pass(r, 200);
+		sim_start(r->sim, 3);
+		for (uint64_t k = sim_random(r->sim) % 500; k; k--)
+			sim_step(r->sim);
+		sim_deny_quorum(r->sim, 1, true);
+		pass(r, 200);
+		sim_deny_quorum(r->sim, 1, false);
+		await(r, BIT(1) | BIT(2) | BIT(3));
+	}
+	do_some(r, 3);
+	began(r, 1);
+}
+
 static const struct history {
 	const char *name;
 	void (*run)(struct run *r);
+	uint32_t hang_ms; /* 0: nobody is put out */
 } histories[] = {
-	{ "first-alone", first_alone },	  { "last-one", last_one },
-	{ "lost-one", lost_one },	  { "hung-voter", hung_voter },
-	{ "two-of-three", two_of_three }, { "same-ring", same_ring },
-	{ "untold-votes", untold_votes },
+	{ "first-alone", first_alone, 0 },   { "last-one", last_one, 0 },
+	{ "lost-one", lost_one, 0 },	     { "hung-voter", hung_voter, 0 },
+	{ "two-of-three", two_of_three, 0 }, { "same-ring", same_ring, 0 },
+	{ "untold-votes", untold_votes, 0 }, { "evicted", evicted, 1000 },
+	{ "first-word", first_word, 0 },
 };
 
 static void run(const struct history *h, uint64_t seed)
@@ -370,7 +410,7 @@ static void run(const struct history *h, uint64_t seed)
 	struct sim_world world = {
 		.seed = seed,
 		.nodes = NODES,
-		.hang_ms = 60000,
+		.hang_ms = h->hang_ms ? h->hang_ms : 60000,
 		.begin_patience_ms = BEGIN_PATIENCE_MS,
 		.begin = begin,
 		.end = end,
