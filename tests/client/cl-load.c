@@ -2,12 +2,16 @@
  * Load that minds interruptions: a process for each kind of work, until SIGTERM; each checks what
  * it reads, and the first thing that is wrong ends it. The exit status tells of all of them.
  *
- *   cl-load work DIR [nameless]   in the folder DIR; the server may crash, unless "nameless" says
- * that one of the files is removed by somebody else meanwhile cl-load pause N               waits
- * for N more records of the writer; prints the longest time in ms that one has taken since the last
- * time it was asked for cl-load thief FILE            tries to take the lock that the load holds in
- * FILE, until SIGTERM cl-load fight DIR SECONDS     counts up numbers in files that others count
- * up, too, under locks; prints how often
+ *   cl-load work DIR [nameless]
+ *	in the folder DIR; the server may crash, unless "nameless" says that one of the files is removed by
+ *	somebody else meanwhile
+ *   cl-load pause N
+ *	waits for N more records of the writer; prints the longest time in ms that one has taken since the
+ *	last time it was asked for
+ *   cl-load thief FILE
+ *	tries to take the lock that the load holds in FILE, until SIGTERM
+ *   cl-load fight DIR SECONDS
+ *	counts up numbers in files that others count up, too, under locks; prints how often
  *
  * Beside the load is /tmp/cl-load (of the guest), by which "pause" knows of the writer.
  */
@@ -376,10 +380,11 @@ static int pause_of(int64_t more)
 
 static int thief(const char *name)
 {
-	int fd = open_file(name, O_RDWR);
 	unsigned n = 0;
+	int fd;
 
-	signals();
+	signals(); /* first: the open may have to wait for the end of a grace period */
+	fd = open_file(name, O_RDWR);
 	for (; !stop; n++) {
 		if (set_lock(fd, F_SETLK, F_WRLCK, 5, 1) == 0)
 			die("%s: got the lock that another client holds, try %u", name, n);
