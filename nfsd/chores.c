@@ -1,10 +1,14 @@
 #include "nfsd/chores.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 
 #include "backends/backend.h"
 #include "base/blocking.h"
+#include "base/lock.h"
 
 struct chore {
 	struct chore *next;
@@ -55,6 +59,11 @@ bool chores_put_off(void (*run)(struct nfs_server *s, void *arg), void *arg)
 	return true;
 }
 
+bool chores_collects(void)
+{
+	return mine.collects;
+}
+
 bool chores_any(void)
 {
 	return mine.collects && mine.first;
@@ -73,4 +82,99 @@ void chores_run(struct nfs_server *s, struct chore *first)
 		c->run(s, c->arg);
 		free(c);
 	}
+}
+
+/* ---- the thread ---- */
+
+struct chores {
+	struct nfs_server *server; /* immutable */
+	pthread_t thread;
+
+	struct mutex lock; /* guards the rest */
+	struct cond news;
+	struct chore *first, **end;
+	bool stop;
+};
+
+static void *run(void *arg)
+{
+	struct chores *c = arg;
+	struct chore *first;
+
+	pthread_setname_np(pthread_self(), "chores");
+	mutex_lock(&c->lock);
+	while (c->first || !c->stop) {
+		first = c->first;
+		if (!first) {
+			cond_wait(&c->news, &c->lock);
+			continue;
+		}
+		c->first = NULL;
+		c->end = &c->first;
+		mutex_unlock(&c->lock);
+		chores_run(c->server, first);
+		mutex_lock(&c->lock);
+	}
+	mutex_unlock(&c->lock);
+	return NULL;
+}
+
+static void chores_free(struct chores *c)
+{
+	mutex_destroy(&c->lock);
+	cond_destroy(&c->news);
+	free(c);
+}
+
+int chores_start(struct nfs_server *s, struct chores **out)
+{
+	struct chores *c = calloc(1, sizeof(*c));
+	sigset_t all, before;
+	int err;
+
+	if (!c)
+		return -ENOMEM;
+	c->server = s;
+	c->end = &c->first;
+	mutex_init(&c->lock);
+	cond_init(&c->news);
+	/* Signals are the first thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	err = pthread_create(&c->thread, NULL, run, c);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err) {
+		chores_free(c);
+		return -err;
+	}
+	*out = c;
+	return 0;
+}
+
+void chores_hand_over(struct chores *c, struct nfs_server *s, struct chore *first)
+{
+	if (!first)
+		return;
+	if (!c) {
+		chores_run(s, first);
+		return;
+	}
+	mutex_lock(&c->lock);
+	*c->end = first;
+	while (*c->end)
+		c->end = &(*c->end)->next;
+	cond_signal(&c->news);
+	mutex_unlock(&c->lock);
+}
+
+void chores_stop(struct chores *c)
+{
+	if (!c)
+		return;
+	mutex_lock(&c->lock);
+	c->stop = true;
+	cond_signal(&c->news);
+	mutex_unlock(&c->lock);
+	pthread_join(c->thread, NULL);
+	chores_free(c);
 }

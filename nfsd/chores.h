@@ -6,15 +6,26 @@
  * request that has submitted the command does it before it goes on; its client is told of the CLOSE
  * when the file is closed and its locks are off.
  *
- * What others have submitted, or nobody waits for, is done at once as ever: a client's expiry or
- * move.
+ * What others have submitted, or nobody waits for (a client's expiry or move, a revocation), is done by a
+ * thread of its own, one command after the other.
  */
 #pragma once
 
 #include <stdbool.h>
 
 struct chore;
+struct chores;
 struct nfs_server;
+
+/* The thread; 0 or -errno. */
+int chores_start(struct nfs_server *s, struct chores **out);
+/*
+ * Leaves to it what chores_collected() gave, NULL: nothing. Never waits for a file system; but if `c` is NULL
+ * it is all done here.
+ */
+void chores_hand_over(struct chores *c, struct nfs_server *s, struct chore *first);
+/* Nothing more comes. Waits until all is done, which may be long. NULL is allowed. */
+void chores_stop(struct chores *c);
 
 /* From here on this thread puts off what it can, until chores_collected() gives it to the caller,
  * NULL: nothing. */
@@ -25,7 +36,9 @@ struct chore *chores_collected(void);
  * memory; then the caller does it.
  */
 bool chores_put_off(void (*run)(struct nfs_server *s, void *arg), void *arg);
-/* Has this thread put off something, after which others must come? */
+/* Does this thread collect? */
+bool chores_collects(void);
+/* Has it put off something, after which others must come? */
 bool chores_any(void);
 /* Does all of it, in order. May block. */
 void chores_run(struct nfs_server *s, struct chore *first);

@@ -39,10 +39,17 @@ static void say_freed_later(struct nfs_server *s, void *arg)
 	free(f);
 }
 
+/* The waiters' lock may be held by one that asks a file system whether a lock is free. */
+static bool waiters_may_block(struct nfs_server *s)
+{
+	return chores_collects() && waiters_any(callbacks_waiters(s->callbacks));
+}
+
 /* Who is told that something is free must find it so on the file, too. */
 static void lock_freed(struct nfs_server *s, const struct state_effect *e)
 {
-	struct freed *f = chores_any() ? malloc(sizeof(*f) + e->file.len) : NULL;
+	bool later = chores_any() || waiters_may_block(s);
+	struct freed *f = later ? malloc(sizeof(*f) + e->file.len) : NULL;
 
 	if (f) {
 		f->len = e->file.len;
@@ -59,9 +66,31 @@ static void session_gone(struct nfs_server *s, const struct state_effect *e)
 	callbacks_session_gone(s->callbacks, e->clientid, &e->session);
 }
 
+static void forget_waiters_later(struct nfs_server *s, void *arg)
+{
+	uint64_t *clientid = arg;
+
+	waiters_client_gone(callbacks_waiters(s->callbacks), *clientid);
+	free(clientid);
+}
+
+/* Later may be after the client has come back, and waits again: then it has to poll. */
+static void forget_waiters(struct nfs_server *s, uint64_t clientid)
+{
+	uint64_t *copy = waiters_may_block(s) ? malloc(sizeof(*copy)) : NULL;
+
+	if (copy) {
+		*copy = clientid;
+		if (chores_put_off(forget_waiters_later, copy))
+			return;
+		free(copy);
+	}
+	waiters_client_gone(callbacks_waiters(s->callbacks), clientid);
+}
+
 static void client_gone(struct nfs_server *s, const struct state_effect *e)
 {
-	waiters_client_gone(callbacks_waiters(s->callbacks), e->clientid);
+	forget_waiters(s, e->clientid);
 	callbacks_client_gone(s->callbacks, e->clientid);
 }
 
@@ -79,7 +108,7 @@ static void locks_gone(struct nfs_server *s, const struct state_effect *e)
 /* Wherever it was before, nothing on its way to it will arrive; its new home sends it again. */
 static void client_moved(struct nfs_server *s, const struct state_effect *e)
 {
-	waiters_client_gone(callbacks_waiters(s->callbacks), e->clientid);
+	forget_waiters(s, e->clientid);
 	callbacks_client_gone(s->callbacks, e->clientid);
 	if (state_is_away(s->state, e->clientid))
 		local_locks_leave(s, e->clientid);

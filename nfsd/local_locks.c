@@ -43,6 +43,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "nfsd/chores.h"
 #include "nfsd/ops.h"
 #include "nfsd/state/table.h"
 
@@ -1031,19 +1032,12 @@ void local_locks_take(struct nfs_server *s, uint64_t clientid)
 	free(who);
 }
 
-/* Whatever is at work for it finds the file closed, and ends without a trace. */
-static void leave(struct locker *l)
+static void gone(struct nfs_server *s, void *arg)
 {
-	mutex_lock(&l->lock);
-	if (l->holds)
-		l->server->local_locks->holding--;
-	l->holds = l->exclusive = false;
-	file_unref(l->file);
-	l->file = NULL;
-	mutex_unlock(&l->lock);
-	locker_unref(l);
+	local_locks_gone(s, arg);
 }
 
+/* Of those that the state could not hand over as EFFECT_LOCKS_GONE, for want of memory. */
 void local_locks_leave(struct nfs_server *s, uint64_t clientid)
 {
 	struct lock_attachment *a;
@@ -1055,8 +1049,8 @@ void local_locks_leave(struct nfs_server *s, uint64_t clientid)
 			  (unsigned long long)clientid);
 	for (size_t i = 0; i < n; i++) {
 		a = state_detach_lock(s->state, &ids[i]);
-		if (a)
-			leave(container_of(a, struct locker, base));
+		if (a && !chores_put_off(gone, a))
+			gone(s, a);
 	}
 	free(ids);
 }

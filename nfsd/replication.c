@@ -63,6 +63,8 @@ static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len
 	struct nfs_server *s = ctx;
 	struct state_result *own = result;
 	struct command_decoded decoded;
+	struct chore *chores;
+	bool takes;
 	int err = command_decode(p, len, &decoded);
 
 	if (err) {
@@ -75,13 +77,14 @@ static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len
 		return;
 	}
 	decoded.cmd.node = origin;
-	if (own && own->takes_chores) {
-		chores_collect();
-		s->cluster->app.apply(ctx, &decoded.cmd, result);
-		own->chores = chores_collected();
-	} else {
-		s->cluster->app.apply(ctx, &decoded.cmd, result);
-	}
+	takes = own && own->takes_chores;
+	chores_collect();
+	s->cluster->app.apply(ctx, &decoded.cmd, result);
+	chores = chores_collected();
+	if (takes)
+		own->chores = chores;
+	else
+		chores_hand_over(s->chores, s, chores);
 	command_decoded_free(&decoded);
 	check_divergence(s);
 }

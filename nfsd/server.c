@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "nfsd/chores.h"
 #include "nfsd/compound.h"
 #include "nfsd/callback/callbacks.h"
 #include "nfsd/debts.h"
@@ -340,11 +341,21 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc)
 		return err;
 	rpc_server_on_reply(rpc, callbacks_reply, s->callbacks);
 	err = callbacks_start(s->callbacks, rpc);
+	if (!err && s->replicated)
+		err = chores_start(s, &s->chores);
 	if (!err)
 		err = cluster_start(s->cluster);
 	if (!err && s->replicated)
 		name_cluster(s);
 	return err;
+}
+
+static void stop_log(struct nfs_server *s)
+{
+	cluster_free(s->cluster);
+	s->cluster = NULL;
+	chores_stop(s->chores);
+	s->chores = NULL;
 }
 
 void nfs_server_detach(struct nfs_server *s)
@@ -358,8 +369,7 @@ void nfs_server_detach(struct nfs_server *s)
 	local_stop(s);
 	/* What is still waiting for its place in the order is refused while its calls are there. */
 	s->serving = false;
-	cluster_free(s->cluster);
-	s->cluster = NULL;
+	stop_log(s);
 }
 
 enum expiry nfs_server_expire_client(struct nfs_server *s, uint64_t clientid)
@@ -447,7 +457,7 @@ void nfs_server_free(struct nfs_server *s)
 	if (s->callbacks)
 		callbacks_stop(s->callbacks); /* its last calls may submit commands */
 	local_stop(s);
-	cluster_free(s->cluster);
+	stop_log(s);
 	recorder_free(s->recorder);
 	callbacks_free(s->callbacks);
 	if (s->state)

@@ -9,6 +9,7 @@
 #include "nfsd/state/state.h"
 
 struct callbacks;
+struct chores;
 struct delegations;
 struct drc;
 struct local_locks;
@@ -42,6 +43,7 @@ struct nfs_server {
 	_Atomic bool serving; /* the log's phase; always in a cluster of one */
 	_Atomic uint32_t closings; /* how often it has ceased to serve */
 	struct lulls *lulls; /* replicated: requests that wait until it serves */
+	struct chores *chores; /* replicated: once attached */
 	struct recorder *recorder; /* NULL: there is no stable storage */
 	struct local_locks *local_locks;
 	struct drc *drc; /* duplicate requests of minor version 0 */

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/blocking.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "nfsd/callback/callbacks.h"
@@ -331,12 +332,21 @@ static struct waiter *waiter_new(struct waiters *w, const struct lock_wait *wait
 
 /* ---- LOCK ---- */
 
+/* The callbacks' thread may hold it while it asks a file system that keeps it waiting. */
+static void enter(struct waiters *w) ACQUIRES(&w->lock)
+{
+	if (mutex_trylock(&w->lock))
+		return;
+	blocking_section();
+	mutex_lock(&w->lock);
+}
+
 void waiters_add(struct waiters *w, const struct lock_wait *wait)
 {
 	struct wait_file *f;
 	struct waiter *wt;
 
-	mutex_lock(&w->lock);
+	enter(w);
 	f = file_find(w, wait->file);
 	wt = f ? waiter_find(f, wait) : NULL;
 	if (!wt)
@@ -363,7 +373,7 @@ void waiters_granted(struct waiters *w, const struct lock_wait *wait)
 
 	if (w->count == 0)
 		return;
-	mutex_lock(&w->lock);
+	enter(w);
 	f = file_find(w, wait->file);
 	wt = f ? waiter_find(f, wait) : NULL;
 	if (wt)
@@ -388,7 +398,7 @@ bool waiters_ahead(struct waiters *w, const struct lock_wait *wait, struct lock_
 
 	if (w->count == 0)
 		return false;
-	mutex_lock(&w->lock);
+	enter(w);
 	f = file_find(w, wait->file);
 	if (f) {
 		list_for_each (wt, &f->queue, in_file) {
@@ -533,6 +543,11 @@ uint64_t waiters_run(struct waiters *w)
 }
 
 /* ---- effects ---- */
+
+bool waiters_any(const struct waiters *w)
+{
+	return w->count != 0;
+}
 
 void waiters_freed(struct waiters *w, struct bytes file)
 {

@@ -39,7 +39,13 @@ void waiters_granted(struct waiters *w, const struct lock_wait *wait);
  */
 bool waiters_ahead(struct waiters *w, const struct lock_wait *wait, struct lock_conflict *denied);
 
-/* Effects. */
+/* Is there anybody? */
+bool waiters_any(const struct waiters *w);
+
+/*
+ * Effects. What is done here may wait for a file system: waiters_run() looks at locks on files. The cluster's log
+ * leaves it to others (nfsd/chores.h).
+ */
 void waiters_freed(struct waiters *w, struct bytes file);
 void waiters_client_gone(struct waiters *w, uint64_t clientid);
 

@@ -6,6 +6,8 @@
 #include "tests/unit/ops_fixture.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "base/clock.h"
 #include "cluster/message.h"
 #include "cluster/stable.h"
+#include "nfsd/chores.h"
 #include "nfsd/compound.h"
 #include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_private.h"
@@ -262,6 +265,7 @@ static void start_node(unsigned i)
 			servers[i]->stripes[k].set = nfs_server_exports(servers[1]);
 		}
 	}
+	assert_int_equal(chores_start(servers[i], &servers[i]->chores), 0);
 	assert_int_equal(cluster_start(servers[i]->cluster), 0);
 	strcpy(servers[i]->owner_major, "atoll");
 }
@@ -607,6 +611,70 @@ static void test_conflicts_between_nodes(void **state)
 	at(3);
 	assert_int_equal(lock_f(&b, 0, &other, "l", 0, &none), NFS4ERR_OPENMODE);
 	same_everywhere();
+}
+
+/* ---- a file system that keeps one waiting ---- */
+
+static const struct backend *memory;
+static pthread_t log_thread; /* here the one that applies what anybody submits */
+static _Atomic unsigned closed_by_log;
+static sem_t may_close, is_closed;
+
+static void close_slowly(struct file *file)
+{
+	if (pthread_equal(pthread_self(), log_thread))
+		closed_by_log++;
+	else
+		while (sem_wait(&may_close) != 0)
+			;
+	memory->file_free(file);
+	sem_post(&is_closed);
+}
+
+/* What was judged before the client was last heard of does nothing. */
+static void expire(uint64_t clientid)
+{
+	struct state_command cmd = { .type = CMD_EXPIRE_CLIENT, .clientid = clientid };
+	uint32_t home;
+
+	while (state_client_home(server->state, clientid, &home)) {
+		assert_true(cmd.expire_client.adoptions < 100);
+		cluster_submit(server->cluster, &cmd, NULL, NULL, NULL);
+		cmd.expire_client.adoptions++;
+	}
+}
+
+/* Another node has a client's state go: its files are closed where it was, but not by the log's thread. */
+static void test_expiry_does_not_wait(void **state)
+{
+	struct client41 a = new_client("a"), b;
+	struct object *f = object_at("data/f");
+	struct stateid open, other;
+	struct backend slow;
+
+	memory = f->backend;
+	slow = *memory;
+	slow.file_free = close_slowly;
+	log_thread = pthread_self();
+	closed_by_log = 0;
+	sem_init(&may_close, 0, 0);
+	sem_init(&is_closed, 0, 0);
+	assert_int_equal(open_f(&a, RW, 0, &open), NFS4_OK);
+	at(2);
+	f->backend = &slow;
+	expire(a.id);
+	assert_int_equal(closed_by_log, 0);
+	/* That one stands still, and its node goes on. */
+	at(1);
+	b = new_client("b");
+	assert_int_equal(open_f(&b, RW, 0, &other), NFS4_OK);
+	same_everywhere();
+	assert_int_equal(sem_trywait(&is_closed), -1);
+	sem_post(&may_close);
+	while (sem_wait(&is_closed) != 0)
+		;
+	f->backend = memory;
+	object_unref(f);
 }
 
 /* What was done but not answered is asked for again at the next node. */
@@ -1678,6 +1746,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_limits), TEST(test_goes_on_elsewhere),	   TEST(test_conflicts_between_nodes),
 		TEST(test_retry_of_state),	   TEST(test_exactly_once),
+		TEST(test_expiry_does_not_wait),
 		TEST(test_exactly_once_v40),	   TEST(test_exactly_once_v40_joiner),
 		TEST(test_begun),		   TEST(test_begun_v40),
 		TEST(test_begun_others),	   TEST(test_begun_others_v40),
