@@ -5,8 +5,9 @@
  * by the others, so they are settled before anything starts threads; listeners are bound before
  * that, while ports below 1024 can still be had. The first thread then waits for signals, which it
  * alone takes, and in a cluster looks once a second whether the server moves, and says so to the
- * supervisor. It never waits for a file system: housekeeping is done by two threads (housekeeping.h),
- * one for what is in memory only, the other for what reaches files and disks.
+ * supervisor. It never waits for a file system: housekeeping is done by three threads (housekeeping.h),
+ * one for what is in memory only, one for the state directory (on which the grace periods of all nodes depend), and
+ * one for what reaches the file systems that are served.
  */
 #include <errno.h>
 #include <malloc.h>
@@ -58,7 +59,8 @@ struct daemon {
 	bool rpcbind; /* registered */
 	bool in_place; /* it ends to become the next program */
 	struct node node;
-	struct keeping *state_keeping, *file_keeping; /* NULL: not started */
+	/* NULL: not started */
+	struct keeping *state_keeping, *record_keeping, *file_keeping;
 };
 
 static void notify(const char *state)
@@ -711,6 +713,11 @@ static void tick_state(void *arg)
 		malloc_trim(0);
 }
 
+static void tick_records(void *arg)
+{
+	nfs_server_tick_records(((struct daemon *)arg)->nfs);
+}
+
 static void tick_files(void *arg)
 {
 	nfs_server_tick_files(((struct daemon *)arg)->nfs);
@@ -719,9 +726,12 @@ static void tick_files(void *arg)
 static int start_housekeeping(struct daemon *d)
 {
 	struct keeping_work state = { "keep-state", tick_state, NULL, d };
+	struct keeping_work records = { "keep-records", tick_records, NULL, d };
 	struct keeping_work files = { "keep-files", tick_files, reload_by_signal, d };
 	int rc = keeping_start(&state, &d->state_keeping);
 
+	if (!rc)
+		rc = keeping_start(&records, &d->record_keeping);
 	if (!rc)
 		rc = keeping_start(&files, &d->file_keeping);
 	if (rc)
@@ -776,6 +786,7 @@ static void stop(struct daemon *d)
 	node_leave(&d->node);
 	control_stop(d->control);
 	keeping_stop(d->state_keeping);
+	keeping_stop(d->record_keeping);
 	keeping_stop(d->file_keeping);
 	if (d->running)
 		rpc_server_stop(d->rpc, STOP_SECONDS);

@@ -423,12 +423,16 @@ void nfs_server_tick(struct nfs_server *s)
 	drc_age(s->drc, 2 * s->options.lease_seconds);
 }
 
+void nfs_server_tick_records(struct nfs_server *s)
+{
+	if (s->recorder && nfs_server_serves(s))
+		recorder_tick(s->recorder);
+}
+
 void nfs_server_tick_files(struct nfs_server *s)
 {
 	if (!nfs_server_serves(s))
 		return;
-	if (s->recorder)
-		recorder_tick(s->recorder);
 	local_locks_tick(s);
 	nameless_tick(s->state);
 }

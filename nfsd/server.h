@@ -79,10 +79,12 @@ int nfs_server_attach(struct nfs_server *s, struct rpc_server *rpc);
  */
 void nfs_server_detach(struct nfs_server *s);
 /*
- * Housekeeping, each to be called about once a second by one thread: of the state (leases); and of what
- * waits for a file system or a disk, which may be long in recovering.
+ * Housekeeping, each to be called about once a second by one thread: of the state (leases); of
+ * the records of clients, which waits for the state directory's disk (in a cluster all nodes' grace period may hang on
+ * it); and of what waits for a file system that is served, which may be long in recovering.
  */
 void nfs_server_tick(struct nfs_server *s);
+void nfs_server_tick_records(struct nfs_server *s);
 void nfs_server_tick_files(struct nfs_server *s);
 /*
  * Has the log's thread, without which nothing that clients hold can change, moved since `then`

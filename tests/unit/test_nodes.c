@@ -1716,7 +1716,7 @@ static void test_tag(void **state)
 	start_node(1);
 	assert_int_equal(count_listed(), LISTED);
 	assert_true(state_grace_gathers(servers[1]->state));
-	nfs_server_tick_files(servers[1]);
+	nfs_server_tick_records(servers[1]);
 	assert_false(state_grace_gathers(servers[1]->state));
 	assert_true(state_in_grace(servers[1]->state));
 	/* Nothing of the earlier list has been reclaimed yet: it is what it was. */
@@ -1727,7 +1727,7 @@ static void test_tag(void **state)
 	start_node(1);
 	cluster_submit(servers[1]->cluster, &(struct state_command){ .type = CMD_END_GRACE }, NULL,
 		       NULL, NULL);
-	nfs_server_tick_files(servers[1]);
+	nfs_server_tick_records(servers[1]);
 	epoch = 10;
 	tell_members();
 	nfs_server_free(servers[1]);
