@@ -221,7 +221,8 @@ void deleg_agree_tick(struct nfs_server *s, uint64_t now)
 
 	mutex_lock(&d->agree_lock);
 	list_for_each_safe (a, next, &d->agreements, link) {
-		if (now - a->since_ns < PATIENCE_NS)
+		/* It may have begun after `now` was read. */
+		if (now < a->since_ns + PATIENCE_NS)
 			break; /* those behind are younger */
 		if (a->parked) {
 			a->contended = true;
