@@ -41,6 +41,15 @@ struct recall {
 	uint8_t args[]; /* CB_RECALL4args */
 };
 
+/* A delegation that was granted but that its client will not hear of: it goes back. */
+struct unheard {
+	struct nfs_server *server;
+	struct list link;
+	struct state_command cmd;
+	struct state_result result;
+	uint8_t file[];
+};
+
 struct delegations *delegations_new(void)
 {
 	struct delegations *d = calloc(1, sizeof(*d));
@@ -49,6 +58,7 @@ struct delegations *delegations_new(void)
 		return NULL;
 	mutex_init(&d->lock);
 	list_init(&d->failed);
+	list_init(&d->unreturned);
 	list_init(&d->recalls_any);
 	mutex_init(&d->ask_lock);
 	list_init(&d->queries);
@@ -59,12 +69,15 @@ struct delegations *delegations_new(void)
 
 void delegations_free(struct delegations *d)
 {
+	struct unheard *u, *next_unheard;
 	struct recall *r, *next;
 
 	if (!d)
 		return;
 	list_for_each_safe (r, next, &d->failed, link)
 		free(r);
+	list_for_each_safe (u, next_unheard, &d->unreturned, link)
+		free(u);
 	deleg_full_end(d);
 	deleg_agree_free(d);
 	mutex_destroy(&d->agree_lock);
@@ -182,6 +195,72 @@ static void retry_failed(struct nfs_server *s)
 	}
 }
 
+static void given_back(void *arg)
+{
+	struct unheard *u = arg;
+	struct delegations *d = u->server->delegations;
+
+	if (likely(!u->result.refused)) {
+		free(u);
+		return;
+	}
+	mutex_lock(&d->lock);
+	list_push_back(&d->unreturned, &u->link);
+	mutex_unlock(&d->lock);
+}
+
+static void give_back(struct unheard *u)
+{
+	u->result.refused = false;
+	if (cluster_submit(u->server->cluster, &u->cmd, &u->result, given_back, u) ==
+	    CLUSTER_APPLIED)
+		given_back(u);
+}
+
+void deleg_give_back(struct compound *c, uint64_t clientid, const struct stateid *id,
+		     struct bytes file)
+{
+	struct state_command cmd = {
+		.type = CMD_DELEG_RETURN,
+		.minor = c->minor,
+		.clientid = clientid,
+		.deleg_return = { .stateid = *id, .file = file },
+	};
+	struct unheard *u = calloc(1, sizeof(*u) + file.len);
+
+	if (!u) {
+		cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+		return;
+	}
+	u->server = c->server;
+	u->cmd = cmd;
+	memcpy(u->file, file.p, file.len);
+	u->cmd.deleg_return.file.p = u->file;
+	give_back(u);
+}
+
+/*
+ * Of a client that has gone elsewhere meanwhile nothing can be given back from here: its delegation is revoked a
+ * lease after somebody needs the file.
+ */
+static void retry_unreturned(struct nfs_server *s)
+{
+	struct delegations *d = s->delegations;
+	struct list again = LIST_INITIALIZER(again);
+	struct unheard *u, *next;
+
+	mutex_lock(&d->lock);
+	list_splice_back(&again, &d->unreturned);
+	mutex_unlock(&d->lock);
+	list_for_each_safe (u, next, &again, link) {
+		list_remove(&u->link);
+		if (state_is_at_home(s->state, u->cmd.clientid))
+			give_back(u);
+		else
+			free(u);
+	}
+}
+
 static void revoke(struct nfs_server *s, const struct state_overdue *o)
 {
 	struct state_command cmd = {
@@ -205,6 +284,7 @@ void deleg_tick(struct nfs_server *s)
 	for (unsigned i = 0; i < n; i++)
 		revoke(s, &overdue[i]);
 	retry_failed(s);
+	retry_unreturned(s);
 	deleg_full_tick(s);
 	deleg_agree_tick(s, clock_mono_ns());
 }
@@ -319,15 +399,7 @@ enum nfsstat4 deleg_grant_submit(struct compound *c, struct deleg_granting *g, u
 /* Not kept: somebody needs the file just now, or it cannot be promised. */
 static void take_back(struct compound *c, struct deleg_granting *g)
 {
-	struct state_command cmd = {
-		.type = CMD_DELEG_RETURN,
-		.minor = c->minor,
-		.clientid = c->clientid,
-		.deleg_return = { .stateid = g->result->open.deleg_stateid,
-				  .file = g->cmd->open.file },
-	};
-
-	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+	deleg_give_back(c, c->clientid, &g->result->open.deleg_stateid, g->cmd->open.file);
 	g->result->open.delegation = OPEN_DELEGATE_NONE;
 }
 

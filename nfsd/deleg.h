@@ -46,6 +46,12 @@ enum nfsstat4 deleg_grant_submit(struct compound *c, struct deleg_granting *g, u
  */
 enum nfsstat4 deleg_grant_finish(struct compound *c, struct deleg_granting *g, struct file *file,
 				 uint32_t *why);
+/*
+ * The client will not hear of this delegation, which has been granted to it: it goes back, and if the log does not
+ * take commands now, later. Never blocks.
+ */
+void deleg_give_back(struct compound *c, uint64_t clientid, const struct stateid *id,
+		     struct bytes file);
 /* The operation has ended, however. */
 void deleg_grant_end(struct deleg_granting *g);
 /* No delegation of this file is given at this node until the operation ends. */

@@ -23,6 +23,7 @@ struct delegations {
 
 	struct mutex lock;
 	struct list failed;	 /* under lock: struct recall */
+	struct list unreturned;	 /* under lock: struct unheard that the log did not take */
 	struct list recalls_any; /* under lock, deleg_full.c: who was asked lately */
 
 	struct mutex ask_lock; /* deleg_ask.c */

@@ -547,17 +547,9 @@ static void open_undo(struct compound *c, struct open_progress *o)
 /* A delegation that the client will not hear of. */
 static void return_delegation(struct compound *c, struct open_progress *o)
 {
-	struct state_command cmd = {
-		.type = CMD_DELEG_RETURN,
-		.minor = c->minor,
-		.clientid = o->cmd->clientid,
-		.deleg_return = { .stateid = o->result->open.deleg_stateid,
-				  .file = o->cmd->open.file },
-	};
-
 	if (o->result->open.delegation == OPEN_DELEGATE_NONE)
 		return;
-	cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+	deleg_give_back(c, o->cmd->clientid, &o->result->open.deleg_stateid, o->cmd->open.file);
 	o->result->open.delegation = OPEN_DELEGATE_NONE;
 }
 

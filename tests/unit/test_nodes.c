@@ -18,6 +18,7 @@
 #include "cluster/stable.h"
 #include "nfsd/chores.h"
 #include "nfsd/compound.h"
+#include "nfsd/deleg.h"
 #include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_private.h"
 #include "nfsd/lull.h"
@@ -37,6 +38,7 @@ struct node {
 	bool closed; /* without quorum */
 	bool dying; /* what it begins it still says, and nothing more */
 	bool no_advance; /* it dies before it could say what minor version 0's requests came to */
+	bool no_returns; /* the log has no room for delegations that come back */
 	bool slow; /* what it submits from within another command waits for apply_held() */
 };
 
@@ -114,7 +116,9 @@ static enum cluster_submitted node_submit(struct cluster *c, const void *command
 
 	if (!n->member || n->closed || (n->dying && !is_begin(command)) ||
 	    (n->no_advance &&
-	     ((const struct state_command *)command)->type == CMD_OWNER_ADVANCE)) {
+	     ((const struct state_command *)command)->type == CMD_OWNER_ADVANCE) ||
+	    (n->no_returns &&
+	     ((const struct state_command *)command)->type == CMD_DELEG_RETURN)) {
 		if (result)
 			c->app.refuse(c->app.ctx, result);
 		return CLUSTER_APPLIED;
@@ -842,6 +846,26 @@ static void test_grant_needs_all(void **state)
 	b = new_client_back("b");
 	assert_int_equal(open_delegated(&b), OPEN_DELEGATE_READ);
 	same_everywhere();
+}
+
+/* A delegation that its client will not hear of goes back, if not at once. */
+static void test_unheard_goes_back(void **state)
+{
+	struct client41 a = new_client_back("a");
+	struct state_counts n;
+
+	set_delegations(true);
+	set_guards(2, 1);
+	nodes[1].no_returns = true;
+	assert_int_equal(open_delegated(&a), OPEN_DELEGATE_NONE_EXT);
+	set_guards(2, 0);
+	deleg_tick(servers[1]);
+	state_get_counts(servers[3]->state, &n);
+	assert_int_equal(n.delegations, 1);
+	nodes[1].no_returns = false;
+	deleg_tick(servers[1]);
+	state_get_counts(servers[3]->state, &n);
+	assert_int_equal(n.delegations, 0);
 }
 
 /* From now on programs of the machine may use the files, too; and the memory backend can watch none. */
@@ -1753,6 +1777,7 @@ int main(void)
 		TEST(test_begun_joiner),	   TEST(test_begun_joiner_v40),
 		TEST(test_begun_refused),
 		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
+		TEST(test_unheard_goes_back),
 		TEST(test_delegation_moves),
 		TEST(test_gate),
 		TEST(test_lull),
