@@ -351,7 +351,7 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 		*why = why_not_another(s, clientid, key, type);
 		return OPEN_DELEGATE_NONE;
 	}
-	if (contended(s->delegations, key)) {
+	if (!deleg_agree_is_likely(s) || contended(s->delegations, key)) {
 		*why = WND4_CONTENTION;
 		return OPEN_DELEGATE_NONE;
 	}

@@ -18,6 +18,8 @@
 #include "nfsd/server_private.h"
 
 #define PATIENCE_NS (5 * NS_PER_SEC)
+/* Nodes say something every half second. Who waits for one that does not, or its log's thread, waits no longer. */
+#define SILENCE_NS  (3 * NS_PER_SEC / 2)
 
 struct agreement {
 	struct list link;
@@ -168,6 +170,11 @@ void deleg_agree_members(struct nfs_server *s, const struct cluster_members *m)
 
 /* ---- the compound ---- */
 
+bool deleg_agree_is_likely(struct nfs_server *s)
+{
+	return !s->delegations->is_silent;
+}
+
 enum nfsstat4 deleg_agree(struct compound *c, const struct state_command *cmd,
 			  const struct state_result *result, bool *contended)
 {
@@ -214,15 +221,34 @@ void deleg_agree_end(struct compound *c)
 
 /* ---- time, the end ---- */
 
+static bool is_any_silent(struct nfs_server *s)
+{
+	struct cluster_status st = { 0 };
+	bool any = false;
+
+	cluster_get_status(s->cluster, &st);
+	for (uint32_t i = 0; i < st.n; i++)
+		any |= st.nodes[i].phase == CLUSTER_SERVING && st.nodes[i].present &&
+		       st.nodes[i].node != st.self &&
+		       st.nodes[i].heard_ns > SILENCE_NS;
+	return any;
+}
+
 void deleg_agree_tick(struct nfs_server *s, uint64_t now)
 {
 	struct delegations *d = s->delegations;
 	struct agreement *a, *next;
+	uint64_t patience = PATIENCE_NS;
 
+	if (!s->replicated)
+		return;
+	d->is_silent = is_any_silent(s);
+	if (d->is_silent)
+		patience = SILENCE_NS;
 	mutex_lock(&d->agree_lock);
 	list_for_each_safe (a, next, &d->agreements, link) {
 		/* It may have begun after `now` was read. */
-		if (now < a->since_ns + PATIENCE_NS)
+		if (now < a->since_ns + patience)
 			break; /* those behind are younger */
 		if (a->parked) {
 			a->contended = true;

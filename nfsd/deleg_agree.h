@@ -28,6 +28,11 @@ void deleg_seen_effect(struct nfs_server *s, const struct state_effect *e);
 /* By the log's thread. */
 void deleg_agree_members(struct nfs_server *s, const struct cluster_members *m);
 /*
+ * Not while some node has not been heard for a while, which must say whether it agrees: then nothing should be granted
+ * that has to wait for it.
+ */
+bool deleg_agree_is_likely(struct nfs_server *s);
+/*
  * What `result` says was granted by `cmd`: 0 once all nodes have spoken, and *contended if it must be
  * returned; NFS4_PARKED: to be asked again when the compound goes on.
  */
@@ -35,7 +40,10 @@ enum nfsstat4 deleg_agree(struct compound *c, const struct state_command *cmd,
 			  const struct state_result *result, bool *contended);
 /* The operation or the call has ended, however. */
 void deleg_agree_end(struct compound *c);
-/* About once a second: who does not hear from a member for long does without the delegation. */
+/*
+ * About once a second: who does not hear from a member for long, 5 seconds or so, and less if that is silent altogether,
+ * does without the delegation.
+ */
 void deleg_agree_tick(struct nfs_server *s, uint64_t now_ns);
 
 struct delegations;

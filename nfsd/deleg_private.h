@@ -31,4 +31,5 @@ struct delegations {
 
 	struct mutex agree_lock; /* deleg_agree.c */
 	struct list agreements;	 /* under agree_lock: grants that others have to know, oldest first */
+	_Atomic bool is_silent;	 /* as of the last tick: a node is, so that there is no agreement */
 };

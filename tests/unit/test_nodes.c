@@ -39,6 +39,7 @@ struct node {
 	bool dying; /* what it begins it still says, and nothing more */
 	bool no_advance; /* it dies before it could say what minor version 0's requests came to */
 	bool no_returns; /* the log has no room for delegations that come back */
+	uint64_t silent_ns;
 	bool slow; /* what it submits from within another command waits for apply_held() */
 };
 
@@ -193,7 +194,17 @@ static int node_start(struct cluster *c)
 
 static void node_status(struct cluster *c, struct cluster_status *status)
 {
-	*status = (struct cluster_status){ .phase = CLUSTER_SERVING };
+	*status = (struct cluster_status){
+		.phase = CLUSTER_SERVING,
+		.self = container_of(c, struct node, cluster)->number,
+	};
+	for (unsigned i = 1; i <= NODES; i++)
+		status->nodes[status->n++] = (struct cluster_node_status){
+			.node = i,
+			.present = nodes[i].member,
+			.phase = CLUSTER_SERVING,
+			.heard_ns = nodes[i].silent_ns,
+		};
 	strcpy(status->scope, "atoll");
 }
 
@@ -960,6 +971,35 @@ static void test_grant_waits(void **state)
 	nheld = 0;
 	state_get_counts(servers[2]->state, &n);
 	assert_int_equal(n.delegations, 2);
+}
+
+static void fall_silent(void)
+{
+	parked++;
+	nodes[3].silent_ns = 2 * NS_PER_SEC;
+	deleg_agree_tick(servers[1], clock_mono_ns() + 2 * NS_PER_SEC);
+}
+
+/* A node hangs: nobody waits for its agreement for long, and after that nobody asks for it. */
+static void test_silent_node(void **state)
+{
+	struct client41 a = new_client_back("a"), b = new_client_back("b"),
+			c = new_client_back("c");
+
+	set_delegations(true);
+	nodes[3].slow = true;
+	while_parked = fall_silent;
+	parked = 0;
+	assert_int_equal(open_delegated(&a), OPEN_DELEGATE_NONE_EXT);
+	assert_int_equal(parked, 1);
+	assert_int_equal(open_delegated(&b), OPEN_DELEGATE_NONE_EXT);
+	assert_int_equal(parked, 1);
+	nodes[3].silent_ns = 0;
+	deleg_tick(servers[1]);
+	while_parked = let_go;
+	assert_int_equal(open_delegated(&c), OPEN_DELEGATE_READ);
+	assert_int_equal(parked, 2);
+	while_parked = NULL;
 }
 
 /* A delegation that has moved with its client is watched at the new home, or has to come back. */
@@ -1777,7 +1817,7 @@ int main(void)
 		TEST(test_begun_joiner),	   TEST(test_begun_joiner_v40),
 		TEST(test_begun_refused),
 		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
-		TEST(test_unheard_goes_back),
+		TEST(test_unheard_goes_back),	   TEST(test_silent_node),
 		TEST(test_delegation_moves),
 		TEST(test_gate),
 		TEST(test_lull),
