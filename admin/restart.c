@@ -45,7 +45,7 @@ static const char usage_text[] =
 struct daemon {
 	pid_t pid; /* 0: nobody has the lock */
 	uint64_t instance;
-	pid_t lasting; /* as long as it is there, there will be a server */
+	pid_t lasting; /* as long as it is there, there will be a server; 0: not known */
 };
 
 /* 0 or -errno. */
@@ -54,17 +54,19 @@ static int find_daemon(const char *pid_file, struct daemon *out)
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	char text[64] = "";
 	long pid, lasting;
-	int fd = open(pid_file, O_RDONLY | O_CLOEXEC), err = 0;
+	int fd = open(pid_file, O_RDONLY | O_CLOEXEC), err = 0, found;
 
 	*out = (struct daemon){ 0 };
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	if (fcntl(fd, F_GETLK, &lock) != 0)
+	if (fcntl(fd, F_GETLK, &lock) != 0) {
 		err = -errno;
-	else if (lock.l_type != F_UNLCK && pread(fd, text, sizeof(text) - 1, 0) > 0 &&
-		 sscanf(text, "%ld %" SCNu64 " %ld", &pid, &out->instance, &lasting) == 3) {
-		out->pid = lock.l_pid;
-		out->lasting = (pid_t)lasting;
+	} else if (lock.l_type != F_UNLCK && pread(fd, text, sizeof(text) - 1, 0) > 0) {
+		found = sscanf(text, "%ld %" SCNu64 " %ld", &pid, &out->instance, &lasting);
+		if (found >= 2)
+			out->pid = lock.l_pid;
+		/* Older versions write two. */
+		out->lasting = found == 3 ? (pid_t)lasting : 0;
 	}
 	close(fd);
 	return err;
@@ -96,7 +98,7 @@ static bool is_back(const char *state_dir, const char *pid_file, const struct da
 	struct daemon now;
 
 	return find_daemon(pid_file, &now) == 0 && now.pid && now.instance != before->instance &&
-	       (now.lasting == now.pid || node_serves(state_dir));
+	       (!now.lasting || now.lasting == now.pid || node_serves(state_dir));
 }
 
 static int await_instance(const char *state_dir, const char *pid_file, const struct daemon *before)
@@ -111,7 +113,7 @@ static int await_instance(const char *state_dir, const char *pid_file, const str
 			       (unsigned)((clock_mono_ns() - start) / NS_PER_MS));
 			return EXIT_OK;
 		}
-		if (kill(before->lasting, 0) != 0 && errno == ESRCH) {
+		if (before->lasting && kill(before->lasting, 0) != 0 && errno == ESRCH) {
 			fprintf(stderr, "atoll: the server has ended and does not run any more; "
 					"its log says why\n");
 			return EXIT_PROBLEM;

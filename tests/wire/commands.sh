@@ -267,6 +267,12 @@ result 'the key is private'
 grep -q '^NoNewPrivs:.*1$' "/proc/$server/status" &&
 	! grep -q '^CapBnd:.*ffffffff$' "/proc/$server/status"
 result 'privileges are given up'
+# As a version wrote it that did not say who lasts.
+read -r pid instance _ <"$dir/state/atolld.pid" && echo "$pid $instance" >"$dir/state/atolld.pid" &&
+	prints 'restarted in' "$atoll" restart --state "$dir/state"
+result 'restart of an older version'
+prints 'restarted in' "$atoll" restart --state "$dir/state"
+result 'restart'
 stop TERM
 result 'SIGTERM ends it with status 0'
 fails 1 'Connection refused' "$atoll" ping "127.0.0.1:$port"
