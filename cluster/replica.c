@@ -10,6 +10,7 @@
 #define DEFAULT_HANG_MS	 5000
 #define EPOCH_RING_SHIFT 16 /* generations that can be told apart within a ring */
 #define NS_PER_MS	1000000ull
+#define UNTOLD_S	 10 /* an eviction may be what it takes */
 
 static const char *const phase_names[] = { "joining", "serving", "suspended", "lost" };
 
@@ -1223,6 +1224,33 @@ static void look_for_votes(struct replica *r)
 		note_told(r);
 }
 
+/* It serves but may not call anything done: whoever asks why clients wait shall find it in the log. */
+static void watch_told(struct replica *r, uint64_t t)
+{
+	unsigned knowing = 0, foreign = 0;
+
+	if (r->phase != CLUSTER_SERVING || !r->quorate || r->told) {
+		r->untold_since = 0;
+		r->said_untold = false;
+		return;
+	}
+	if (!r->untold_since)
+		r->untold_since = t;
+	if (r->said_untold || t < r->untold_since + UNTOLD_S * 1000 * NS_PER_MS)
+		return;
+	r->said_untold = true;
+	for (unsigned i = 0; i < r->npeers; i++) {
+		knowing += knows_generation(r, &r->peers[i]);
+		foreign += r->peers[i].foreign;
+	}
+	log_warn("cluster: this node serves, but opens, locks and closes have waited for %d s: of %u daemons only %u "
+		 "have said that they know of its state, which is no quorum%s",
+		 UNTOLD_S, r->npeers, knowing,
+		 foreign ? "; others have another version: run the same on all nodes (stop all, if the versions cannot "
+			   "be in one cluster)"
+			 : "");
+}
+
 void replica_tick(struct replica *r)
 {
 	uint64_t t = now(r);
@@ -1235,6 +1263,7 @@ void replica_tick(struct replica *r)
 	if (t >= r->status_ns + hang_ns(r) / 10)
 		r->status_due = true;
 	look_for_votes(r);
+	watch_told(r, t);
 	if (r->quorate && !replica_count(r, PEER_ACTIVE) &&
 	    ((!r->said_quorate && !is_patient(r)) || (!r->said_eager && is_eager(r))))
 		r->hello_due = true;

@@ -55,6 +55,8 @@ struct replica {
 	bool said_quorate, said_eager; /* in the last HELLO */
 	bool unsure;
 	bool told; /* in this round members with a quorum of votes have said that they know of this generation */
+	uint64_t untold_since; /* since then it serves without; 0: it does not */
+	bool said_untold;
 	bool first_view;     /* of this connection is still to come */
 	uint32_t last_ring_node; /* the last view's ring, perhaps of an earlier connection */
 	uint64_t last_ring_seq;

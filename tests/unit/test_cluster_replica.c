@@ -1,12 +1,14 @@
 /*
- * The replica alone with a clock of the test's: how long it trusts its state. What several of them do together is
- * the simulations' (tests/sim). What it sends goes nowhere until the test lets it come back.
+ * The replica alone with a clock of the test's: how long it trusts its state, and what it says to people. What several
+ * of them do together is the simulations' (tests/sim). What it sends goes nowhere until the test lets it come back.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -15,7 +17,7 @@
 #define MS    1000000ull
 #define TRUST (1250 * MS)
 
-static const struct node_address self = { 1, 10 };
+static const struct node_address self = { 1, 10 }, other = { 2, 20 };
 
 static struct {
 	uint64_t now;
@@ -24,6 +26,7 @@ static struct {
 		uint8_t bytes[256];
 	} sent[16];
 	unsigned nsent;
+	unsigned enough; /* nodes */
 	struct replica *r;
 } t;
 
@@ -49,7 +52,7 @@ static uint64_t draw(void *ctx)
 
 static bool enough(void *ctx, const uint32_t *nodes, unsigned n)
 {
-	return true;
+	return n >= t.enough;
 }
 
 static void members(void *ctx, const struct cluster_members *m)
@@ -71,6 +74,47 @@ static void come_back(void)
 		t.nsent = 0;
 		replica_flush(t.r);
 	} while (t.nsent);
+}
+
+/* The last HELLO that it has sent, as if `from` had said it, with another format. */
+static void say_foreign_hello(struct node_address from)
+{
+	uint8_t bytes[256];
+	struct message m;
+
+	for (unsigned i = t.nsent; i-- > 0;) {
+		if (message_read(t.sent[i].bytes, t.sent[i].len, &m) != 0 || m.type != MESSAGE_HELLO)
+			continue;
+		m.hello.format++;
+		m.hello.phase = CLUSTER_JOINING;
+		replica_message(t.r, from, bytes, message_write(bytes, &m));
+		return;
+	}
+	fail();
+}
+
+/* Time passes; how often has it complained meanwhile? */
+static unsigned complaints(unsigned seconds)
+{
+	FILE *log = tmpfile();
+	int stderr_fd = dup(STDERR_FILENO);
+	unsigned n = 0;
+	char line[512];
+
+	assert_true(log && stderr_fd >= 0 && dup2(fileno(log), STDERR_FILENO) >= 0);
+	for (unsigned i = 0; i < 10 * seconds; i++) {
+		t.now += 100 * MS;
+		replica_message(t.r, other, (const uint8_t *)"", 0); /* it lives */
+		replica_tick(t.r);
+		come_back();
+	}
+	dup2(stderr_fd, STDERR_FILENO);
+	close(stderr_fd);
+	rewind(log);
+	while (fgets(line, sizeof(line), log))
+		n += strstr(line, "opens, locks and closes have waited") != NULL;
+	fclose(log);
+	return n;
 }
 
 static void trusts_until(uint64_t ns)
@@ -193,6 +237,27 @@ static void test_short_token(void **state)
 	assert_true(replica_current_until(t.r) < t.now);
 }
 
+/* A node's daemon is updated to a version with which it cannot be in one cluster. */
+static void test_foreign(void **state)
+{
+	const struct node_address both[] = { self, other };
+	struct replica_view v = {
+		.ring_node = 1, .ring_seq = 4, .members = both, .nmembers = 2, .quorate = true, .continues = true
+	};
+
+	serve();
+	t.enough = 2;
+	replica_view(t.r, &v);
+	replica_flush(t.r);
+	say_foreign_hello(other);
+	come_back();
+	assert_int_equal(replica_phase(t.r), CLUSTER_SERVING);
+	assert_int_equal(complaints(9), 0);
+	assert_int_equal(complaints(10), 1);
+	t.enough = 1;
+	assert_int_equal(complaints(20), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +266,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_row_of_answers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_late_status, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_token, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
