@@ -51,6 +51,8 @@ struct cluster_members {
 	 * the greater second, or third, which grows when members have gone.
 	 */
 	uint64_t generation[3];
+	/* Likewise, where this state was begun: the last that is known to have served before it; zeros: none is. */
+	uint64_t earlier[3];
 };
 
 /* What the log drives. In solo only apply() is called, by several threads at once. */

@@ -348,9 +348,10 @@ void replica_set_phase(struct replica *r, enum cluster_phase phase)
  */
 void replica_tell_members(struct replica *r)
 {
-	const struct generation *g = &r->position.generation;
+	const struct generation *g = &r->position.generation, *e = &r->earlier;
 	struct cluster_members m = { .self = r->self.node,
-				     .generation = { g->created, g->id, g->epoch } };
+				     .generation = { g->created, g->id, g->epoch },
+				     .earlier = { e->created, e->id, e->epoch } };
 
 	for (unsigned i = 0; i < r->npeers; i++)
 		if (r->peers[i].state == PEER_ACTIVE)
@@ -876,7 +877,7 @@ static void resume(struct replica *r, const struct peer *best)
 static void begin(struct replica *r)
 {
 	struct peer *first = NULL;
-	struct generation g = common_memory(r).decided;
+	struct memory known = common_memory(r);
 
 	for (unsigned i = 0; i < r->npeers; i++) {
 		struct peer *p = &r->peers[i];
@@ -892,8 +893,8 @@ static void begin(struct replica *r)
 		return;
 	first->state = PEER_ACTIVE;
 	first->acked = 0;
-	if (first->position.generation.created <= g.created)
-		first->position.generation.created = g.created + 1;
+	if (first->position.generation.created <= known.decided.created)
+		first->position.generation.created = known.decided.created + 1;
 	remember(r, &first->position.generation, NULL);
 	if (replica_same(first->addr, r->self) && r->unsure) {
 		first->state = PEER_JOINING;
@@ -906,6 +907,7 @@ static void begin(struct replica *r)
 	if (!replica_same(first->addr, r->self))
 		return;
 	log_info("cluster: no node has a state; beginning one");
+	r->earlier = known.served;
 	replica_activate(r);
 }
 

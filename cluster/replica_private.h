@@ -69,6 +69,7 @@ struct replica {
 	/* If it is not tracking, the generation is that of the active members, as far as known. */
 	struct position position;
 	struct memory memory;
+	struct generation earlier; /* if it began the state: what had served before */
 
 	/* Own commands that are applied, in order: `applied` may be told, `waiting` for acks. */
 	struct list applied, waiting;

@@ -57,6 +57,7 @@ struct recorder {
 	struct stable_change *queue;
 	size_t nqueue, room;
 	bool committing;
+	uint64_t expected[3];	/* of the latest list there should be; 0: not known, or looked at */
 	uint64_t generation[3]; /* of the state; 0: none yet */
 	bool tagged;		/* the database has all clients of it, and says so */
 	_Atomic uint64_t nqueued, ndone; /* ever; written under lock */
@@ -171,6 +172,13 @@ void recorder_generation(struct recorder *r, const uint64_t generation[3])
 			r->record_all = true;
 		}
 	}
+	mutex_unlock(&r->lock);
+}
+
+void recorder_expect(struct recorder *r, const uint64_t generation[3])
+{
+	mutex_lock(&r->lock);
+	memcpy(r->expected, generation, sizeof(r->expected));
 	mutex_unlock(&r->lock);
 }
 
@@ -503,6 +511,34 @@ static void say_complete(struct recorder *r)
 	cluster_submit(r->server->cluster, &cmd, NULL, NULL, NULL);
 }
 
+static bool is_earlier(const uint64_t a[3], const uint64_t b[3])
+{
+	for (unsigned i = 0; i < 3; i++) {
+		if (a[i] != b[i])
+			return a[i] < b[i];
+	}
+	return false;
+}
+
+/* The lists say of each other which is the latest, but not whether a later one is missing. */
+static void check_lists(struct recorder *r)
+{
+	uint64_t expected[3], found[3];
+
+	if (!state_grace_generation(r->server->state, found))
+		return;
+	mutex_lock(&r->lock);
+	memcpy(expected, r->expected, sizeof(expected));
+	memset(r->expected, 0, sizeof(r->expected));
+	mutex_unlock(&r->lock);
+	if (is_earlier(found, expected))
+		log_warn("no node's list of clients is as late as the last state that is known to "
+			 "have served: the nodes that had it are not here, or everything stopped "
+			 "before it was written. Clients that are not in the list cannot reclaim "
+			 "what they held, and one that is may reclaim what it had lost to another "
+			 "by then");
+}
+
 static void tick_replicated(struct recorder *r)
 {
 	uint64_t now = clock_mono_ns();
@@ -510,6 +546,7 @@ static void tick_replicated(struct recorder *r)
 
 	if (!r->served_ns)
 		r->served_ns = now;
+	check_lists(r);
 	/* Not in the grace period: it removes what has not been reclaimed. */
 	if (!in_grace && atomic_exchange(&r->record_all, false) && record_all(r) != 0)
 		r->record_all = true;

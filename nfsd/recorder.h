@@ -41,6 +41,12 @@ void recorder_serve(struct recorder *r, bool restored);
  */
 void recorder_generation(struct recorder *r, const uint64_t generation[3]);
 
+/*
+ * This node began the state; `generation` is the last that is known to have served before, zeros: none is. If
+ * no node's list of clients is so late it says so. Before recorder_serve(), by the log's thread.
+ */
+void recorder_expect(struct recorder *r, const uint64_t generation[3]);
+
 /* An effect of a command; those that do not concern it are passed over. */
 void recorder_effect(struct recorder *r, const struct state_effect *effect);
 

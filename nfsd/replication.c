@@ -246,6 +246,8 @@ static void members(void *ctx, const struct cluster_members *m)
 	state_set_node(s->state, m->self);
 	backend_set_node(m->self);
 	state_set_lowest(s->state, m->n > 0 && m->nodes[0] == m->self);
+	if (s->recorder && !s->restored)
+		recorder_expect(s->recorder, m->earlier);
 	if (s->recorder)
 		recorder_generation(s->recorder, m->generation);
 	open_gate(s);

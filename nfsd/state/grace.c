@@ -394,6 +394,18 @@ bool state_grace_gathers(struct state *s)
 	return gathers;
 }
 
+bool state_grace_generation(struct state *s, uint64_t generation[3])
+{
+	struct grace *g = &s->grace;
+	bool complete;
+
+	mutex_lock(&g->lock);
+	complete = g->complete;
+	memcpy(generation, g->generation, sizeof(g->generation));
+	mutex_unlock(&g->lock);
+	return complete;
+}
+
 void state_grace_progress(struct state *s, uint32_t *listed, uint32_t *waiting)
 {
 	mutex_lock(&s->grace.lock);

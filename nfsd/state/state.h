@@ -523,6 +523,11 @@ enum nfsstat4 state_may_reclaim(struct state *s, uint32_t minor, uint64_t client
 bool state_grace_is_done(struct state *s);
 /* In the grace period of several, while lists may still come. */
 bool state_grace_gathers(struct state *s);
+/*
+ * If all lists have come (start_grace.complete): the generation of those that count (zeros: none is known). False
+ * if they have not.
+ */
+bool state_grace_generation(struct state *s, uint64_t generation[3]);
 /* Nothing new has been granted, and a grace period has not begun or goes on: a list counts. */
 bool state_grace_is_open(struct state *s);
 /* Is this the lowest of the nodes? It does what one of them must do. */

@@ -27,6 +27,7 @@ static struct {
 	} sent[16];
 	unsigned nsent;
 	unsigned enough; /* nodes */
+	struct cluster_members members; /* as it was told last */
 	struct replica *r;
 } t;
 
@@ -57,6 +58,7 @@ static bool enough(void *ctx, const uint32_t *nodes, unsigned n)
 
 static void members(void *ctx, const struct cluster_members *m)
 {
+	t.members = *m;
 }
 
 static void phase(void *ctx, enum cluster_phase p)
@@ -129,6 +131,7 @@ static int setup(void **state)
 		.app = { .format = 1, .members = members, .phase = phase },
 		.io = { .send = send_message, .mono_ns = clock_of_test, .wall_ns = clock_of_test,
 			.random = draw, .enough = enough },
+		.memory = { .decided = { 5, 6, 9 }, .served = { 5, 6, 7 } },
 	};
 	struct replica_view v = {
 		.ring_node = 1, .ring_seq = 4, .members = &self, .nmembers = 1, .quorate = true, .continues = true
@@ -156,6 +159,16 @@ static void serve(void)
 	come_back();
 	assert_int_equal(replica_phase(t.r), CLUSTER_SERVING);
 	trusts_until(t.now + TRUST);
+}
+
+/* Who begins a state is told what has served before. */
+static void test_earlier(void **state)
+{
+	serve();
+	assert_int_equal(t.members.earlier[0], 5);
+	assert_int_equal(t.members.earlier[1], 6);
+	assert_int_equal(t.members.earlier[2], 7);
+	assert_true(t.members.generation[0] > 5);
 }
 
 /* Its STATUS has come back, and then the whole machine sleeps. */
@@ -261,6 +274,7 @@ static void test_foreign(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_earlier, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sleep_after_status, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sleep_before_active, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_row_of_answers, setup, teardown),

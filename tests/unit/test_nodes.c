@@ -58,6 +58,7 @@ static bool starts_closed;
 static const char *state_dir; /* of node 1; NULL: none */
 static bool applying, in_order;
 static uint64_t epoch; /* the third number of the state's generation */
+static uint64_t earlier_epoch; /* and of the last one that served before */
 static struct later later[PENDING], held[PENDING];
 static unsigned nlater, nheld;
 
@@ -149,7 +150,8 @@ static enum cluster_submitted node_submit(struct cluster *c, const void *command
 
 static void tell_members(void)
 {
-	struct cluster_members m = { .generation = { 7, 1, epoch } };
+	struct cluster_members m = { .generation = { 7, 1, epoch },
+				     .earlier = { 7, 1, earlier_epoch } };
 
 	for (unsigned i = 1; i <= NODES; i++) {
 		if (nodes[i].member)
@@ -1770,6 +1772,40 @@ static void test_old_list(void **state)
 	assert_int_equal(count_listed(), 1);
 }
 
+/* How often does the node that begins say that a later list than { 7, 1, 8 } is missing? */
+static unsigned complaints_of_lists(uint64_t served)
+{
+	FILE *log = tmpfile();
+	int stderr_fd = dup(STDERR_FILENO);
+	char line[512];
+	unsigned n = 0;
+
+	put_tag(8);
+	earlier_epoch = served;
+	assert_true(log && stderr_fd >= 0 && dup2(fileno(log), STDERR_FILENO) >= 0);
+	start_node(1);
+	for (int i = 0; i < 3; i++)
+		nfs_server_tick_records(servers[1]);
+	dup2(stderr_fd, STDERR_FILENO);
+	close(stderr_fd);
+	rewind(log);
+	while (fgets(line, sizeof(line), log))
+		n += strstr(line, "list of clients is as late") != NULL;
+	fclose(log);
+	earlier_epoch = 0;
+	return n;
+}
+
+static void test_list_is_latest(void **state)
+{
+	assert_int_equal(complaints_of_lists(8), 0);
+}
+
+static void test_list_is_missing(void **state)
+{
+	assert_int_equal(complaints_of_lists(9), 1);
+}
+
 /* The list is of the generation that its node has seen last as a member. */
 static void test_tag(void **state)
 {
@@ -1825,6 +1861,7 @@ int main(void)
 		TEST(test_v40_refused),		   TEST(test_v40_dies_between),
 		LISTED_TEST(test_long_list),
 		LISTED_TEST(test_list_again),	   LISTED_TEST(test_old_list),
+		LISTED_TEST(test_list_is_latest),  LISTED_TEST(test_list_is_missing),
 		LISTED_TEST(test_tag),
 	};
 
