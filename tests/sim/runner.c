@@ -15,6 +15,7 @@
 #include "base/random.h"
 
 #define MOST_PROFILES 32
+#define ENOUGH_COMMANDS 5000 /* in a run, for everything to happen in one of each profile */
 
 struct session {
 	const struct runner *r;
@@ -57,6 +58,8 @@ static void run_one(struct session *s, unsigned i, uint64_t seed)
 	s->done[i] += s->shared->done;
 	s->total.done += s->shared->done;
 	s->total.applied += s->shared->applied;
+	for (unsigned k = 0; k < RUNNER_SEEN; k++)
+		s->total.seen[k] += s->shared->seen[k];
 	if (status == 0)
 		return;
 	s->failed++;
@@ -80,6 +83,20 @@ static void check_least(struct session *s)
 		printf("not ok - %s: hardly anything was done\n", s->r->profile(i));
 		s->runs++;
 		s->failed++;
+	}
+}
+
+/* Only of all profiles together: not each has the faults that it takes. */
+static void check_seen(struct session *s)
+{
+	for (unsigned i = 0; i < s->r->nprofiles; i++)
+		if (!s->seeds[i] || s->commands < ENOUGH_COMMANDS)
+			return;
+	for (unsigned k = 0; k < RUNNER_SEEN && s->r->seen[k]; k++) {
+		printf("%s - %s: %" PRIu64 "\n", s->total.seen[k] ? "ok" : "not ok", s->r->seen[k],
+		       s->total.seen[k]);
+		s->runs++;
+		s->failed += !s->total.seen[k];
 	}
 }
 
@@ -142,6 +159,7 @@ int runner_main(const struct runner *r, int argc, char **argv)
 	for (uint64_t n = 0; seconds ? clock_mono_ns() - begun < seconds * NS_PER_SEC : n < seeds; n++)
 		run_seed(&s, seed + n);
 	check_least(&s);
+	check_seen(&s);
 	printf("1..%" PRIu64 "\n", s.runs);
 	say_speed(&s);
 	munmap(s.shared, sizeof(*s.shared));

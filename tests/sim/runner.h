@@ -11,9 +11,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define RUNNER_SEEN 8
+
 struct runner_counts {
 	uint64_t done;	  /* what clients asked for and were answered */
 	uint64_t applied; /* commands, by all state machines together */
+	uint64_t seen[RUNNER_SEEN]; /* how often what `struct runner` names has happened */
 };
 
 struct runner {
@@ -24,6 +27,8 @@ struct runner {
 	void (*run)(unsigned profile, uint64_t seed, uint64_t commands, struct runner_counts *counts);
 	/* A profile whose runs have done less than 1/least of `commands` on average, fails, too; 0: none. */
 	unsigned least;
+	/* What must have happened at least once in all runs together, or they test less than they say. */
+	const char *seen[RUNNER_SEEN];
 };
 
 /* The exit status. */

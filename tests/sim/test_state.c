@@ -1279,8 +1279,12 @@ static void run(const struct profile *p, uint64_t seed, uint64_t commands, struc
 	       " states compared, %u begun\n",
 	       p->name, seed, r->done, r->denied, r->adopted, r->retried, r->replayed, r->granted,
 	       r->recalled, r->revoked, r->expired, r->compared, r->roots);
-	counts->done = r->done;
-	counts->applied = r->applied;
+	*counts = (struct runner_counts){
+		.done = r->done,
+		.applied = r->applied,
+		.seen = { r->granted, r->recalled, r->adopted, r->retried, r->replayed,
+			  r->expired },
+	};
 	sim_free(r->sim);
 	free(r);
 }
@@ -1297,7 +1301,15 @@ static void run_profile(unsigned i, uint64_t seed, uint64_t commands, struct run
 
 int main(int argc, char **argv)
 {
-	static const struct runner runner = { "sim_state", ARRAY_SIZE(profiles), profile_name, run_profile, 0 };
+	static const struct runner runner = {
+		.program = "sim_state",
+		.nprofiles = ARRAY_SIZE(profiles),
+		.profile = profile_name,
+		.run = run_profile,
+		.least = 2,
+		.seen = { "delegations granted", "delegations recalled", "clients adopted",
+			  "requests retried elsewhere", "requests replayed", "clients expired" },
+	};
 
 	return runner_main(&runner, argc, argv);
 }
