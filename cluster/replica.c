@@ -61,10 +61,18 @@ static uint64_t hang_ns(const struct replica *r)
 	return (r->o.hang_ms ? r->o.hang_ms : DEFAULT_HANG_MS) * NS_PER_MS;
 }
 
+/* What depends on how long nodes that live may be silent, not on when others give up on those that hang. */
+static uint64_t pace_ns(const struct replica *r)
+{
+	uint64_t hang = hang_ns(r), most = DEFAULT_HANG_MS * NS_PER_MS;
+
+	return hang < most ? hang : most;
+}
+
 /* So long a word of the order, or of this node's corosync, is proof that the others have not gone on without it. */
 static uint64_t trust_ns(const struct replica *r)
 {
-	uint64_t most = hang_ns(r) / 4;
+	uint64_t most = pace_ns(r) / 4;
 
 	return r->token_ns && r->token_ns < most ? r->token_ns : most;
 }
@@ -1257,12 +1265,12 @@ void replica_tick(struct replica *r)
 {
 	uint64_t t = now(r);
 
-	if (t > r->tick_ns + hang_ns(r) / 4)
+	if (t > r->tick_ns + pace_ns(r) / 4)
 		r->alive_ns = t;
 	r->tick_ns = t;
 	if (!r->connected || r->phase == CLUSTER_LOST)
 		return;
-	if (t >= r->status_ns + hang_ns(r) / 10)
+	if (t >= r->status_ns + pace_ns(r) / 10)
 		r->status_due = true;
 	look_for_votes(r);
 	watch_told(r, t);

@@ -163,6 +163,19 @@ static void note_epoch(void *arg, uint32_t epoch)
 		fail(&err);
 }
 
+#define EVICT_LEAST_MS 5000
+
+/*
+ * When the others put out a node whose server hangs, and give its addresses away: not before its own supervisor has taken
+ * them off. What it was last heard of is up to half a second older than its last word to the supervisor.
+ */
+static uint32_t evict_ms(unsigned hang_seconds)
+{
+	uint32_t ms = hang_seconds * 1000 + 2000;
+
+	return ms > EVICT_LEAST_MS ? ms : EVICT_LEAST_MS;
+}
+
 static int prepare_cluster(struct daemon *d, struct nfs_server_options *o)
 {
 	const struct config *c = d->options.config;
@@ -185,6 +198,7 @@ static int prepare_cluster(struct daemon *d, struct nfs_server_options *o)
 		.scope = c->cluster->scope,
 		.safe = c->cluster->safe,
 		.state_dir = c->state_dir,
+		.hang_ms = evict_ms(c->cluster->hang_seconds),
 	};
 	return node_prepare(&d->node, c, o);
 }
