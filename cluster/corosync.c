@@ -332,6 +332,7 @@ static void disconnect(struct corosync *c)
 	mutex_lock(&c->sending);
 	c->can_send = false;
 	mutex_unlock(&c->sending);
+	cluster_busy(&c->cluster, CONNECT_NS);
 	if (c->cpg)
 		cpg_finalize(c->cpg);
 	if (c->quorum)
@@ -344,6 +345,7 @@ static void disconnect(struct corosync *c)
 	c->quorum = 0;
 	c->votes = 0;
 	c->cmap = 0;
+	cluster_busy(&c->cluster, 0);
 	gate_reset(&c->gate);
 	c->nodelist = (struct nodelist){ 0 };
 	if (c->connected)
@@ -384,8 +386,11 @@ static bool read_token(struct corosync *c)
 {
 	uint32_t ms;
 
+	/* Of a corosync that hangs, or has just died, the answer may take as long as it likes. */
+	cluster_busy(&c->cluster, CONNECT_NS);
 	if (cmap_get_uint32(c->cmap, "runtime.config.totem.token", &ms) != CS_OK)
 		return false;
+	cluster_busy(&c->cluster, 0);
 	replica_token(c->replica, ms);
 	return true;
 }

@@ -502,17 +502,48 @@ static void add_member(struct replica *r, struct node_address a)
 	};
 }
 
-/* The view's name: equal for all its members, and different from that of the view before. */
+static void put_address(uint8_t *p, struct node_address a)
+{
+	put32(p, a.node);
+	put32(p + 4, a.pid);
+}
+
+/*
+ * Who was there and has gone tells two views of the same members in one ring apart. All members of a view know
+ * that of the time since the youngest of them came, and nobody who has left a ring comes back to it.
+ */
+static void note_gone(struct replica *r, const struct replica_view *v)
+{
+	struct siphash_key key = { v->ring_node, v->ring_seq };
+	bool same_ring = !r->first_view && r->last_ring_node == v->ring_node &&
+			 r->last_ring_seq == v->ring_seq;
+	bool joined = false;
+	uint8_t bytes[8];
+
+	for (unsigned i = 0; i < v->nmembers; i++)
+		joined |= !replica_find(r, v->members[i]) || has_left(v, v->members[i]);
+	if (joined || !same_ring) {
+		r->gone = 0;
+		return;
+	}
+	for (unsigned i = 0; i < r->npeers; i++) {
+		if (!has_left(v, r->peers[i].addr))
+			continue;
+		put_address(bytes, r->peers[i].addr);
+		r->gone += siphash(&key, bytes, sizeof(bytes));
+	}
+}
+
+/* The view's name: equal for all its members, and different from that of every other view. */
 static uint64_t view_name(const struct replica *r, const struct replica_view *v)
 {
 	struct siphash_key key = { v->ring_node, v->ring_seq };
-	uint8_t bytes[CLUSTER_MAX_NODES * 8];
+	uint8_t bytes[(CLUSTER_MAX_NODES + 1) * 8];
 
-	for (unsigned i = 0; i < r->npeers; i++) {
-		put32(bytes + 8 * i, r->peers[i].addr.node);
-		put32(bytes + 8 * i + 4, r->peers[i].addr.pid);
-	}
-	return siphash(&key, bytes, 8 * r->npeers);
+	for (unsigned i = 0; i < r->npeers; i++)
+		put_address(bytes + 8 * i, r->peers[i].addr);
+	memcpy(bytes + 8 * r->npeers, &r->gone, 8);
+	return siphash(&key, bytes, 8 * (r->npeers + 1));
 }
 
 /* ---- quorum ---- */
@@ -648,6 +679,7 @@ void replica_view(struct replica *r, const struct replica_view *v)
 		replica_lost(r, "it was in this ring before, so that nobody can tell its two stays apart");
 		return;
 	}
+	note_gone(r, v);
 	shrunk = remove_left(r, v);
 	add_members(r, v);
 	adopt_view(r, v);

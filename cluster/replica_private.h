@@ -60,6 +60,7 @@ struct replica {
 	bool first_view;     /* of this connection is still to come */
 	uint32_t last_ring_node; /* the last view's ring, perhaps of an earlier connection */
 	uint64_t last_ring_seq;
+	uint64_t gone; /* a sum over those that have left since the ring began, or its youngest member came */
 	unsigned absent;	/* nodes of the ring without a member */
 	unsigned missing;	/* all nodes without a member */
 	uint64_t quorate_since; /* 0: it has none */
