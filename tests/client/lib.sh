@@ -143,9 +143,9 @@ world_files() {
 	mkdir /mnt/bin /mnt/log /mnt/export
 	cp "$CL_SRC"/guest-* "$CL_SRC"/cases/*.sh /mnt/bin || bail "cannot copy the cases"
 	cp "${CL_TOOLS:?}"/cl-{pattern,dir,lock,model,tree,posix,load} /mnt/bin || bail "cannot copy the programs"
-	if [[ -f $CL_TOOLS/uml-xstate.so ]]; then
-		cp "$CL_TOOLS/uml-xstate.so" /mnt/bin || bail "cannot copy uml-xstate.so"
-		cl_preload=/mnt/bin/uml-xstate.so # see uml-xstate.c
+	if [[ -f $CL_TOOLS/uml-host.so ]]; then
+		cp "$CL_TOOLS/uml-host.so" /mnt/bin || bail "cannot copy uml-host.so"
+		cl_preload=/mnt/bin/uml-host.so
 	fi
 	[[ ${CL_CACHE:-} ]] && cp "$CL_CACHE"/*.tar /mnt/bin
 }

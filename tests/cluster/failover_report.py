@@ -42,6 +42,7 @@ class Trial:
         self.slow = {"1": [], "2": []}  # begin, ms, kind
         self.longest = {"1": {}, "2": {}}
         self.count = {"1": 0, "2": 0}
+        self.data_count = 0
         self.anew = 0
         self.griefs = []
 
@@ -55,6 +56,8 @@ class Trial:
             kind, count, ms = rest.split()
             self.longest[guest][kind] = max(float(ms), self.longest[guest].get(kind, 0))
             self.count[guest] += int(count)
+            if guest == "2" and kind in DATA:
+                self.data_count += int(count)
         elif what == "anew":
             self.anew += int(rest)
         else:
@@ -83,6 +86,8 @@ class Trial:
             "others_ordered_ms": self.pause("2", ORDERED, False),
             "others_ordered_return_ms": self.pause("2", ORDERED, True),
             "operations": self.count["1"], "others_operations": self.count["2"],
+            "others_data_operations": self.data_count,
+            "others_data_slow": sum(ms > OTHERS_GOAL and kind in DATA for _, ms, kind in self.slow["2"]),
             "reclaims": self.anew, "griefs": self.griefs,
             "slow": {g: [(round(at - (self.hurt or 0), 3), ms, kind) for at, ms, kind in s] for g, s in self.slow.items()},
         }
@@ -121,6 +126,8 @@ def summary(trials):
         for name in ("pause_ms", "return_pause_ms", "others_data_ms", "others_data_return_ms", "others_ordered_ms",
                      "others_ordered_return_ms"):
             row[name] = dict(zip(("median", "worst"), spread(group, name)))
+        for name in ("others_data_operations", "others_data_slow"):
+            row[name] = sum(t[name] for t in group)
         griefs = [g for t in group for g in t["griefs"]]
         row["errors"] = sum("grief error" in g for g in griefs)
         row["lost_locks"] = sum("grief lost-lock" in g for g in griefs)
@@ -173,6 +180,15 @@ for locks on top of corosync's share. `nothing happens' is what the machine itse
 reclaims: how often clients made themselves known anew (SETCLIENTID, EXCHANGE_ID, CREATE_SESSION, RECLAIM_COMPLETE).""")
 
 
+def show_data(rows):
+    """What a fault does to the others' data operations, beside what they are without: the machine itself may pause."""
+    print(f"\nothers' data operations above {OTHERS_GOAL} ms, the whole trials:")
+    for scenario in dict.fromkeys(r["scenario"] for r in rows):
+        group = [r for r in rows if r["scenario"] == scenario]
+        slow, count, trials = (sum(r[n] for r in group) for n in ("others_data_slow", "others_data_operations", "trials"))
+        print(f"  {TITLES[scenario]:23}{slow:6} of {count:8} in {trials} trials")
+
+
 def main():
     trials = [t.json() for t in read(sys.argv[1])]
     if not trials:
@@ -182,6 +198,7 @@ def main():
     with open(sys.argv[2], "w", encoding="utf-8") as f:
         json.dump({"rows": rows, "trials": trials}, f, indent=1)
     show(rows)
+    show_data(rows)
     bad = sum(r["failed"] + r["errors"] + r["reclaims"] + r["lost_locks"] + r["wrong_bytes"] for r in rows)
     return 1 if bad else 0
 
