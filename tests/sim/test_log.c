@@ -147,11 +147,6 @@ static struct place *child(struct run *r, struct place *at, const struct toy_com
 	return p;
 }
 
-static int encode(void *ctx, const void *command, uint8_t **out, size_t *len)
-{
-	return toy_encode(command, out, len);
-}
-
 static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result)
 {
 	struct process *pr = ctx;
@@ -247,22 +242,19 @@ static struct cluster_app begin(void *ctx, unsigned node)
 {
 	struct run *r = ctx;
 	struct process *pr = must(r, calloc(1, sizeof(*pr)));
+	struct cluster_app app = toy_app(pr);
 
 	pr->run = r;
 	pr->node = node;
 	pr->at = new_place(r, NULL);
 	r->processes[node] = pr;
-	return (struct cluster_app){
-		.ctx = pr,
-		.format = 1,
-		.encode = encode,
-		.apply_bytes = apply_bytes,
-		.refuse = refuse,
-		.snapshot = snapshot,
-		.restore = restore,
-		.members = members,
-		.phase = phase,
-	};
+	app.apply_bytes = apply_bytes;
+	app.refuse = refuse;
+	app.snapshot = snapshot;
+	app.restore = restore;
+	app.members = members;
+	app.phase = phase;
+	return app;
 }
 
 static void end(void *ctx, unsigned node, void *app_ctx)

@@ -3,16 +3,14 @@
  * has quorum by the votes of nodes that know nothing. Each is run with many seeds, which vary the
  * order of everything else.
  *
- *	sim_votes [--seed N] [--seeds N] [HISTORY...]
+ * Options: runner.h; the profiles are the histories.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/log.h"
-#include "base/random.h"
+#include "base/compiler.h"
+#include "tests/sim/runner.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/toy.h"
 
@@ -21,7 +19,7 @@
 #define BEGIN_PATIENCE_MS 10000
 
 struct process {
-	struct toy toy;
+	struct toy toy; /* first: toy_app() */
 	bool restored;
 };
 
@@ -46,43 +44,17 @@ struct op {
 
 static NORETURN void fail_run(const struct run *r, const char *what)
 {
-	printf("not ok - %s: %s\n# reproduce: sim_votes --seed %" PRIu64 " --seeds 1 %s\n", r->name,
-	       what, r->seed, r->name);
+	printf("not ok - %s seed %" PRIu64 ": %s\n", r->name, r->seed, what);
+	fflush(stdout);
 	exit(1);
 }
 
 /* ---- the application ---- */
 
-static int encode(void *ctx, const void *command, uint8_t **out, size_t *len)
-{
-	return toy_encode(command, out, len);
-}
-
-static void apply_bytes(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result)
-{
-	struct toy_command c;
-
-	toy_apply(&((struct process *)ctx)->toy, origin, p, len, &c, result);
-}
-
-static void refuse(void *ctx, void *result)
-{
-	((struct toy_result *)result)->refused = true;
-}
-
-static int snapshot(void *ctx, uint8_t **out, size_t *len)
-{
-	return toy_snapshot(&((struct process *)ctx)->toy, out, len);
-}
-
 static int restore(void *ctx, const uint8_t *p, size_t len)
 {
 	((struct process *)ctx)->restored = true;
 	return toy_restore(&((struct process *)ctx)->toy, p, len);
-}
-
-static void members(void *ctx, const struct cluster_members *m)
-{
 }
 
 static struct run *the_run;
@@ -99,22 +71,15 @@ static struct cluster_app begin(void *ctx, unsigned node)
 {
 	struct run *r = ctx;
 	struct process *pr = calloc(1, sizeof(*pr));
+	struct cluster_app app = toy_app(pr);
 
 	if (!pr)
 		fail_run(r, "out of memory");
 	r->processes[node] = pr;
 	r->processes_begun[node]++;
-	return (struct cluster_app){
-		.ctx = pr,
-		.format = 1,
-		.encode = encode,
-		.apply_bytes = apply_bytes,
-		.refuse = refuse,
-		.snapshot = snapshot,
-		.restore = restore,
-		.members = members,
-		.phase = phase,
-	};
+	app.restore = restore;
+	app.phase = phase;
+	return app;
 }
 
 static void end(void *ctx, unsigned node, void *app_ctx)
@@ -404,8 +369,14 @@ static const struct history {
 	{ "first-word", first_word, 0 },
 };
 
-static void run(const struct history *h, uint64_t seed)
+static const char *history_name(unsigned i)
 {
+	return histories[i].name;
+}
+
+static void run_history(unsigned i, uint64_t seed, uint64_t commands, struct runner_counts *counts)
+{
+	const struct history *h = &histories[i];
 	struct run r = { .name = h->name, .seed = seed };
 	struct sim_world world = {
 		.seed = seed,
@@ -423,6 +394,8 @@ static void run(const struct history *h, uint64_t seed)
 		fail_run(&r, "out of memory");
 	sim_start_all(r.sim);
 	h->run(&r);
+	for (unsigned node = 1; node <= NODES; node++)
+		counts->done += r.seq[node];
 	sim_free(r.sim);
 	while (r.ops) {
 		struct op *op = r.ops;
@@ -430,49 +403,17 @@ static void run(const struct history *h, uint64_t seed)
 		r.ops = op->next;
 		free(op);
 	}
-}
-
-static bool is_wanted(const struct history *h, int n, char **names)
-{
-	bool wanted = n == 0;
-
-	for (int i = 0; i < n; i++)
-		wanted |= strcmp(names[i], h->name) == 0;
-	return wanted;
+	printf("ok - %s seed %" PRIu64 "\n", r.name, seed);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "seed", required_argument, NULL, 's' },
-		{ "seeds", required_argument, NULL, 'n' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ 0 },
+	static const struct runner runner = {
+		.program = "sim_votes",
+		.nprofiles = ARRAY_SIZE(histories),
+		.profile = history_name,
+		.run = run_history,
 	};
-	uint64_t seed = random_u64() >> 32, seeds = 20;
-	unsigned nrun = 0;
-	int opt;
 
-	log_set_level(LOG_LEVEL_ERROR);
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == 's')
-			seed = strtoull(optarg, NULL, 10);
-		else if (opt == 'n')
-			seeds = strtoull(optarg, NULL, 10);
-		else if (opt == 'v')
-			log_set_level(LOG_LEVEL_DEBUG);
-		else
-			return 2;
-	}
-	printf("# first seed %" PRIu64 "\n", seed);
-	for (size_t i = 0; i < ARRAY_SIZE(histories); i++) {
-		if (!is_wanted(&histories[i], argc - optind, argv + optind))
-			continue;
-		for (uint64_t n = 0; n < seeds; n++)
-			run(&histories[i], seed + n);
-		printf("ok %u - %s\n", ++nrun, histories[i].name);
-		fflush(stdout);
-	}
-	printf("1..%u\n", nrun);
-	return 0;
+	return runner_main(&runner, argc, argv);
 }

@@ -93,3 +93,53 @@ uint64_t toy_applied(const struct toy *t, uint64_t source)
 			return t->counts[i].n;
 	return 0;
 }
+
+static int app_encode(void *ctx, const void *command, uint8_t **out, size_t *len)
+{
+	return toy_encode(command, out, len);
+}
+
+static void app_apply(void *ctx, uint32_t origin, const uint8_t *p, size_t len, void *result)
+{
+	struct toy_command c;
+
+	toy_apply(ctx, origin, p, len, &c, result);
+}
+
+static void app_refuse(void *ctx, void *result)
+{
+	*(struct toy_result *)result = (struct toy_result){ .refused = true };
+}
+
+static int app_snapshot(void *ctx, uint8_t **out, size_t *len)
+{
+	return toy_snapshot(ctx, out, len);
+}
+
+static int app_restore(void *ctx, const uint8_t *p, size_t len)
+{
+	return toy_restore(ctx, p, len);
+}
+
+static void app_members(void *ctx, const struct cluster_members *m)
+{
+}
+
+static void app_phase(void *ctx, enum cluster_phase p)
+{
+}
+
+struct cluster_app toy_app(void *ctx)
+{
+	return (struct cluster_app){
+		.ctx = ctx,
+		.format = 1,
+		.encode = app_encode,
+		.apply_bytes = app_apply,
+		.refuse = app_refuse,
+		.snapshot = app_snapshot,
+		.restore = app_restore,
+		.members = app_members,
+		.phase = app_phase,
+	};
+}

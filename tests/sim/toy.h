@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cluster/cluster.h"
+
 #define TOY_SOURCES 256
 
 struct toy_command {
@@ -43,3 +45,9 @@ int toy_snapshot(const struct toy *t, uint8_t **out, size_t *len);
 int toy_restore(struct toy *t, const uint8_t *p, size_t len);
 /* How many of the source's commands were applied. */
 uint64_t toy_applied(const struct toy *t, uint64_t source);
+
+/*
+ * The application that it is, for one thread: `ctx` begins with a struct toy. What a test wants to know of it
+ * replaces here. members() and phase() do nothing.
+ */
+struct cluster_app toy_app(void *ctx);
