@@ -20,6 +20,7 @@
 #define DELAY_NS      5000000
 #define SOCKET_BYTES  (4 << 20)
 #define IOV_PER_SEND  1024u
+#define TX_BYTES      8192u
 
 int conn_fail(struct conn *c, const char *format, ...)
 {
@@ -224,48 +225,79 @@ int expect_end(struct conn *c, struct dec *d)
 
 /* ---- the socket ---- */
 
+/* More of what is to be sent; what lies right behind the last piece makes that one longer. */
+static void queue_bytes(struct conn *c, const uint8_t *data, size_t len)
+{
+	struct iovec *last = c->queued > c->sent ? &c->iov[c->queued - 1] : NULL;
+
+	if (last && (uint8_t *)last->iov_base + last->iov_len == data)
+		last->iov_len += len;
+	else
+		c->iov[c->queued++] = (struct iovec){ (void *)(uintptr_t)data, len };
+}
+
+/* Heads are copied together: one long piece costs the kernel less than many short ones. */
 void conn_queue(struct conn *c, struct slot *s)
 {
+	const uint8_t *head = s->head;
+
 	if (c->sent == c->queued) {
 		c->sent = c->queued = 0;
+		c->tx_len = 0;
 	} else if (c->queued + 2 > 4 * c->depth) {
 		memmove(c->iov, c->iov + c->sent, (c->queued - c->sent) * sizeof(c->iov[0]));
 		c->queued -= c->sent;
 		c->sent = 0;
 	}
-	c->iov[c->queued++] = (struct iovec){ s->head, s->head_len };
+	if (c->tx_len + s->head_len <= TX_BYTES) {
+		head = memcpy(c->tx + c->tx_len, s->head, s->head_len);
+		c->tx_len += s->head_len;
+	}
+	queue_bytes(c, head, s->head_len);
 	if (s->body_len > 0)
-		c->iov[c->queued++] = (struct iovec){ (void *)(uintptr_t)s->body, s->body_len };
+		queue_bytes(c, s->body, s->body_len);
 	c->tally.bytes_out += s->head_len + s->body_len;
 	c->tally.requests++;
 	s->in_flight = true;
 }
 
+static ssize_t send_queued(struct conn *c, int flags)
+{
+	unsigned count = c->queued - c->sent;
+	struct msghdr m = { .msg_iov = c->iov + c->sent };
+
+	if (count == 1)
+		return send(c->fd, m.msg_iov->iov_base, m.msg_iov->iov_len, flags);
+	m.msg_iovlen = count < IOV_PER_SEND ? count : IOV_PER_SEND;
+	return sendmsg(c->fd, &m, flags);
+}
+
+static void queue_sent(struct conn *c, size_t n)
+{
+	while (n > 0) {
+		struct iovec *v = &c->iov[c->sent];
+		size_t part = n < v->iov_len ? n : v->iov_len;
+
+		v->iov_base = (uint8_t *)v->iov_base + part;
+		v->iov_len -= part;
+		n -= part;
+		if (v->iov_len == 0)
+			c->sent++;
+	}
+}
+
 int conn_flush(struct conn *c)
 {
 	while (c->sent < c->queued) {
-		unsigned count = c->queued - c->sent;
-		struct msghdr m = { .msg_iov = c->iov + c->sent };
-		ssize_t n;
+		ssize_t n = send_queued(c, MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		m.msg_iovlen = count < IOV_PER_SEND ? count : IOV_PER_SEND;
-		n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return 0;
 		if (n < 0)
 			return conn_fail(c, "sending: %s", strerror(errno));
-		while (n > 0) {
-			struct iovec *v = &c->iov[c->sent];
-			size_t part = (size_t)n < v->iov_len ? (size_t)n : v->iov_len;
-
-			v->iov_base = (uint8_t *)v->iov_base + part;
-			v->iov_len -= part;
-			n -= (ssize_t)part;
-			if (v->iov_len == 0)
-				c->sent++;
-		}
+		queue_sent(c, (size_t)n);
 	}
 	return 0;
 }
@@ -349,15 +381,11 @@ static int exchange(struct conn *c, struct dec *d)
 
 	conn_queue(c, s);
 	while (c->sent < c->queued) {
-		struct msghdr m = { .msg_iov = c->iov + c->sent, .msg_iovlen = 1 };
-		ssize_t n = sendmsg(c->fd, &m, MSG_NOSIGNAL);
+		ssize_t n = send_queued(c, MSG_NOSIGNAL);
 
 		if (n < 0)
 			return conn_fail(c, "sending: %s", strerror(errno));
-		c->iov[c->sent].iov_base = (uint8_t *)c->iov[c->sent].iov_base + n;
-		c->iov[c->sent].iov_len -= (size_t)n;
-		if (c->iov[c->sent].iov_len == 0)
-			c->sent++;
+		queue_sent(c, (size_t)n);
 	}
 	while (!conn_record(c, d)) {
 		if (c->error[0] || conn_read(c, true) < 0)
@@ -533,7 +561,8 @@ int conn_open(struct conn *c, const struct sockaddr_in *to, const struct cred *c
 	c->slots = calloc(depth, sizeof(c->slots[0]));
 	c->iov = calloc((size_t)depth * 4, sizeof(c->iov[0]));
 	c->rx = malloc(RECORD_MAX + 65536);
-	if (!c->slots || !c->iov || !c->rx)
+	c->tx = malloc(TX_BYTES);
+	if (!c->slots || !c->iov || !c->rx || !c->tx)
 		return conn_fail(c, "out of memory");
 	for (unsigned i = 0; i < depth; i++) {
 		c->slots[i].id = i;
@@ -578,10 +607,12 @@ void conn_close(struct conn *c)
 	free(c->slots);
 	free(c->iov);
 	free(c->rx);
+	free(c->tx);
 	c->fd = -1;
 	c->slots = NULL;
 	c->iov = NULL;
 	c->rx = NULL;
+	c->tx = NULL;
 }
 
 /* ---- operations ---- */

@@ -3,8 +3,8 @@
  * `depth` slots, each with at most one request in flight.
  *
  * Everything here is used by one thread at a time: the thread that set the connection up, then,
- * during a run, the thread it was given to (load.c). Requests lie in their slots until answered, so
- * that sending is only a list of pointers to them.
+ * during a run, the thread it was given to (load.c). The data of WRITE are sent from where they lie,
+ * requests' heads from the slot or a copy.
  *
  * Functions that can fail return 0 or -1; the reason is then in conn->error, the first one stays.
  */
@@ -80,8 +80,10 @@ struct conn {
 	struct slot *slots;
 	uint32_t xids;
 	uint64_t random;
-	/* Sending: requests queued in iov[sent..queued). */
+	/* Sending: requests queued in iov[sent..queued), their heads copied to tx as far as it goes. */
 	struct iovec *iov;
+	uint8_t *tx;
+	size_t tx_len;
 	unsigned sent, queued;
 	bool want_out;
 	/* Receiving: rx[start..end) has been read and not yet been used. */
