@@ -159,6 +159,9 @@ static int team_close(struct team *t, char error[200])
 			snprintf(error, 200, "%.190s", c->error);
 			ret = -1;
 		}
+		/* A server that may hang is not told of each connection's end. */
+		if (!t->ok)
+			c->clientid = 0;
 		free(c->priv);
 		conn_close(c);
 	}
@@ -394,6 +397,99 @@ static void set_goals(struct row *row)
 		row->goal_cpu = 0;
 }
 
+/* ---- files ---- */
+
+static FILE *output(const char *name)
+{
+	char path[PATH_MAX + 32];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", options.out_dir, name);
+	f = fopen(path, "we");
+	if (!f)
+		fprintf(stderr, "bench: %s: %s\n", path, strerror(errno));
+	return f;
+}
+
+/* A whole file at any time: what was measured so far is not lost with what comes next. */
+static int write_json(void)
+{
+	char new[PATH_MAX + 32], path[PATH_MAX + 32];
+	FILE *f = output("bench.json.new");
+	int err;
+
+	if (!f)
+		return -1;
+	report_json(f, &result);
+	err = ferror(f);
+	snprintf(new, sizeof(new), "%s/bench.json.new", options.out_dir);
+	snprintf(path, sizeof(path), "%s/bench.json", options.out_dir);
+	if ((fclose(f) != 0) | err || rename(new, path) != 0) {
+		fprintf(stderr, "bench: %s: %s\n", path, strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
+static int write_svg(void)
+{
+	FILE *svg = output("bench.svg");
+
+	if (!svg)
+		return -1;
+	plot_svg(svg, &result);
+	return fclose(svg);
+}
+
+/* ---- servers ---- */
+
+static int start_server(unsigned which)
+{
+	struct server *s = &sides[which].server;
+
+	if (which == OURS)
+		return lab_start_atoll(s, options.atoll, options.out_dir, options.async);
+	if (options.peer)
+		return lab_use_peer(s, options.peer, options.peer_pid ? options.peer_pid : -1);
+	return lab_start_ganesha(s, options.out_dir);
+}
+
+static int start_side(unsigned which)
+{
+	struct side *side = &sides[which];
+
+	if (start_server(which))
+		return -1;
+	if (!side->tree)
+		side->tree = malloc(sizeof(*side->tree));
+	if (!side->tree)
+		return -1;
+	*side->tree = (struct tree){ .addr = side->server.addr, .path = side->server.path };
+	side->there = true;
+	return 0;
+}
+
+/*
+ * After a row that failed: a server of ours may have crashed, hang, or have been left with wrong
+ * data, and the next rows are not to suffer from it. Of a server that is not ours only the data are
+ * written anew.
+ */
+static void side_again(unsigned which)
+{
+	struct side *side = &sides[which];
+
+	if (!side->server.ours) {
+		side->tree->data_files = 0;
+		return;
+	}
+	side->there = false;
+	lab_stop(&side->server);
+	if (start_side(which))
+		fprintf(stderr, "bench: %s has no further rows\n", side->server.name);
+	else
+		fprintf(stderr, "bench: %s was started anew\n", side->server.name);
+}
+
 /* ---- rows ---- */
 
 /* Echoes of the same sizes as the row's requests and replies on average. */
@@ -517,17 +613,15 @@ static void run_row(struct row *row)
 			of[i]->known = false;
 		if (of[i]->error[0])
 			failures = true;
-		/* The next row is not to fail because this one left wrong data: they are written
-		 * anew. */
 		if (i < SIDES && sides[i].there && of[i]->error[0])
-			sides[i].tree->data_files = 0;
+			side_again(i);
 	}
 	row->floor = floor_of(row);
 	set_goals(row);
 	free(all);
 }
 
-static void run_rows(FILE *table)
+static int run_rows(FILE *table)
 {
 	static const char *const names[] = { "root", "user" };
 
@@ -552,8 +646,12 @@ static void run_rows(FILE *table)
 			report_row(stdout, &result, row);
 			fflush(stdout);
 			report_row(table, &result, row);
+			fflush(table);
+			if (write_json())
+				return -1;
 		}
 	}
+	return 0;
 }
 
 /* ---- the command line ---- */
@@ -826,38 +924,15 @@ static int defaults(const char *self)
 
 /* ---- all of it ---- */
 
-static int start_side(struct side *side, int err)
-{
-	if (err)
-		return -1;
-	side->tree = calloc(1, sizeof(*side->tree));
-	if (!side->tree)
-		return -1;
-	side->tree->addr = side->server.addr;
-	side->tree->path = side->server.path;
-	side->there = true;
-	return 0;
-}
-
 static int start_servers(void)
 {
-	struct server *ours = &sides[OURS].server, *peer = &sides[PEER].server;
-
 	if (!options.no_limits && (lab_start_child(&echoes[0], "echo (epoll)", echo_epoll) ||
 				   lab_start_child(&echoes[1], "echo (threads)", echo_threads) ||
 				   lab_start_child(&streams, "streams", stream_serve)))
 		return -1;
-	if (!options.no_atoll &&
-	    start_side(&sides[OURS], lab_start_atoll(ours, options.atoll, options.out_dir,
-						     options.async)))
+	if (!options.no_atoll && start_side(OURS))
 		return -1;
-	if (options.peer)
-		return start_side(&sides[PEER],
-				  lab_use_peer(peer, options.peer,
-					       options.peer_pid ? options.peer_pid : -1));
-	if (!options.no_peer)
-		return start_side(&sides[PEER], lab_start_ganesha(peer, options.out_dir));
-	return 0;
+	return !options.no_peer && start_side(PEER) ? -1 : 0;
 }
 
 static void stop_servers(void)
@@ -875,40 +950,15 @@ static void stop_servers(void)
 	lab_stop(&streams);
 }
 
-static FILE *output(const char *name)
-{
-	char path[PATH_MAX + 32];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", options.out_dir, name);
-	f = fopen(path, "we");
-	if (!f)
-		fprintf(stderr, "bench: %s: %s\n", path, strerror(errno));
-	return f;
-}
-
-static int write_reports(void)
-{
-	FILE *json = output("bench.json"), *svg = output("bench.svg");
-
-	if (json) {
-		report_json(json, &result);
-		fclose(json);
-	}
-	if (svg) {
-		plot_svg(svg, &result);
-		fclose(svg);
-	}
-	return json && svg ? 0 : -1;
-}
-
 static int measure_scaling(void)
 {
 	struct scale_how how = {
 		.seconds = options.seconds,
 		.rounds = options.rounds,
 		.clients = options.quick ? 1000 : 10000,
-		.others = options.others ? options.others : options.quick ? 20000 : 1000000,
+		.others = options.others  ? options.others
+			  : options.quick ? 20000
+					  : 1000000,
 	};
 	FILE *table = output("scaling.txt");
 	unsigned most = scale_clients();
@@ -926,6 +976,7 @@ static int measure_scaling(void)
 static int measure_all(void)
 {
 	FILE *table = output("bench.txt");
+	int ret;
 
 	if (!table)
 		return -1;
@@ -943,9 +994,9 @@ static int measure_all(void)
 	}
 	report_limits(stdout, &result);
 	report_limits(table, &result);
-	run_rows(table);
+	ret = run_rows(table);
 	fclose(table);
-	return write_reports();
+	return write_json() | write_svg() | ret;
 }
 
 int main(int argc, char **argv)

@@ -201,7 +201,8 @@ static int spawn(struct server *s, char *const argv[], const char *log_dir)
 	int fd;
 
 	snprintf(log, sizeof(log), "%s/%s.log", log_dir, s->name);
-	fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	/* What it said before it was started again is kept. */
+	fd = open(log, O_WRONLY | O_CREAT | (s->starts++ ? O_APPEND : O_TRUNC) | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return complain("%s: %s", log, strerror(errno));
 	s->pid = fork();
@@ -276,9 +277,14 @@ static int free_port(struct server *s)
 	return ret == 0 ? 0 : complain("no free port: %s", strerror(errno));
 }
 
-static int make_export(const char *name, char dir[64])
+/* Empty; `state` is what the server knows from before, which the files do not outlive. */
+static int make_export(const struct server *s, const char *state, char dir[64])
 {
-	snprintf(dir, 64, "%s/%s", LAB_FS, name);
+	char *argv[] = { (char *)"rm", (char *)"-rf", dir, (char *)state, NULL };
+
+	snprintf(dir, 64, "%s/%s", LAB_FS, s->name);
+	if (s->starts > 0 && command(argv) != 0)
+		return -1;
 	if (mkdir(dir, 0755) != 0 || chmod(dir, 0755) != 0)
 		return complain("%s: %s", dir, strerror(errno));
 	return 0;
@@ -286,6 +292,7 @@ static int make_export(const char *name, char dir[64])
 
 int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async)
 {
+	static const char state[] = LAB_DIR "/atoll-state";
 	char dir[64], port[8];
 	char *argv[] = { (char *)program,
 			 (char *)"serve",
@@ -296,13 +303,13 @@ int lab_start_atoll(struct server *s, const char *program, const char *log_dir, 
 			 port,
 			 (char *)"--no-root-squash",
 			 (char *)"--state",
-			 (char *)LAB_DIR "/atoll-state",
+			 (char *)state,
 			 async ? (char *)"--async" : NULL,
 			 NULL };
 
 	s->name = "atoll";
 	s->path = "/";
-	if (make_export(s->name, dir) || free_port(s))
+	if (make_export(s, state, dir) || free_port(s))
 		return -1;
 	snprintf(port, sizeof(port), "%u", ntohs(s->addr.sin_port));
 	return spawn(s, argv, log_dir) || await(s, log_dir) ? -1 : 0;
@@ -345,7 +352,8 @@ int lab_start_ganesha(struct server *s, const char *log_dir)
 
 	s->name = "ganesha";
 	s->path = "/bench";
-	if (make_export(s->name, dir) || free_port(s) || ganesha_config(s, dir, config))
+	if (make_export(s, LAB_DIR "/ganesha", dir) || free_port(s) ||
+	    ganesha_config(s, dir, config))
 		return -1;
 	return spawn(s, argv, log_dir) || await(s, log_dir) ? -1 : 0;
 }

@@ -26,10 +26,14 @@ struct server {
 	const char *path; /* of the export */
 	pid_t pid;	  /* -1: not known, its CPU time is not measured */
 	bool ours;	  /* to be stopped */
+	unsigned starts;  /* so far */
 	clockid_t clock;
 };
 
-/* Start a server on LAB_FS/<name> and wait until it answers; its output goes to log_dir/<name>.log. */
+/*
+ * Start a server on LAB_FS/<name> and wait until it answers; its output goes to log_dir/<name>.log. One
+ * that was stopped (or has died) starts again without anything that it had.
+ */
 int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async);
 int lab_start_ganesha(struct server *s, const char *log_dir);
 
