@@ -25,7 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define IMAGE_BYTES   (6LL << 30)
+#define IMAGE_BYTES   (12LL << 30) /* sparse; 64 connections use half of it */
 #define START_SECONDS 30
 #define STOP_SECONDS  10
 #define POLL_NS	      5000000
