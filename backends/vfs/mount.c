@@ -189,6 +189,7 @@ static int mount_new(struct vfs_export *exp, int path_fd, struct vfs_mount **out
 	m->mnt_id = sx.stx_mnt_id;
 	m->dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
 	m->fs_type = st.f_type;
+	m->one_commit = vfs_commits_all(st.f_type, m->dev);
 	m->granularity = vfs_granularity(path_fd, st.f_type);
 	m->covered_fileid = sx.stx_ino;
 	m->id = identity(m->fd, &st, m->dev);

@@ -256,7 +256,7 @@ static int open_made(struct vfs_export *exp, int dir, const char *name, int fd,
 		     struct file **out_file)
 {
 	struct vfs_object *obj = NULL;
-	int err, path_fd = vfs_reopen(exp, fd, O_PATH);
+	int err, path_fd = vfs_path_of(exp, fd);
 
 	err = path_fd < 0 ? path_fd : vfs_object_from_fd(exp, path_fd, &obj);
 	if (!err) {

@@ -10,7 +10,11 @@
  *	change ... vfs_settle_later() --> [jobs] --all at once--> fsync of each directory --> done()
  *
  * It begins a directory's fsync after the job has come, and the job comes after the change, so the
- * change is covered. Errors: fsync fails for all who wait for that directory.
+ * change is covered. Where a commit is of all changes before it (vfs_mount.one_commit), one fsync is
+ * enough for all directories. Errors: fsync fails for all who wait for that directory.
+ *
+ * The descriptor for fsync stays with the object, as long as that is in memory, so that there is nothing
+ * to open and no identity to assume the next time.
  *
  * Waking the settler, and being woken by it, takes as long as a small commit does on a fast disk.
  * So the only request of its loop (settle_job.alone) is settled by its own thread if the last
@@ -25,7 +29,10 @@
  */
 #include <errno.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "backends/vfs/vfs.h"
@@ -34,6 +41,7 @@
 
 #define QUICK_NS  (500 * 1000) /* an fsync() that a thread may well wait for */
 #define DIRS_MOST 64	       /* directories synced together, so that none is synced twice */
+#define KEPT_MOST 64	       /* descriptors of directories */
 
 struct vfs_settler {
 	dev_t dev;
@@ -54,6 +62,39 @@ struct round {
 	int errs[DIRS_MOST];
 };
 
+/* ---- what fsync does ---- */
+
+/*
+ * ext4 has one journal, and fsync() of a directory commits its running transaction (a directory's
+ * blocks are journalled data, for which it makes no other difference). Without a journal it writes
+ * that directory only. The file says "<none>" then, and does not exist if the driver is another.
+ */
+bool vfs_commits_all(long fs_type, dev_t dev)
+{
+	char path[128], target[256], task[16];
+	const char *name;
+	ssize_t n;
+	int fd;
+
+	if (fs_type != EXT4_SUPER_MAGIC)
+		return false;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(dev), minor(dev));
+	n = readlink(path, target, sizeof(target) - 1);
+	if (n <= 0)
+		return false;
+	target[n] = '\0';
+	name = strrchr(target, '/');
+	if (!name || strlen(name) > sizeof(path) / 2)
+		return false;
+	snprintf(path, sizeof(path), "/sys/fs/ext4%s/journal_task", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, task, sizeof(task));
+	close(fd);
+	return n > 0 && task[0] >= '0' && task[0] <= '9';
+}
+
 bool vfs_must_settle(const struct vfs_object *obj)
 {
 	/* Nothing on tmpfs is ever stable, and nothing there needs waiting for. */
@@ -62,21 +103,57 @@ bool vfs_must_settle(const struct vfs_object *obj)
 	return obj->base.type == FILE_DIRECTORY || obj->base.type == FILE_REGULAR;
 }
 
+/* ---- descriptors ---- */
+
+static _Atomic unsigned kept; /* of all exports */
+
+static int open_to_sync(struct vfs_object *obj)
+{
+	int err = vfs_assume_privileged();
+
+	return err ? err : vfs_reopen(vfs_object_export(obj), obj->fd, O_RDONLY | O_NONBLOCK);
+}
+
+/* Keeps it for the next time if the object is a directory and has none; false: it stays the caller's. */
+static bool keep(struct vfs_object *obj, int fd)
+{
+	int none = -1;
+
+	if (obj->base.type != FILE_DIRECTORY)
+		return false;
+	if (atomic_fetch_add(&kept, 1) < KEPT_MOST &&
+	    atomic_compare_exchange_strong(&obj->settle_fd, &none, fd))
+		return true;
+	atomic_fetch_sub(&kept, 1);
+	return false;
+}
+
+void vfs_settle_release(struct vfs_object *obj)
+{
+	if (obj->settle_fd < 0)
+		return;
+	close(obj->settle_fd);
+	atomic_fetch_sub(&kept, 1);
+}
+
 static int sync_object(struct vfs_object *obj, bool announce)
 {
-	int fd, err = vfs_assume_privileged();
+	int fd = atomic_load(&obj->settle_fd), err = 0;
+	bool stays = true;
 
-	if (err)
-		return err;
-	fd = vfs_reopen(vfs_object_export(obj), obj->fd, O_RDONLY | O_NONBLOCK);
-	if (fd < 0)
-		return fd;
+	if (fd < 0) {
+		fd = open_to_sync(obj);
+		if (fd < 0)
+			return fd;
+		stays = keep(obj, fd);
+	}
 	if (announce)
 		blocking_section();
 	/* EINVAL: a file system that cannot. Read-only it has become since, because of an error. */
 	if (fsync(fd) < 0 && errno != EINVAL)
 		err = -errno;
-	close(fd);
+	if (!stays)
+		close(fd);
 	return err;
 }
 
@@ -123,14 +200,34 @@ static bool add_job(struct round *r, const struct settle_job *job)
 	return true;
 }
 
-/* Tells whether it was quick. */
+/* Has a directory of the round, from `from` on, been synced with which this one was, too? */
+static bool synced_with(const struct round *r, unsigned i, unsigned from, unsigned *with)
+{
+	for (*with = from; *with < r->n; (*with)++) {
+		if (r->dirs[i]->mount->one_commit && r->dirs[*with]->dev == r->dirs[i]->dev)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Tells whether it was quick. Begins with the last, whose change is the latest: all others' are in its
+ * commit or in one before.
+ */
 static bool sync_round(struct round *r, bool announce)
 {
 	uint64_t start = clock_mono_ns();
+	unsigned with, fsyncs = 0;
 
-	for (unsigned i = 0; i < r->n; i++)
-		r->errs[i] = sync_object(r->dirs[i], announce);
-	return clock_mono_ns() - start < r->n * QUICK_NS;
+	for (unsigned i = r->n; i-- > 0;) {
+		if (synced_with(r, i, i + 1, &with)) {
+			r->errs[i] = r->errs[with];
+		} else {
+			r->errs[i] = sync_object(r->dirs[i], announce);
+			fsyncs++;
+		}
+	}
+	return clock_mono_ns() - start < fsyncs * QUICK_NS;
 }
 
 static void finish_job(struct round *r, struct settle_job *job)

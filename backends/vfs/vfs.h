@@ -50,6 +50,8 @@ struct vfs_mount {
 	/* Granularity of ctime in ns; 0: no two states that anybody saw have the same (change.c). */
 	uint64_t granularity;
 	long fs_type; /* statfs */
+	/* fsync() of any directory puts on stable storage what was done to all (settle.c). */
+	bool one_commit;
 
 	struct vfs_handles *_Atomic handles; /* handles.c; NULL: none yet */
 
@@ -119,6 +121,9 @@ struct vfs_object {
 	dev_t dev;	  /* immutable */
 	struct list link; /* under the shard's lock */
 
+	/* Of a directory, to fsync() it: opened when that is first needed; -1: none (settle.c). */
+	_Atomic int settle_fd;
+
 	/* Bytes of it could not be read when they were to be sent: it is read into memory first. */
 	_Atomic bool unreadable;
 
@@ -177,6 +182,8 @@ struct vfs_fd_name vfs_fd_name(int fd);
 int vfs_proc_fd(void);
 /* Opens anew, with the calling thread's identity, what O_PATH descriptor `fd` stands for. */
 int vfs_reopen(struct vfs_export *exp, int fd, int flags);
+/* An O_PATH descriptor of what `fd` stands for; -errno. */
+int vfs_path_of(struct vfs_export *exp, int fd);
 
 /* ---- credentials.c ---- */
 
@@ -311,6 +318,10 @@ int vfs_settle(struct vfs_object *obj);
 /* The same for a change of names in `dir`, or leaves it to the caller if he offered that. */
 int vfs_settle_names(struct vfs_object *dir, struct dir_change *change);
 void vfs_settle_later(struct settle_job *job);
+/* Does the file system have a journal whose commits are of all changes before them? */
+bool vfs_commits_all(long fs_type, dev_t dev);
+/* The object is being freed. */
+void vfs_settle_release(struct vfs_object *obj);
 /* The export closes: nobody waits any more. */
 void vfs_settlers_end(struct vfs_export *exp);
 

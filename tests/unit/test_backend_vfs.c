@@ -1318,6 +1318,32 @@ static void answered_changes_survive_power_loss(void **state)
 	lose_power("xfs", 320);
 }
 
+/* Whether one fsync is enough for all directories is known of ext4 with a journal, and of nothing else. */
+static void only_a_journal_commits_all(void **state)
+{
+	static const struct {
+		const char *fs, *options;
+		unsigned megabytes;
+		bool all;
+	} kinds[] = {
+		{ "ext4", "-q", 16, true },
+		{ "ext4", "-O^has_journal", 8, false },
+		{ "xfs", "-q", 320, false },
+	};
+	const char *at = place_path("journal");
+	struct fixture fx;
+
+	for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!mount_image_with(kinds[i].fs, kinds[i].options, kinds[i].megabytes, at))
+			continue;
+		fx = open_export(at, false);
+		assert_int_equal(vfs_object(fx.root)->mount->one_commit, kinds[i].all);
+		fixture_close(&fx);
+		umount(at);
+	}
+	assert_false(vfs_commits_all(EXT4_SUPER_MAGIC, 0));
+}
+
 /* ---- handles of directory entries that are remembered ---- */
 
 #define EXT4_HANDLE 1 /* its kind: number and generation of the inode, 32 bits each */
@@ -1603,6 +1629,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(failed_write_back_changes_the_verifier),
 		cmocka_unit_test(errors_told_to_others_are_told_to_clients),
 		cmocka_unit_test(answered_changes_survive_power_loss),
+		cmocka_unit_test(only_a_journal_commits_all),
 		cmocka_unit_test(remembered_handles),
 		cmocka_unit_test(without_clones_mounts_are_hidden),
 		cmocka_unit_test(verifiers_without_trusted_attributes),
