@@ -17,6 +17,7 @@
 
 struct debts {
 	struct settle_job job; /* its objects are references */
+	struct rpc_later later;
 	struct compound *c;
 
 	/* Of the first operation that owes. */
@@ -74,6 +75,13 @@ static void job_done(struct settle_job *job)
 	mutex_unlock(&s->settling_lock);
 }
 
+static void settle(struct rpc_later *later)
+{
+	struct debts *d = container_of(later, struct debts, later);
+
+	d->job.dirs[0]->backend->settle(&d->job);
+}
+
 bool debts_settle(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 {
 	struct debts *d = c->debts;
@@ -88,7 +96,12 @@ bool debts_settle(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 	c->call->resumes_soon = true;
 	d->job.alone = c->call->alone;
 	d->job.done = job_done;
-	d->job.dirs[0]->backend->settle(&d->job);
+	d->later.fn = settle;
+	/* With those of all calls that have come together: one commit is enough for them. */
+	if (d->job.alone)
+		settle(&d->later);
+	else
+		rpc_call_later(c->call, &d->later);
 	return true;
 }
 

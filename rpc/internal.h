@@ -326,13 +326,15 @@ struct loop {
 	struct list resumed, finished; /* struct call; struct out sent in a handler */
 	uint64_t now_ns, next_sweep_ns;
 	struct spin spin;
-	unsigned alone;	     /* calls in a row that were alone on the loop */
-	uint64_t calls_seen; /* of its worker, before the last wait */
+	unsigned alone;		 /* calls in a row that were alone on the loop */
+	uint64_t calls_seen;	 /* of its worker, before the last wait */
 	bool draining, quitting; /* server's draining and quit have been acted on */
 	uint64_t visited;	 /* the last question answered */
 
 	struct mutex inbox_lock;
 	struct list inbox_conns, inbox_calls, parked;
+	struct list later; /* struct rpc_later */
+	_Atomic bool later_any;
 	bool inbox_signalled; /* inbox_fd has been written */
 	bool inbox_closed;    /* the server has stopped */
 	_Atomic bool inbox_any;
@@ -495,7 +497,7 @@ struct rpc_server {
 	struct loop_seen {
 		uint64_t state, turns;
 		bool asked;
-	} *loops_seen;
+	} * loops_seen;
 	uint64_t watcher_ticks_seen;
 
 	/* Loop 0's owner's. */
@@ -535,7 +537,7 @@ struct rpc_server {
 	struct cond watcher_cond;
 	_Atomic bool watcher_asleep; /* set under watcher_lock */
 	_Atomic uint64_t watcher_ticks;
-	uint64_t *watcher_seen;	     /* the watcher's own: each loop's state at the last tick */
+	uint64_t *watcher_seen; /* the watcher's own: each loop's state at the last tick */
 };
 
 /* A loop has become active: the watcher watches again. */

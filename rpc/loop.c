@@ -155,6 +155,49 @@ void rpc_call_resume(struct rpc_call *pub)
 		signal_loop(l);
 }
 
+void rpc_call_later(struct rpc_call *pub, struct rpc_later *later)
+{
+	struct loop *l = pub->conn->loop;
+	struct worker *w = worker_self();
+
+	if (!w || w->loop != l || !w->section) {
+		later->fn(later);
+		return;
+	}
+	/* The loop may have been taken away without our knowing: section_left() looks after that. */
+	mutex_lock(&l->inbox_lock);
+	list_push_back(&l->later, &later->link);
+	atomic_store(&l->later_any, true);
+	mutex_unlock(&l->inbox_lock);
+}
+
+/* What calls have left to be done; the worker may have lost its loop afterwards. */
+static void run_later(struct worker *w, struct loop *l)
+{
+	struct list later = LIST_INITIALIZER(later);
+	struct rpc_later *next;
+
+	if (likely(!atomic_load(&l->later_any)))
+		return;
+	mutex_lock(&l->inbox_lock);
+	atomic_store(&l->later_any, false);
+	list_splice_back(&later, &l->later);
+	mutex_unlock(&l->inbox_lock);
+	section_enter(w);
+	while ((next = list_first(&later, struct rpc_later, link))) {
+		list_remove(&next->link);
+		next->fn(next);
+	}
+	section_leave(w);
+}
+
+/* After a call. The loop's new owner may have looked before the call left something to be done. */
+static void section_left(struct worker *w, struct loop *l)
+{
+	if (unlikely(!section_leave(w)))
+		run_later(w, l);
+}
+
 /* The handler says PARKED; false if the call has been resumed already. */
 static bool call_park(struct call *call)
 {
@@ -193,7 +236,7 @@ void call_run(struct worker *w, struct call *call, bool resume)
 		rpc_conn_ref(c);
 		if (call_park(call)) {
 			count(&w->n.parked, 1);
-			section_leave(w);
+			section_left(w, c->loop);
 			if (unlikely(atomic_load(&c->quiet_wanted)))
 				loop_kick_conn(c);
 			rpc_conn_unref(c);
@@ -203,7 +246,7 @@ void call_run(struct worker *w, struct call *call, bool resume)
 		atomic_store(&call->park, PARK_RUNNING);
 		resume = true;
 	}
-	section_leave(w);
+	section_left(w, c->loop);
 	if (unlikely(v == RPC_DROP)) {
 		rpc_conn_close(c);
 		call_finish(w, call);
@@ -367,8 +410,8 @@ static void drain(struct loop *l)
 
 static bool unsettled(struct loop *l)
 {
-	return !list_empty(&l->flush) || !list_empty(&l->finished) || !list_empty(&l->attention) ||
-	       !list_empty(&l->resumed) || atomic_load(&l->inbox_any);
+	return atomic_load(&l->later_any) || !list_empty(&l->flush) || !list_empty(&l->finished) ||
+	       !list_empty(&l->attention) || !list_empty(&l->resumed) || atomic_load(&l->inbox_any);
 }
 
 /* False if the loop was lost. */
@@ -377,6 +420,9 @@ static bool settle(struct worker *w, struct loop *l)
 	do {
 		struct list finished = LIST_INITIALIZER(finished);
 
+		run_later(w, l);
+		if (w->loop != l)
+			return false;
 		list_splice_back(&finished, &l->finished);
 		out_finish_list(w, &finished);
 		if (w->loop != l || !flush_all(w, l))
@@ -523,6 +569,7 @@ void loop_run(struct worker *w, struct loop *l)
 				return;
 		}
 	}
+	run_later(w, l);
 	w->loop = NULL;
 }
 
@@ -546,6 +593,7 @@ struct loop *loop_new(struct rpc_server *s)
 	list_init(&l->inbox_conns);
 	list_init(&l->inbox_calls);
 	list_init(&l->parked);
+	list_init(&l->later);
 	mutex_init(&l->inbox_lock);
 	atomic_init(&l->state, LOOP_RUNNING);
 	l->epfd = epoll_create1(EPOLL_CLOEXEC);

@@ -29,6 +29,7 @@
 
 #include "base/arena.h"
 #include "base/cred.h"
+#include "base/list.h"
 #include "rpc/xdr.h"
 
 struct rpc_server;
@@ -213,6 +214,19 @@ void rpc_server_free(struct rpc_server *s);
  * every RPC_PARKED.
  */
 void rpc_call_resume(struct rpc_call *call);
+
+/* Something to be done that is cheaper for many calls at a time. */
+struct rpc_later {
+	void (*fn)(struct rpc_later *later);
+	struct list link; /* rpc's meanwhile */
+};
+
+/*
+ * In a handler: fn(later) is called once the call's loop has run all the calls that had come, before it
+ * sends replies or waits for more; or at once, if the loop is another thread's by now. On any thread.
+ * The call may be parked until then, and `later` is the caller's memory.
+ */
+void rpc_call_later(struct rpc_call *call, struct rpc_later *later);
 
 /* Connections are counted references; a call holds one on its own. */
 struct rpc_conn *rpc_conn_ref(struct rpc_conn *conn);

@@ -102,6 +102,11 @@ void rpc_call_resume(struct rpc_call *call)
 	resumed = call;
 }
 
+void rpc_call_later(struct rpc_call *call, struct rpc_later *later)
+{
+	later->fn(later);
+}
+
 static uint64_t random_state;
 
 uint64_t random_u64(void)

@@ -33,6 +33,7 @@ static void *conn_slot;
 const struct sockaddr *__wrap_rpc_conn_peer(const struct rpc_conn *conn);
 uint64_t __wrap_rpc_conn_id(const struct rpc_conn *conn);
 void __wrap_rpc_call_resume(struct rpc_call *call);
+void __wrap_rpc_call_later(struct rpc_call *call, struct rpc_later *later);
 void **__wrap_rpc_conn_slot(struct rpc_conn *conn);
 
 const struct sockaddr *__wrap_rpc_conn_peer(const struct rpc_conn *conn)
@@ -67,6 +68,12 @@ void __wrap_rpc_call_resume(struct rpc_call *call)
 	resumed = true;
 	pthread_cond_signal(&has_resumed);
 	pthread_mutex_unlock(&resuming);
+}
+
+/* There is no loop that has anything else to do. */
+void __wrap_rpc_call_later(struct rpc_call *call, struct rpc_later *later)
+{
+	later->fn(later);
 }
 
 void await_resumed(void)

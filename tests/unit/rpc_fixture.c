@@ -109,7 +109,7 @@ static enum rpc_verdict do_extents(struct fixture *f, struct rpc_call *call)
 	return RPC_REPLY;
 }
 
-static enum rpc_verdict wait_gate(struct fixture *f, struct rpc_call *call, uint32_t key)
+static void await_gate(struct fixture *f, uint32_t key)
 {
 	pthread_mutex_lock(&f->lock);
 	f->entered[key] = true;
@@ -117,6 +117,11 @@ static enum rpc_verdict wait_gate(struct fixture *f, struct rpc_call *call, uint
 	while (!f->gate[key])
 		pthread_cond_wait(&f->changed, &f->lock);
 	pthread_mutex_unlock(&f->lock);
+}
+
+static enum rpc_verdict wait_gate(struct fixture *f, struct rpc_call *call, uint32_t key)
+{
+	await_gate(f, key);
 	return resumed(call);
 }
 
@@ -137,6 +142,44 @@ static enum rpc_verdict resumed_twice(struct rpc_call *call)
 	return RPC_PARKED;
 }
 
+struct late {
+	struct rpc_later later;
+	struct rpc_call *call;
+	struct fixture *f;
+};
+
+static void now(struct rpc_later *later)
+{
+	struct late *late = container_of(later, struct late, later);
+	struct fixture *f = late->f;
+
+	pthread_mutex_lock(&f->lock);
+	xdr_put_u32(&late->call->reply, f->laters);
+	pthread_mutex_unlock(&f->lock);
+	rpc_call_resume(late->call);
+}
+
+static enum rpc_verdict replied(struct rpc_call *call)
+{
+	return RPC_REPLY;
+}
+
+static enum rpc_verdict leave_for_later(struct fixture *f, struct rpc_call *call, uint32_t key)
+{
+	struct late *late = arena_zalloc(&call->arena, sizeof(*late));
+
+	if (!late)
+		return RPC_SYSTEM_ERR;
+	*late = (struct late){ .later.fn = now, .call = call, .f = f };
+	call->resume = replied;
+	pthread_mutex_lock(&f->lock);
+	f->laters++;
+	pthread_mutex_unlock(&f->lock);
+	xdr_put_u32(&call->reply, key);
+	rpc_call_later(call, &late->later);
+	return RPC_PARKED;
+}
+
 static enum rpc_verdict keyed(struct fixture *f, struct rpc_call *call)
 {
 	uint32_t key;
@@ -152,6 +195,11 @@ static enum rpc_verdict keyed(struct fixture *f, struct rpc_call *call)
 		return wait_gate(f, call, key);
 	case PROC_STUCK:
 		return wait_gate(f, call, key);
+	case PROC_LATE:
+		await_gate(f, key);
+		return leave_for_later(f, call, key);
+	case PROC_LATER:
+		return leave_for_later(f, call, key);
 	case PROC_NAP:
 		if (key % 2)
 			blocking_section();
@@ -234,6 +282,8 @@ static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
 	case PROC_STUCK:
 	case PROC_SELF:
 	case PROC_NAP:
+	case PROC_LATER:
+	case PROC_LATE:
 		return keyed(f, call);
 	case PROC_READ:
 		return do_read(f, call);

@@ -34,6 +34,8 @@ enum {
 	PROC_NAP,   /* u32 key -> key: sleeps four times that many microseconds; odd ones say so */
 	PROC_ALONE, /* -> rpc_call.alone */
 	PROC_CLOSE, /* -> a reply; and the connection is closed behind it */
+	PROC_LATER, /* u32 key -> key, how many of these had begun: resumed by rpc_call_later() */
+	PROC_LATE,  /* u32 key -> the same, but first it is stuck until the test opens the gate */
 };
 
 #define KEYS 256
@@ -51,6 +53,7 @@ struct fixture {
 	unsigned closed;      /* conn_closed calls */
 	unsigned closed_open; /* of them, with the connection still open */
 	unsigned done;	      /* call->done calls */
+	unsigned laters;      /* PROC_LATER and PROC_LATE begun */
 	unsigned extents_out, extents_released, extents_unreadable;
 	uint64_t last_conn;
 	struct rpc_conn *kept; /* PROC_NULL keeps a reference to its connection if keep is set */

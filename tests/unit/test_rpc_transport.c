@@ -535,6 +535,92 @@ static void batch_around_a_blocking_call(void **state)
 	}
 }
 
+/* ---- what calls leave to be done later ---- */
+
+static void send_laters(int fd, uint32_t n, uint32_t last)
+{
+	struct bytes out = { 0 };
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct bytes r = { 0 };
+
+		put_call(&r, i, i + 1 < n ? PROC_LATER : last);
+		put_u32(&r, i);
+		put_record(&out, &r);
+		bytes_free(&r);
+	}
+	client_send(fd, &out);
+	bytes_free(&out);
+}
+
+/* `n` replies to PROC_LATER, which had `begun` together. */
+static void expect_laters(int fd, uint32_t n, uint32_t begun)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct bytes reply = { 0 };
+		uint32_t xid;
+
+		assert_true(client_recv(fd, &reply));
+		xid = take_success(&reply);
+		assert_int_equal(take_u32(&reply), xid);
+		assert_int_equal(take_u32(&reply), begun);
+		bytes_free(&reply);
+	}
+}
+
+static void later_is_when_all_that_has_come_was_run(void **state)
+{
+	struct fixture f;
+	int fd;
+
+	fixture_start(&f, 1, NULL);
+	fd = client_connect(&f);
+	send_laters(fd, 8, PROC_LATER);
+	expect_laters(fd, 8, 8);
+	send_laters(fd, 1, PROC_LATER);
+	expect_laters(fd, 1, 9);
+	close(fd);
+	fixture_stop(&f);
+}
+
+/* The loop goes on in another thread: what was left to it is done there. */
+static void later_does_not_wait_for_who_blocks(void **state)
+{
+	for (uint32_t proc = PROC_BLOCK; proc <= PROC_STUCK; proc++) {
+		struct fixture f;
+		int fd;
+
+		fixture_start(&f, 1, NULL);
+		fd = client_connect(&f);
+		send_laters(fd, 9, proc);
+		expect_laters(fd, 8, 8);
+		fixture_open_gate(&f, 8);
+		expect_key(fd, 8, 8);
+		close(fd);
+		fixture_stop(&f);
+	}
+}
+
+/* A call whose loop was taken away, and waits for events, has something done later. */
+static void later_without_a_loop(void **state)
+{
+	struct fixture f;
+	int fd;
+
+	fixture_start(&f, 1, NULL);
+	fd = client_connect(&f);
+	for (uint32_t key = 0; key < 20; key++) {
+		client_call_u32(fd, key, PROC_LATE, key);
+		fixture_wait_entered(&f, key);
+		expect_null(fd, 1000 + key);
+		fixture_open_gate(&f, key);
+		expect_laters(fd, 1, key + 1);
+	}
+	assert_int_equal(fixture_stats(&f).parked, 0);
+	close(fd);
+	fixture_stop(&f);
+}
+
 static void four_threads(struct rpc_limits *l)
 {
 	l->max_threads = 4;
@@ -1944,6 +2030,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(calls_know_when_they_are_alone),
 		cmocka_unit_test(stuck_call_is_overtaken),
 		cmocka_unit_test(batch_around_a_blocking_call),
+		cmocka_unit_test(later_is_when_all_that_has_come_was_run),
+		cmocka_unit_test(later_does_not_wait_for_who_blocks),
+		cmocka_unit_test(later_without_a_loop),
 		cmocka_unit_test(threads_are_bounded),
 		cmocka_unit_test(idle_spares_end),
 		cmocka_unit_test(quiet_gives_buffers_back),
