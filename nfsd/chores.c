@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "backends/backend.h"
-#include "base/blocking.h"
 #include "base/lock.h"
 
 struct chore {
@@ -71,10 +70,6 @@ bool chores_any(void)
 
 void chores_run(struct nfs_server *s, struct chore *first)
 {
-	if (!first)
-		return;
-	blocking_section();
-	backend_restore_identity();
 	while (first) {
 		struct chore *c = first;
 
