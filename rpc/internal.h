@@ -317,6 +317,7 @@ struct loop {
 	_Atomic uint64_t state; /* LOOP_*, and the section's number above */
 	_Atomic uint64_t turns; /* the owner's; for rpc_server_moves() */
 	_Atomic unsigned nconns;
+	_Atomic int owner; /* its thread's number, the kernel's */
 
 	/* The owner's. */
 	uint64_t seq;
@@ -355,6 +356,7 @@ struct worker {
 	struct loop *assigned;
 
 	/* The thread's own. */
+	int tid; /* its number, the kernel's */
 	struct loop *loop;  /* owned, as far as it knows */
 	uint64_t section;   /* loop->state while IN_CALL */
 	struct call *calls; /* pools */
@@ -537,7 +539,12 @@ struct rpc_server {
 	struct cond watcher_cond;
 	_Atomic bool watcher_asleep; /* set under watcher_lock */
 	_Atomic uint64_t watcher_ticks;
-	uint64_t *watcher_seen; /* the watcher's own: each loop's state at the last tick */
+	/* The watcher's own: each loop as it was at the last tick. */
+	struct loop_watched {
+		uint64_t state;
+		bool ready;	 /* its thread was running, or waiting for a processor, */
+		uint64_t ran_ns; /* and had run for so long by then */
+	} *watched;
 };
 
 /* A loop has become active: the watcher watches again. */

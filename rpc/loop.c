@@ -541,6 +541,7 @@ void loop_run(struct worker *w, struct loop *l)
 
 	w->loop = l;
 	w->section = 0;
+	atomic_store_explicit(&l->owner, w->tid, memory_order_relaxed);
 	for (;;) {
 		l->now_ns = clock_coarse_ns();
 		count(&l->turns, 1);

@@ -96,9 +96,9 @@ int rpc_server_new(const struct rpc_limits *limits, unsigned loops, struct rpc_s
 	cond_init(&s->changed);
 	cond_init(&s->watcher_cond);
 	s->loops = calloc(loops, sizeof(*s->loops));
-	s->watcher_seen = calloc(loops, sizeof(*s->watcher_seen));
+	s->watched = calloc(loops, sizeof(*s->watched));
 	s->loops_seen = calloc(loops, sizeof(*s->loops_seen));
-	if (!s->loops || !s->watcher_seen || !s->loops_seen)
+	if (!s->loops || !s->watched || !s->loops_seen)
 		goto fail;
 	for (; s->nloops < loops; s->nloops++) {
 		s->loops[s->nloops] = loop_new(s);
@@ -209,7 +209,7 @@ void rpc_server_free(struct rpc_server *s)
 		loop_free(s->loops[i]);
 	rxbuf_pool_free(s, s->bigs);
 	free(s->loops);
-	free(s->watcher_seen);
+	free(s->watched);
 	free(s->loops_seen);
 	mutex_destroy(&s->lock);
 	mutex_destroy(&s->visits.asking);

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/blocking.h"
 #include "base/clock.h"
@@ -104,6 +105,7 @@ static void *worker_main(void *arg)
 	struct loop *l;
 
 	self = w;
+	w->tid = gettid();
 	pthread_setname_np(pthread_self(), "rpc");
 	blocking_set_hook(loop_blocks, w);
 	while ((l = next_loop(w)) != NULL)

@@ -125,6 +125,24 @@ static enum rpc_verdict wait_gate(struct fixture *f, struct rpc_call *call, uint
 	return resumed(call);
 }
 
+/* The same without ever sleeping. */
+static enum rpc_verdict look_at_gate(struct fixture *f, struct rpc_call *call, uint32_t key)
+{
+	bool open = false;
+
+	pthread_mutex_lock(&f->lock);
+	f->entered[key] = true;
+	pthread_cond_broadcast(&f->changed);
+	pthread_mutex_unlock(&f->lock);
+	while (!open) {
+		pthread_mutex_lock(&f->lock);
+		open = f->gate[key];
+		pthread_mutex_unlock(&f->lock);
+	}
+	xdr_put_u32(&call->reply, key);
+	return RPC_REPLY;
+}
+
 static enum rpc_verdict park(struct fixture *f, struct rpc_call *call, uint32_t key)
 {
 	call->resume = resumed;
@@ -200,6 +218,8 @@ static enum rpc_verdict keyed(struct fixture *f, struct rpc_call *call)
 		return leave_for_later(f, call, key);
 	case PROC_LATER:
 		return leave_for_later(f, call, key);
+	case PROC_BUSY:
+		return look_at_gate(f, call, key);
 	case PROC_NAP:
 		if (key % 2)
 			blocking_section();
@@ -284,6 +304,7 @@ static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
 	case PROC_NAP:
 	case PROC_LATER:
 	case PROC_LATE:
+	case PROC_BUSY:
 		return keyed(f, call);
 	case PROC_READ:
 		return do_read(f, call);

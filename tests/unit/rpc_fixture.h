@@ -36,6 +36,7 @@ enum {
 	PROC_CLOSE, /* -> a reply; and the connection is closed behind it */
 	PROC_LATER, /* u32 key -> key, how many of these had begun: resumed by rpc_call_later() */
 	PROC_LATE,  /* u32 key -> the same, but first it is stuck until the test opens the gate */
+	PROC_BUSY,  /* u32 key -> key: as PROC_STUCK, but it runs all the time */
 };
 
 #define KEYS 256

@@ -497,6 +497,25 @@ static void stuck_call_is_overtaken(void **state)
 	fixture_stop(&f);
 }
 
+/* One that computes, too: the watcher sees that it has a processor. */
+static void busy_call_is_overtaken(void **state)
+{
+	struct fixture f;
+	int fd;
+
+	fixture_start(&f, 1, NULL);
+	fd = client_connect(&f);
+	client_call_u32(fd, 100, PROC_BUSY, 1);
+	fixture_wait_entered(&f, 1);
+	for (uint32_t i = 0; i < 50; i++)
+		expect_null(fd, i);
+	fixture_open_gate(&f, 1);
+	expect_key(fd, 100, 1);
+	assert_true(fixture_stats(&f).loops_stolen >= 1);
+	close(fd);
+	fixture_stop(&f);
+}
+
 /* The calls behind it were read in the same batch, the replies before it were not sent yet. */
 static void batch_around_a_blocking_call(void **state)
 {
@@ -2029,6 +2048,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(blocking_call_holds_up_nobody),
 		cmocka_unit_test(calls_know_when_they_are_alone),
 		cmocka_unit_test(stuck_call_is_overtaken),
+		cmocka_unit_test(busy_call_is_overtaken),
 		cmocka_unit_test(batch_around_a_blocking_call),
 		cmocka_unit_test(later_is_when_all_that_has_come_was_run),
 		cmocka_unit_test(later_does_not_wait_for_who_blocks),
