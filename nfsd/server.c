@@ -28,6 +28,8 @@
 #include "nfsd/recorder.h"
 #include "nfsd/replication.h"
 #include "nfsd/server_private.h"
+#include "nfsd/write_payload.h"
+
 
 #define DEFAULT_LEASE	   90
 #define DEFAULT_COURTESY   (24 * 3600)
@@ -318,6 +320,7 @@ struct rpc_program nfs_server_program(struct nfs_server *s)
 		.max_version = NFS4_VERSION,
 		.handle = handle,
 		.conn_closed = conn_closed,
+		.payload = write_payload_find,
 		.ctx = s,
 	};
 }

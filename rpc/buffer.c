@@ -35,6 +35,7 @@ static struct rxbuf *rxbuf_init(struct rxbuf *b, int kind, size_t cap)
 	b->kind = kind;
 	b->cap = cap;
 	b->next = NULL;
+	b->pipe[0] = b->pipe[1] = -1;
 	return b;
 }
 
@@ -72,13 +73,15 @@ struct rxbuf *rxbuf_get_big(struct rpc_server *s)
 		s->nbigs--;
 	}
 	mutex_unlock(&s->bigs_lock);
-	if (!b) {
-		b = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (b == MAP_FAILED)
-			return NULL;
-		server_mem_add(s, size);
+	if (b) {
+		atomic_store_explicit(&b->refs, 1, memory_order_relaxed);
+		return b; /* with its pipe, if it has one */
 	}
+	b = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		 -1, 0);
+	if (b == MAP_FAILED)
+		return NULL;
+	server_mem_add(s, size);
 	return rxbuf_init(b, RX_BIG, size - sizeof(*b));
 }
 
@@ -96,6 +99,7 @@ static void rxbuf_free(struct rpc_server *s, struct rxbuf *b)
 {
 	size_t size = sizeof(*b) + b->cap;
 
+	payload_forget(s, b);
 	if (b->kind == RX_BIG)
 		munmap(b, size);
 	else
@@ -117,6 +121,7 @@ static bool rxbuf_keep(struct rpc_server *s, struct rxbuf *b)
 		return true;
 	}
 	if (b->kind == RX_BIG) {
+		payload_drop(s, b);
 		mutex_lock(&s->bigs_lock);
 		if (s->nbigs < SERVER_BIGS) {
 			b->next = s->bigs;

@@ -54,6 +54,7 @@ struct call *call_new(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, co
 	call->pub.user = NULL;
 	call->pub.resumes_soon = false;
 	call->pub.alone = false;
+	call->pub.hole = (struct rpc_hole){ .fd = -1 };
 	call->counted = false;
 	xdr_in_init(&call->pub.args, record, len);
 	call->out = (struct out){ .x = &call->pub.reply, .call = call };

@@ -46,6 +46,7 @@
 #define MAX_PROGRAMS   8
 #define AUTH_BODY_MAX  400 /* RFC 5531 section 8.2 */
 #define CONN_AUTHS     4
+#define AS_BIG	       32768 /* bytes arrived from which on a record gets a big buffer */
 #define WORKER_CALLS   128 /* calls and buffers that a worker keeps for reuse */
 #define WORKER_BUFFERS 8
 #define ALONE_AFTER    8  /* calls in a row that were alone until the next one hears so */
@@ -61,6 +62,7 @@ struct rxbuf {
 	_Atomic uint32_t refs; /* loop reading into it, connections with input in it, calls */
 	enum { RX_POOLED, RX_BIG, RX_MALLOC } kind;
 	size_t cap;
+	int pipe[2];	 /* of a big one, for payloads (payload.c); -1: none */
 	struct rxbuf *next; /* in a pool */
 	_Alignas(16) uint8_t data[];
 };
@@ -85,6 +87,21 @@ void rxbuf_pool_free(struct rpc_server *s, struct rxbuf *list);
 static inline bool server_may_pool(struct rpc_server *s);
 void server_mem_add(struct rpc_server *s, size_t n);
 void server_mem_sub(struct rpc_server *s, size_t n);
+
+/* ---- payloads that stay outside of memory (payload.c) ---- */
+
+struct assembly;
+
+/* Has the record grown so that a payload should be looked for? Then looks, once for each record. */
+void payload_look(struct rpc_conn *c);
+/* Splices more of the payload; as read(2): the bytes, 0, -errno. */
+ssize_t payload_receive(struct rpc_conn *c);
+/* Where the bytes in the pipe belong; of length 0 if there are none. */
+struct rpc_hole payload_hole(const struct assembly *as);
+/* The buffer is not used any more: no bytes of this record for the next one. */
+void payload_drop(struct rpc_server *s, struct rxbuf *b);
+/* The buffer is to be freed. */
+void payload_forget(struct rpc_server *s, struct rxbuf *b);
 
 /* ---- what epoll tells about ---- */
 
@@ -136,6 +153,12 @@ enum message {
 	MESSAGE_BAD,   /* nothing that could be answered */
 };
 
+/*
+ * A record of `len` bytes whose first ones are `head`: does its program let a part of it stay
+ * outside of memory? *span is that part of the record.
+ */
+bool message_payload(const struct rpc_server *s, struct xdr_in head, size_t len,
+		     struct rpc_span *span);
 /* Decodes the header at call->pub.args, which moves on to the arguments. */
 enum message message_decode(struct call *call);
 /* Replaces whatever call->pub.reply holds by the error that `v` says. */
@@ -211,8 +234,11 @@ struct assembly {
 	bool started;	   /* a fragment's mark has been seen */
 	bool last;	   /* the current fragment ends the record */
 	bool complete;	   /* to be dispatched */
+	bool looked;	   /* for a payload, or there is no use in it */
 	uint8_t mark_have; /* bytes of the next mark */
 	uint8_t mark[4];
+	/* A payload that goes into buf's pipe; of the record. hole_to 0: none. */
+	size_t hole_from, hole_to;
 };
 
 struct rpc_conn {
@@ -249,6 +275,8 @@ struct rpc_conn {
 	bool eof;	      /* the peer sends no more */
 	bool failed;	      /* to be torn down; nothing is read or answered any more */
 	bool frozen;	      /* its own address is about to leave: nothing more is read */
+	bool payloads;	      /* the last record had one: the next read is a short one */
+	unsigned unpiped;     /* records for which no payload is looked for */
 	uint64_t received_ns; /* when anything came */
 	uint64_t payload_ns;  /* when the record being put together last grew */
 	struct auth_sys *auths[CONN_AUTHS]; /* most recent first */
@@ -514,6 +542,7 @@ struct rpc_server {
 	_Atomic unsigned nconns;
 	_Atomic uint64_t next_id;
 	_Atomic uint64_t dropped_connections, stolen;
+	_Atomic uint64_t payloads, payloads_spilled;
 	_Atomic bool draining; /* stop accepting and reading; close what is quiet */
 	_Atomic bool quit;     /* close everything, threads end */
 
@@ -531,6 +560,7 @@ struct rpc_server {
 	struct mutex bigs_lock;
 	struct rxbuf *bigs;
 	unsigned nbigs;
+	_Atomic unsigned npipes; /* of big buffers, in use or not */
 
 	/* The watcher (watcher.c). */
 	pthread_t watcher;

@@ -162,6 +162,36 @@ static enum message find_program(struct call *call)
 	return MESSAGE_ERROR;
 }
 
+bool message_payload(const struct rpc_server *s, struct xdr_in head, size_t len,
+		     struct rpc_span *span)
+{
+	const uint8_t *start = head.p;
+	uint32_t xid, type, rpcvers, program, version, procedure;
+	struct opaque_auth cred, verf;
+	size_t args;
+
+	if (!xdr_get_u32(&head, &xid) || !xdr_get_u32(&head, &type) || type != MSG_CALL ||
+	    !xdr_get_u32(&head, &rpcvers) || rpcvers != RPC_VERSION ||
+	    !xdr_get_u32(&head, &program) || !xdr_get_u32(&head, &version) ||
+	    !xdr_get_u32(&head, &procedure) || !get_auth(&head, &cred) || !get_auth(&head, &verf))
+		return false;
+	/* What is signed or sealed has to be read. */
+	if (cred.flavor != RPC_AUTH_SYS)
+		return false;
+	args = (size_t)(head.p - start);
+	for (unsigned i = 0; i < s->nprograms; i++) {
+		const struct rpc_program *p = &s->programs[i];
+
+		if (p->number != program || version < p->min_version || version > p->max_version ||
+		    !p->payload || !p->payload(procedure, head, len - args, span))
+			continue;
+		span->from += args;
+		span->to += args;
+		return span->from < span->to && span->to <= len;
+	}
+	return false;
+}
+
 enum message message_decode(struct call *call)
 {
 	struct rpc_call *pub = &call->pub;

@@ -75,6 +75,21 @@ struct rpc_auth {
 	const char *machine; /* AUTH_SYS machine name, for messages; as long as the call */
 };
 
+/*
+ * Part of a call that is not in memory: `len` bytes (0: all is in memory) that wait in the pipe `fd`
+ * and whose place in the record is `at`. Whoever consumes bytes of the pipe takes them for good.
+ */
+struct rpc_hole {
+	uint8_t *at;
+	size_t len;
+	int fd;
+};
+
+/* A range of bytes. */
+struct rpc_span {
+	size_t from, to;
+};
+
 /* Bytes of the record mark (RFC 5531 section 11) at the head of every encoded record. */
 #define RPC_MARK_LEN 4
 
@@ -95,6 +110,8 @@ struct rpc_call {
 
 	/* The handler's to use. */
 	struct xdr_in args; /* the procedure's arguments, to the record's end */
+	/* In the arguments, if the program has said that there may be one (rpc_program.payload). */
+	struct rpc_hole hole;
 	/*
 	 * The procedure's results; record mark and RPC header are in it already, so the RPC
 	 * message's length so far is xdr_out_total(&call->reply) - RPC_MARK_LEN.
@@ -126,6 +143,13 @@ struct rpc_program {
 	 * run to their end without a reply. May be NULL.
 	 */
 	void (*conn_closed)(struct rpc_conn *conn, void *ctx);
+	/*
+	 * A long call is arriving: `head` is the beginning of its arguments, which are going to have `len`
+	 * bytes. True: the bytes *span of the arguments, or those at its end, may stay in a pipe
+	 * (call->hole), because the handler reads none of them before rpc_call_fill(). On the loop's
+	 * owner; a function of the bytes alone, which does not block. May be NULL.
+	 */
+	bool (*payload)(uint32_t procedure, struct xdr_in head, size_t len, struct rpc_span *span);
 	void *ctx;
 };
 
@@ -228,6 +252,12 @@ struct rpc_later {
  */
 void rpc_call_later(struct rpc_call *call, struct rpc_later *later);
 
+/*
+ * Reads what waits in the pipe into its place in the record: call->hole has no length any more. If
+ * nothing has been taken from the pipe that cannot fail, or the kernel is at fault: -errno.
+ */
+int rpc_call_fill(struct rpc_call *call);
+
 /* Connections are counted references; a call holds one on its own. */
 struct rpc_conn *rpc_conn_ref(struct rpc_conn *conn);
 void rpc_conn_unref(struct rpc_conn *conn);
@@ -270,6 +300,8 @@ struct rpc_stats {
 	uint64_t calls, replies, bytes_in, bytes_out, garbage, dropped_connections;
 	uint64_t loops_given;  /* a thread said that it blocks and gave its loop away */
 	uint64_t loops_stolen; /* the watcher took the loop of a thread stuck in a call */
+	uint64_t payloads;	   /* records of which a part came by a pipe */
+	uint64_t payloads_spilled; /* and that part was too much for the pipe */
 	unsigned connections, threads, parked;
 	size_t memory;
 };

@@ -240,6 +240,8 @@ void rpc_server_stats(struct rpc_server *s, struct rpc_stats *st)
 		.dropped_connections = atomic_load(&s->dropped_connections),
 		.loops_given = sum.given,
 		.loops_stolen = atomic_load(&s->stolen),
+		.payloads = atomic_load(&s->payloads),
+		.payloads_spilled = atomic_load(&s->payloads_spilled),
 		.connections = atomic_load(&s->nconns),
 		.threads = s->nworkers,
 		.parked = sum.parked > sum.resumed ? (unsigned)(sum.parked - sum.resumed) : 0,

@@ -3,7 +3,8 @@
  *
  * Receive side, the loop owner's alone: bytes are read into the loop's buffer; a record that is
  * complete in there, in one fragment (almost all are), is decoded in place. Any other is put
- * together in a buffer of its own (struct assembly), into which large ones are received directly.
+ * together in a buffer of its own (struct assembly), into which large ones are received directly, or
+ * into its pipe (payload.c).
  * Unparsed bytes stay in in_p..in_end with the connection on loop->pending, so that a new owner of
  * the loop goes on where the old one was.
  *
@@ -36,7 +37,7 @@
 #define RX_LEAST     16384 /* less room than that in a shared buffer: a new one */
 #define DIRECT_LEAST 8192  /* more left of a fragment than that: received in place */
 #define AS_SMALL     4096  /* first size of an assembly buffer */
-#define AS_BIG	     32768 /* bytes arrived from which on the record gets a big one */
+#define AFTER_PAYLOAD 4096 /* bytes read behind a payload: the head of another, little more */
 #define BATCH_MOST   64	   /* replies of one batch before they are sent, in one sendmsg() */
 
 /* ---- life ---- */
@@ -381,6 +382,7 @@ static void assemble(struct rpc_conn *c)
 	memcpy(as->buf->data + as->len, c->in_p, n);
 	c->in_p += n;
 	assembly_advance(c, n);
+	payload_look(c);
 }
 
 /* The next record, if it is all there in one fragment: its length, else 0. */
@@ -423,7 +425,7 @@ static bool is_alone(struct loop *l, const struct rpc_conn *c)
 
 /* Runs a record. The worker may have lost the loop afterwards, and the connection be gone. */
 static void dispatch(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, const uint8_t *record,
-		     size_t len)
+		     size_t len, struct rpc_hole hole)
 {
 	struct call *call = call_new(w, c, rx, record, len);
 
@@ -431,6 +433,7 @@ static void dispatch(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, con
 		fail(c, "out of memory");
 		return;
 	}
+	call->pub.hole = hole;
 
 	enum message m = message_decode(call);
 
@@ -461,6 +464,7 @@ static void dispatch(struct worker *w, struct rpc_conn *c, struct rxbuf *rx, con
 static void dispatch_assembled(struct worker *w, struct rpc_conn *c)
 {
 	struct rxbuf *b = c->as.buf;
+	struct rpc_hole hole = payload_hole(&c->as);
 	size_t len = c->as.len;
 
 	c->as = (struct assembly){ 0 };
@@ -471,7 +475,7 @@ static void dispatch_assembled(struct worker *w, struct rpc_conn *c)
 
 	struct rpc_server *s = c->server;
 
-	dispatch(w, c, b, b->data, len);
+	dispatch(w, c, b, b->data, len, hole);
 	rxbuf_unref(s, b);
 }
 
@@ -495,7 +499,7 @@ void conn_process(struct worker *w, struct rpc_conn *c)
 			if (!admits_after_flush(w, c))
 				return;
 			c->in_p += 4 + whole;
-			dispatch(w, c, c->in, record, whole);
+			dispatch(w, c, c->in, record, whole, (struct rpc_hole){ .fd = -1 });
 		} else {
 			assemble(c);
 		}
@@ -532,6 +536,8 @@ static size_t direct_room(const struct rpc_conn *c)
 	const struct assembly *as = &c->as;
 	size_t room;
 
+	if (as->len < as->hole_from)
+		return as->hole_from - as->len;
 	if (!as->buf || as->frag_left < DIRECT_LEAST)
 		return 0;
 	room = as->buf->cap - as->len;
@@ -570,12 +576,45 @@ static bool out_of_memory_to_read(const struct rpc_conn *c)
 	       (in_record(c) ? max + max / 4 : max);
 }
 
+/* Bytes to be read of what does not belong to the record being put together. */
+static size_t room_behind(struct worker *w, struct rpc_conn *c)
+{
+	size_t room = w->loop->rx->cap - w->loop->rx_used;
+
+	if (c->as.len < c->as.hole_from)
+		return 0;
+	if (!c->payloads)
+		return room;
+	c->payloads = false;
+	return room < AFTER_PAYLOAD ? room : AFTER_PAYLOAD;
+}
+
+/* As readv(2), but a payload goes to its pipe; *direct: bytes of the record being put together. */
+static ssize_t conn_receive(struct worker *w, struct rpc_conn *c, size_t *direct)
+{
+	struct assembly *as = &c->as;
+	struct iovec iov[2];
+	int iovs = 0;
+	ssize_t n;
+
+	if (as->hole_to > as->len && as->len >= as->hole_from) {
+		n = payload_receive(c);
+		*direct = n > 0 ? (size_t)n : 0;
+		c->payloads = n > 0;
+		return n;
+	}
+	*direct = direct_room(c);
+	if (*direct)
+		iov[iovs++] = (struct iovec){ as->buf->data + as->len, *direct };
+	iov[iovs++] = (struct iovec){ w->loop->rx->data + w->loop->rx_used, room_behind(w, c) };
+	n = readv(c->fd, iov, iovs);
+	return n < 0 ? -errno : n;
+}
+
 static void conn_read(struct worker *w, struct rpc_conn *c)
 {
 	struct rxbuf *rx = loop_rx(w);
-	size_t direct = direct_room(c);
-	struct iovec iov[2];
-	int iovs = 0;
+	size_t direct;
 	ssize_t n;
 
 	if (unlikely(out_of_memory_to_read(c))) {
@@ -586,10 +625,7 @@ static void conn_read(struct worker *w, struct rpc_conn *c)
 		fail(c, "out of memory");
 		return;
 	}
-	if (direct)
-		iov[iovs++] = (struct iovec){ c->as.buf->data + c->as.len, direct };
-	iov[iovs++] = (struct iovec){ rx->data + w->loop->rx_used, rx->cap - w->loop->rx_used };
-	n = readv(c->fd, iov, iovs);
+	n = conn_receive(w, c, &direct);
 	if (n > 0) {
 		received(w, c, rx, (size_t)n, direct);
 	} else if (n == 0) {
@@ -597,8 +633,8 @@ static void conn_read(struct worker *w, struct rpc_conn *c)
 		set_reading(c, false);
 		atomic_store(&c->quiet_wanted, true);
 		loop_kick_conn(c);
-	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-		fail(c, strerror(errno));
+	} else if (n != -EAGAIN && n != -EINTR) {
+		fail(c, strerror((int)-n));
 	}
 }
 

@@ -245,10 +245,10 @@ static size_t write_pipe(struct file *file, uint64_t offset, int pipe_fd, size_t
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0)
-			*err = -errno;
-		if (n <= 0)
+		if (n <= 0) {
+			*err = n < 0 ? -errno : -EIO;
 			break;
+		}
 		total += write_iov(file, offset + total, &iov, 1, err);
 	}
 	return total;

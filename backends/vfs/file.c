@@ -375,6 +375,36 @@ static ssize_t write_iov(int fd, const struct iovec *iov, int count, uint64_t of
 	return (ssize_t)total;
 }
 
+/* To a file system that cannot splice: by way of memory. */
+static ssize_t write_pipe_by_hand(int fd, int pipe_fd, size_t len, uint64_t offset)
+{
+	uint8_t *buf = malloc(COPY_BYTES);
+	size_t total = 0;
+	ssize_t n, w = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	while (total < len) {
+		struct iovec iov = { buf, 0 };
+
+		n = read(pipe_fd, buf, len - total < COPY_BYTES ? len - total : COPY_BYTES);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			w = n < 0 ? -errno : -EIO;
+			break;
+		}
+		iov.iov_len = (size_t)n;
+		w = write_iov(fd, &iov, 1, offset + total, 0);
+		total += w > 0 ? (size_t)w : 0;
+		/* What it has not taken is gone from the pipe. */
+		if (w < n)
+			break;
+	}
+	free(buf);
+	return total > 0 ? (ssize_t)total : w;
+}
+
 static ssize_t write_pipe(int fd, int pipe_fd, size_t len, uint64_t offset)
 {
 	size_t total = 0;
@@ -385,6 +415,8 @@ static ssize_t write_pipe(int fd, int pipe_fd, size_t len, uint64_t offset)
 
 		if (w < 0 && errno == EINTR)
 			continue;
+		if (w < 0 && errno == EINVAL && total == 0)
+			return write_pipe_by_hand(fd, pipe_fd, len, offset);
 		if (w < 0)
 			return total > 0 ? (ssize_t)total : -errno;
 		if (w == 0)

@@ -4,9 +4,7 @@
 #include "base/hash.h"
 #include "nfsd/callback/callback.h"
 #include "nfsd/ops_list.h"
-
-/* A WRITE's payload need not be hashed whole to tell a retry from another request. */
-#define HASHED_BYTES 512
+#include "nfsd/write_payload.h"
 
 /* What follows the status in a successful result. */
 #define SEQUENCE_RESULT (NFS4_SESSIONID_SIZE + 20)
@@ -41,15 +39,15 @@ static uint64_t principal_hash(const struct compound *c)
 }
 
 /*
- * The operations behind SEQUENCE, and who asks: what makes a retry the same request. It must be
- * known again by the next process, so the key is not this process's own.
+ * The operations behind SEQUENCE, and who asks: what makes a retry the same request. (A WRITE's
+ * payload need not be hashed whole for that, and is not in memory.) It must be known again by the next process, so the key is not this process's own.
  */
 static uint64_t request_hash(struct compound *c)
 {
 	const struct siphash_key *key = &c->server->options.handle_key;
 	const struct xdr_in *rest = &c->call->args;
 	size_t len = xdr_in_left(rest);
-	uint64_t h = siphash(key, rest->p, len < HASHED_BYTES ? len : HASHED_BYTES);
+	uint64_t h = siphash(key, rest->p, len < REQUEST_HASHED ? len : REQUEST_HASHED);
 
 	return h ^ hash_u64(len ^ (uint64_t)c->nops << 40) ^ principal_hash(c);
 }

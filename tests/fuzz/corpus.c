@@ -149,6 +149,23 @@ static void attributes(uint32_t minor)
 	call(q);
 }
 
+/* One whose data are not in memory at first (target.c), and they must be right nevertheless. */
+static void long_write(struct client *cl, const struct open_file *f)
+{
+	uint8_t *data = test_alloc(3000);
+	struct compound *q = begin_at(cl, &f->fh);
+	struct result *r;
+
+	for (unsigned i = 0; i < 3000; i++)
+		data[i] = (uint8_t)(i * 7 + (i >> 8));
+	add_write(q, &f->sid, 50, UNSTABLE4, data, 3000);
+	add_getattr(q, bm_of(FATTR4_SIZE, -1));
+	add_read(q, &f->sid, 50, 3000);
+	r = last(call(q));
+	check_num(r->len, 3000);
+	check(memcmp(r->data, data, 3000) == 0);
+}
+
 /* Opens, locks, reads and writes of two clients that are in each other's way. */
 static void state_and_io(uint32_t minor)
 {
@@ -164,6 +181,7 @@ static void state_and_io(uint32_t minor)
 	add_read(q, &fa.sid, 0, 100);
 	add_write(q, &SID_ANONYMOUS, 100, FILE_SYNC4, "x", 1);
 	call(q);
+	long_write(a, &fa);
 	open_status(b, ob, &dir, "f", OPEN4_SHARE_ACCESS_READ, 0, &fb);
 	lock_range(a, &fa, &la, WRITE_LT, 0, 100, NULL);
 	lock_range(a, &fa, &la, READ_LT, 50, UINT64_MAX, NULL);

@@ -18,6 +18,12 @@
 
 /* ---- what rpc/ and base/ supply in the daemon ---- */
 
+static void give_up(const char *what)
+{
+	fprintf(stderr, "fuzz: %s\n", what);
+	abort();
+}
+
 struct rpc_conn {
 	struct sockaddr_in peer, local;
 	uint64_t id;
@@ -107,6 +113,34 @@ void rpc_call_later(struct rpc_call *call, struct rpc_later *later)
 	later->fn(later);
 }
 
+/* What was taken out of the record, as if it waited in a pipe. */
+static uint8_t hole_bytes[65536];
+
+int rpc_call_fill(struct rpc_call *call)
+{
+	memcpy(call->hole.at, hole_bytes, call->hole.len);
+	call->hole.len = 0;
+	return 0;
+}
+
+/* What need not be in memory is not: it must not be read before it is asked for. */
+static void make_hole(const struct rpc_program *program, struct rpc_call *call, uint8_t *args,
+		      size_t len)
+{
+	struct xdr_in head = call->args;
+	struct rpc_span span;
+
+	if (len > 1024)
+		head.end = head.p + 1024;
+	if (!program->payload(call->procedure, head, len, &span))
+		return;
+	if (span.from >= span.to || span.to > len || span.to - span.from > sizeof(hole_bytes))
+		give_up("a payload that is not there");
+	call->hole = (struct rpc_hole){ args + span.from, span.to - span.from, -1 };
+	memcpy(hole_bytes, call->hole.at, call->hole.len);
+	memset(call->hole.at, 0xa5, call->hole.len);
+}
+
 static uint64_t random_state;
 
 uint64_t random_u64(void)
@@ -140,12 +174,6 @@ struct fuzz_server {
 	const struct cred *root, *user;
 	uint32_t xid;
 };
-
-static void give_up(const char *what)
-{
-	fprintf(stderr, "fuzz: %s\n", what);
-	abort();
-}
 
 struct fuzz_server *fuzz_server_new(void)
 {
@@ -263,6 +291,7 @@ int fuzz_compound(struct fuzz_server *s, unsigned flags, const uint8_t *args, si
 	arena_init(&call.arena);
 	xdr_in_init(&call.args, copy, len);
 	xdr_out_init(&call.reply, FUZZ_REPLY_MAX);
+	make_hole(&s->program, &call, copy, len);
 	for (verdict = s->program.handle(&call, s->program.ctx); verdict == RPC_PARKED;) {
 		if (resumed != &call)
 			give_up("a call that nobody will resume");

@@ -2,6 +2,7 @@
 #include "backend_cases.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -323,6 +324,38 @@ static void writing_from_a_pipe(void **state)
 	object_unref(obj);
 }
 
+/* The kernel does not splice from a socket to a file: as little as to some file systems. */
+static void writing_what_cannot_be_spliced(void **state)
+{
+	struct fixture *fx = fixture_of(state);
+	struct object *obj;
+	struct file *f = make_file(fx, fx->dir, "f", 0600, fx->alice, &obj);
+	static char data[100000], buf[100001];
+	struct iovec iov = { data, 777 };
+	struct payload_in in = { .iov = &iov, .iovcnt = 1, .pipe_len = 99223, .len = 100000 };
+	enum stability how = UNSTABLE;
+	size_t written = 0;
+	int ends[2];
+
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 11 + i / 256);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	assert_int_equal(write(ends[1], data + 777, 99223), 99223);
+	in.pipe_fd = ends[0];
+	assert_ok(fx->b->write(f, 7, &in, &how, &written));
+	assert_int_equal(written, 100000);
+	assert_int_equal(get(f, 7, buf, sizeof(buf), NULL), 100000);
+	assert_memory_equal(buf, data, 100000);
+	/* Nothing is there: an error, not an endless wait, nor bytes that nobody has sent. */
+	close(ends[1]);
+	in.iovcnt = 0;
+	in.len = in.pipe_len;
+	assert_err(fx->b->write(f, 7, &in, &how, &written), -EIO);
+	close(ends[0]);
+	file_unref(f);
+	object_unref(obj);
+}
+
 static void sparse_files(void **state)
 {
 	struct fixture *fx = fixture_of(state);
@@ -558,6 +591,7 @@ const struct CMUnitTest cases_files[] = {
 	CASE(reading_by_descriptor),
 	CASE(writing_stably),
 	CASE(writing_from_a_pipe),
+	CASE(writing_what_cannot_be_spliced),
 	CASE(sparse_files),
 	CASE(allocating),
 	CASE(copying),

@@ -276,6 +276,69 @@ static enum rpc_verdict do_whoami(struct rpc_call *call)
 	return RPC_REPLY;
 }
 
+/* PROC_PAYLOAD's arguments: all but the first 100 bytes of the opaque. */
+static bool find_payload(uint32_t procedure, struct xdr_in head, size_t len, struct rpc_span *span)
+{
+	uint32_t way, n;
+
+	if (procedure != PROC_PAYLOAD || !xdr_get_u32(&head, &way) || !xdr_get_u32(&head, &n) ||
+	    n < 100 || n > len - 8)
+		return false;
+	*span = (struct rpc_span){ 108, 8 + n };
+	return true;
+}
+
+static bool take(struct rpc_call *call, size_t len)
+{
+	for (uint8_t *p = call->hole.at; len > 0;) {
+		ssize_t n = read(call->hole.fd, p, len);
+
+		if (n <= 0)
+			return false;
+		p += n;
+		len -= (size_t)n;
+	}
+	call->hole.len = 0;
+	return true;
+}
+
+static enum rpc_verdict do_payload(struct rpc_call *call)
+{
+	size_t waited = call->hole.len;
+	uint32_t way, len, word;
+	bool all = true;
+	const uint8_t *p;
+
+	if (!xdr_get_u32(&call->args, &way) || !xdr_get_opaque(&call->args, UINT32_MAX, &p, &len) ||
+	    !xdr_get_u32(&call->args, &word))
+		return RPC_GARBAGE_ARGS;
+	/* What is no part of the hole must not matter, nor what its place held before. */
+	if (waited)
+		memset(call->hole.at, 0x5a, waited);
+	switch (way) {
+	case PAYLOAD_TAKE:
+		if (waited && !take(call, waited))
+			return RPC_SYSTEM_ERR;
+		break;
+	case PAYLOAD_HALF:
+		if (waited && !take(call, waited / 2))
+			return RPC_SYSTEM_ERR;
+		all = false;
+		break;
+	case PAYLOAD_LEAVE:
+		all = false;
+		break;
+	default:
+		if (rpc_call_fill(call) != 0)
+			return RPC_SYSTEM_ERR;
+		break;
+	}
+	xdr_put_u32(&call->reply, (uint32_t)waited);
+	xdr_put_opaque(&call->reply, p, all ? len : 0);
+	xdr_put_u32(&call->reply, word);
+	return RPC_REPLY;
+}
+
 static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
 {
 	struct fixture *f = ctx;
@@ -324,6 +387,12 @@ static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
 	case PROC_CLOSE:
 		rpc_conn_close(call->conn);
 		return RPC_REPLY;
+	case PROC_PAYLOAD:
+		if (xdr_in_left(&call->args) < 4 || call->args.p[3] != PAYLOAD_PARK)
+			return do_payload(call);
+		park(f, call, 0);
+		call->resume = do_payload;
+		return RPC_PARKED;
 	default:
 		return RPC_PROC_UNAVAIL;
 	}
@@ -365,6 +434,7 @@ void fixture_start(struct fixture *f, unsigned loops, void (*tune)(struct rpc_li
 		.max_version = TEST_VERS_HI,
 		.handle = handle,
 		.conn_closed = conn_closed,
+		.payload = find_payload,
 		.ctx = f,
 	};
 

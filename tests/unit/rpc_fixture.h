@@ -37,6 +37,20 @@ enum {
 	PROC_LATER, /* u32 key -> key, how many of these had begun: resumed by rpc_call_later() */
 	PROC_LATE,  /* u32 key -> the same, but first it is stuck until the test opens the gate */
 	PROC_BUSY,  /* u32 key -> key: as PROC_STUCK, but it runs all the time */
+	/*
+	 * u32 enum payload_way, opaque, u32 -> u32 bytes that waited in a pipe, opaque, u32. The opaque
+	 * may come by a pipe but for its first 100 bytes.
+	 */
+	PROC_PAYLOAD,
+};
+
+/* How PROC_PAYLOAD gets its bytes. */
+enum payload_way {
+	PAYLOAD_FILL,  /* from the record */
+	PAYLOAD_TAKE,  /* from the pipe */
+	PAYLOAD_LEAVE, /* not at all; the reply has none */
+	PAYLOAD_HALF,  /* half of what is in the pipe; the reply has none */
+	PAYLOAD_PARK,  /* parks at key 0; when it is resumed from the record */
 };
 
 #define KEYS 256
