@@ -128,10 +128,10 @@ enum stability { UNSTABLE = 0, DATA_SYNC = 1, FILE_SYNC = 2 };
 
 /* Capabilities of an export, struct backend_export.capabilities. */
 enum backend_capability {
-	BACKEND_READ_ONLY = 1 << 0,	/* no changing operation is offered */
-	BACKEND_READ_BY_FD = 1 << 1,	/* read may answer with a descriptor extent */
-	BACKEND_WRITE_SPLICE = 1 << 2,	/* write takes payload from a pipe */
-	BACKEND_PRIVATE = 1 << 3,	/* nobody but this server gets at the files */
+	BACKEND_READ_ONLY = 1 << 0,    /* no changing operation is offered */
+	BACKEND_READ_BY_FD = 1 << 1,   /* read may answer with a descriptor extent */
+	BACKEND_WRITE_SPLICE = 1 << 2, /* write takes payload from a pipe */
+	BACKEND_PRIVATE = 1 << 3,      /* nobody but this server gets at the files */
 };
 
 /* What somebody relies on who has a watch. */
@@ -183,7 +183,7 @@ struct file {
 	 * while nobody works on the file.
 	 */
 	struct object *object;
-	unsigned access;       /* ACCESS_READ | ACCESS_WRITE as opened */
+	unsigned access; /* ACCESS_READ | ACCESS_WRITE as opened */
 	/*
 	 * Whose permission the open was: a reference of the file's own. NULL: the backend does not
 	 * keep it. Others who use the file (stateids can be guessed) are asked for theirs by nfsd.
@@ -236,9 +236,9 @@ struct dir_entry {
 	uint64_t cookie; /* readdir goes on behind this entry when given it; above 2, never 0 */
 	uint64_t fileid; /* as mounted_on_fileid */
 	enum file_type type;
-	int error;		       /* why attr and handle are not filled: -errno; 0: filled */
-	struct attr attr;	       /* when asked for */
-	struct backend_handle handle;  /* when asked for */
+	int error;		      /* why attr and handle are not filled: -errno; 0: filled */
+	struct attr attr;	      /* when asked for */
+	struct backend_handle handle; /* when asked for */
 };
 
 struct readdir_args {
@@ -267,11 +267,10 @@ struct dir_change {
 struct settle_job {
 	struct object *dirs[SETTLE_DIRS]; /* of one export; references of the caller's */
 	unsigned n;			  /* at least 1 */
-	bool alone; /* nobody waits for this thread: it may do it itself if that is quick */
 	/* Called once, on any thread, perhaps before settle() has returned. */
 	void (*done)(struct settle_job *job);
 	int err;	  /* in done(): 0 or -errno */
-	struct list link; /* the backend's meanwhile */
+	struct list link; /* in settle()'s list; then the backend's */
 };
 
 struct backend {
@@ -331,10 +330,11 @@ struct backend {
 
 	/*
 	 * (optional) What operations on names have left undone by saying change->owes: all changes
-	 * of the job's directories that have been made so far go to stable storage. Many jobs at a
-	 * time cost little more than one.
+	 * of the jobs' directories that have been made so far go to stable storage. Many jobs at a
+	 * time cost little more than one. They are of one export; the list is empty afterwards.
+	 * `alone`: nobody waits for this thread, it may do it itself if that is quick.
 	 */
-	void (*settle)(struct settle_job *job);
+	void (*settle)(struct list *jobs, bool alone);
 
 	/* -- open files -- */
 	/* `access`: ACCESS_READ, ACCESS_WRITE or both; regular files only (else -EINVAL/-EISDIR/-ELOOP). */
@@ -390,8 +390,7 @@ struct backend {
 	 */
 	int (*lock)(struct file *file, const struct file_lock *want, struct file_lock *holder);
 	/* Would lock() succeed? 0, or -EAGAIN with *holder filled. */
-	int (*lock_test)(struct file *file, const struct file_lock *want,
-			 struct file_lock *holder);
+	int (*lock_test)(struct file *file, const struct file_lock *want, struct file_lock *holder);
 	/*
 	 * For messages to the administrator: where the object is, as a path on the server, always
 	 * NUL-terminated. Nothing is decided by it. -ENOENT: it has no name.

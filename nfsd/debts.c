@@ -1,7 +1,7 @@
 /*
  * The model: an operation that changes names says so here instead of waiting for fsync. Operations
  * after it go on. When the compound has run, all its directories are settled as one job and the
- * compound is parked meanwhile (unless it is alone on its loop and the disk is quick: settle_job.alone). The client has been told nothing yet, and whoever sees the change
+ * compound is parked meanwhile (unless it is alone on its loop and the disk is quick), with those of all compounds that came together. The client has been told nothing yet, and whoever sees the change
  * before it is stable sees what it would see with a server that is in the middle of fsync().
  *
  * If settling fails, the reply is cut off at the first operation that owed something, which then
@@ -75,11 +75,23 @@ static void job_done(struct settle_job *job)
 	mutex_unlock(&s->settling_lock);
 }
 
-static void settle(struct rpc_later *later)
+/* Each export's jobs at once: one commit is enough for them. */
+static void settle(struct list *laters, bool alone)
 {
-	struct debts *d = container_of(later, struct debts, later);
+	struct debts *first, *d, *tmp;
 
-	d->job.dirs[0]->backend->settle(&d->job);
+	while ((first = list_first(laters, struct debts, later.link))) {
+		struct object *dir = first->job.dirs[0];
+		struct list jobs = LIST_INITIALIZER(jobs);
+
+		list_for_each_safe (d, tmp, laters, later.link) {
+			if (d->job.dirs[0]->export != dir->export)
+				continue;
+			list_remove(&d->later.link);
+			list_push_back(&jobs, &d->job.link);
+		}
+		dir->backend->settle(&jobs, alone);
+	}
 }
 
 bool debts_settle(struct compound *c, enum nfsstat4 status, uint32_t nresults)
@@ -94,14 +106,16 @@ bool debts_settle(struct compound *c, enum nfsstat4 status, uint32_t nresults)
 	c->server->settling++;
 	mutex_unlock(&c->server->settling_lock);
 	c->call->resumes_soon = true;
-	d->job.alone = c->call->alone;
 	d->job.done = job_done;
 	d->later.fn = settle;
-	/* With those of all calls that have come together: one commit is enough for them. */
-	if (d->job.alone)
-		settle(&d->later);
-	else
+	if (c->call->alone) {
+		struct list just_this = LIST_INITIALIZER(just_this);
+
+		list_push_back(&just_this, &d->later.link);
+		settle(&just_this, true);
+	} else {
 		rpc_call_later(c->call, &d->later);
+	}
 	return true;
 }
 

@@ -363,6 +363,7 @@ struct loop {
 	struct mutex inbox_lock;
 	struct list inbox_conns, inbox_calls, parked;
 	struct list later; /* struct rpc_later */
+	unsigned nlater;
 	_Atomic bool later_any;
 	bool inbox_signalled; /* inbox_fd has been written */
 	bool inbox_closed;    /* the server has stopped */

@@ -157,37 +157,67 @@ void rpc_call_resume(struct rpc_call *pub)
 
 void rpc_call_later(struct rpc_call *pub, struct rpc_later *later)
 {
+	struct list just_this = LIST_INITIALIZER(just_this);
 	struct loop *l = pub->conn->loop;
 	struct worker *w = worker_self();
 
 	if (!w || w->loop != l || !w->section) {
-		later->fn(later);
+		list_push_back(&just_this, &later->link);
+		later->fn(&just_this, false);
 		return;
 	}
 	/* The loop may have been taken away without our knowing: section_left() looks after that. */
 	mutex_lock(&l->inbox_lock);
 	list_push_back(&l->later, &later->link);
+	l->nlater++;
 	atomic_store(&l->later_any, true);
 	mutex_unlock(&l->inbox_lock);
+}
+
+/* The owner asks: are there no calls but those that have left something to be done, `n` of them? */
+static bool is_all(struct loop *l, unsigned n)
+{
+	struct rpc_conn *c = list_first(&l->conns, struct rpc_conn, conns_link);
+
+	return c && c->conns_link.next == &l->conns && list_empty(&l->pending) &&
+	       LOAD_CALLS(atomic_load(&c->load)) == n;
+}
+
+static void call_later(struct list *laters, bool alone)
+{
+	struct rpc_later *first, *next, *tmp;
+
+	while ((first = list_first(laters, struct rpc_later, link))) {
+		struct list same = LIST_INITIALIZER(same);
+
+		list_for_each_safe (next, tmp, laters, link) {
+			if (next->fn != first->fn)
+				continue;
+			list_remove(&next->link);
+			list_push_back(&same, &next->link);
+		}
+		first->fn(&same, alone);
+	}
 }
 
 /* What calls have left to be done; the worker may have lost its loop afterwards. */
 static void run_later(struct worker *w, struct loop *l)
 {
-	struct list later = LIST_INITIALIZER(later);
-	struct rpc_later *next;
+	struct list laters = LIST_INITIALIZER(laters);
+	unsigned n;
+	bool alone;
 
 	if (likely(!atomic_load(&l->later_any)))
 		return;
 	mutex_lock(&l->inbox_lock);
 	atomic_store(&l->later_any, false);
-	list_splice_back(&later, &l->later);
+	list_splice_back(&laters, &l->later);
+	n = l->nlater;
+	l->nlater = 0;
 	mutex_unlock(&l->inbox_lock);
+	alone = w->loop == l && is_all(l, n);
 	section_enter(w);
-	while ((next = list_first(&later, struct rpc_later, link))) {
-		list_remove(&next->link);
-		next->fn(next);
-	}
+	call_later(&laters, alone);
 	section_leave(w);
 }
 
@@ -420,12 +450,17 @@ static bool settle(struct worker *w, struct loop *l)
 	do {
 		struct list finished = LIST_INITIALIZER(finished);
 
-		run_later(w, l);
+		/* Left to others it can be done while replies are sent; done here it would hold them up. */
+		if (l->conns.next != l->conns.prev)
+			run_later(w, l);
 		if (w->loop != l)
 			return false;
 		list_splice_back(&finished, &l->finished);
 		out_finish_list(w, &finished);
 		if (w->loop != l || !flush_all(w, l))
+			return false;
+		run_later(w, l);
+		if (w->loop != l)
 			return false;
 		/* First the inbox, then what its signal may have been about. */
 		if (atomic_load(&l->inbox_any))

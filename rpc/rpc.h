@@ -241,14 +241,18 @@ void rpc_call_resume(struct rpc_call *call);
 
 /* Something to be done that is cheaper for many calls at a time. */
 struct rpc_later {
-	void (*fn)(struct rpc_later *later);
-	struct list link; /* rpc's meanwhile */
+	/*
+	 * For all of them that have the same fn, in `laters`. `alone`: nothing else is under way on the
+	 * loop, so that a short wait here holds up nobody.
+	 */
+	void (*fn)(struct list *laters, bool alone);
+	struct list link;
 };
 
 /*
- * In a handler: fn(later) is called once the call's loop has run all the calls that had come, before it
- * sends replies or waits for more; or at once, if the loop is another thread's by now. On any thread.
- * The call may be parked until then, and `later` is the caller's memory.
+ * In a handler: fn() is called once the call's loop has run all the calls that had come, before it
+ * waits for more; or at once, if the loop is another thread's by now. On any thread. The call may
+ * be parked until then, and `later` is the caller's memory.
  */
 void rpc_call_later(struct rpc_call *call, struct rpc_later *later);
 

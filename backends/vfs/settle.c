@@ -17,7 +17,7 @@
  * to open and no identity to assume the next time.
  *
  * Waking the settler, and being woken by it, takes as long as a small commit does on a fast disk.
- * So the only request of its loop (settle_job.alone) is settled by its own thread if the last
+ * So if a loop has nothing but requests that wait for it, they are settled by its own thread if the last
  * fsync()s were quick and the settler has nothing to do. The thread does not declare itself blocked
  * then, which would be a wake-up, too.
  *
@@ -240,7 +240,7 @@ static void finish_job(struct round *r, struct settle_job *job)
 }
 
 /* Tells whether it was quick. */
-static bool settle_all(struct list *jobs)
+static bool settle_all(struct list *jobs, bool announce)
 {
 	bool quick = true;
 
@@ -253,7 +253,7 @@ static bool settle_all(struct list *jobs)
 			list_remove(&job->link);
 			list_push_back(&taken, &job->link);
 		}
-		quick &= sync_round(&r, true);
+		quick &= sync_round(&r, announce);
 		while ((job = list_first(&taken, struct settle_job, link))) {
 			list_remove(&job->link);
 			finish_job(&r, job);
@@ -278,7 +278,7 @@ static void *settler_main(void *arg)
 			break;
 		list_splice_back(&jobs, &s->jobs);
 		mutex_unlock(&s->lock);
-		atomic_store(&s->quick, settle_all(&jobs));
+		atomic_store(&s->quick, settle_all(&jobs, true));
 		mutex_lock(&s->lock);
 		atomic_store(&s->busy, !list_empty(&s->jobs));
 	}
@@ -340,40 +340,57 @@ static struct vfs_settler *settler_of(struct vfs_export *exp, dev_t dev)
 }
 
 /* In the caller's thread, unless it is better to leave it to the settler. */
-static bool settle_here(struct vfs_settler *s, struct settle_job *job)
+static bool settle_here(struct vfs_settler *s, struct list *jobs)
 {
-	struct round r = { 0 };
-
-	if (!job->alone || !atomic_load(&s->quick) || atomic_load(&s->busy) || !add_job(&r, job))
+	if (!atomic_load(&s->quick) || atomic_load(&s->busy))
 		return false;
-	atomic_store(&s->quick, sync_round(&r, false));
-	finish_job(&r, job);
+	atomic_store(&s->quick, settle_all(jobs, false));
 	return true;
 }
 
-void vfs_settle_later(struct settle_job *job)
+/* Moves the first job and those whose directories are of the same device. */
+static dev_t take_device(struct list *jobs, struct list *out)
 {
-	struct vfs_object *first = vfs_object(job->dirs[0]);
-	struct vfs_settler *s = settler_of(vfs_object_export(first), first->dev);
-	bool first_job;
+	struct settle_job *job, *tmp;
+	dev_t dev = vfs_object(list_first(jobs, struct settle_job, link)->dirs[0])->dev;
 
-	if (!s) {
-		struct list alone = LIST_INITIALIZER(alone);
-
-		list_push_back(&alone, &job->link);
-		settle_all(&alone);
-		return;
+	list_for_each_safe (job, tmp, jobs, link) {
+		if (vfs_object(job->dirs[0])->dev != dev)
+			continue;
+		list_remove(&job->link);
+		list_push_back(out, &job->link);
 	}
-	if (settle_here(s, job))
-		return;
+	return dev;
+}
+
+static void leave_to(struct vfs_settler *s, struct list *jobs)
+{
+	bool first;
+
 	mutex_lock(&s->lock);
-	first_job = list_empty(&s->jobs);
-	list_push_back(&s->jobs, &job->link);
+	first = list_empty(&s->jobs);
+	list_splice_back(&s->jobs, jobs);
 	atomic_store(&s->busy, true);
 	mutex_unlock(&s->lock);
 	/* Not with the lock, which the settler wants first. It stays: our caller keeps the export. */
-	if (first_job)
+	if (first)
 		cond_signal(&s->wake);
+}
+
+void vfs_settle_later(struct list *jobs, bool alone)
+{
+	struct object *first = list_first(jobs, struct settle_job, link)->dirs[0];
+	struct vfs_export *exp = vfs_export(first->export);
+
+	while (!list_empty(jobs)) {
+		struct list some = LIST_INITIALIZER(some);
+		struct vfs_settler *s = settler_of(exp, take_device(jobs, &some));
+
+		if (!s)
+			settle_all(&some, true);
+		else if (!alone || !settle_here(s, &some))
+			leave_to(s, &some);
+	}
 }
 
 void vfs_settlers_end(struct vfs_export *exp)

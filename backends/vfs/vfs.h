@@ -317,7 +317,7 @@ bool vfs_must_settle(const struct vfs_object *obj);
 int vfs_settle(struct vfs_object *obj);
 /* The same for a change of names in `dir`, or leaves it to the caller if he offered that. */
 int vfs_settle_names(struct vfs_object *dir, struct dir_change *change);
-void vfs_settle_later(struct settle_job *job);
+void vfs_settle_later(struct list *jobs, bool alone);
 /* Does the file system have a journal whose commits are of all changes before them? */
 bool vfs_commits_all(long fs_type, dev_t dev);
 /* The object is being freed. */

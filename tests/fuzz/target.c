@@ -110,7 +110,10 @@ void rpc_call_resume(struct rpc_call *call)
 
 void rpc_call_later(struct rpc_call *call, struct rpc_later *later)
 {
-	later->fn(later);
+	struct list just_this = LIST_INITIALIZER(just_this);
+
+	list_push_back(&just_this, &later->link);
+	later->fn(&just_this, false);
 }
 
 /* What was taken out of the record, as if it waited in a pipe. */

@@ -73,7 +73,10 @@ void __wrap_rpc_call_resume(struct rpc_call *call)
 /* There is no loop that has anything else to do. */
 void __wrap_rpc_call_later(struct rpc_call *call, struct rpc_later *later)
 {
-	later->fn(later);
+	struct list just_this = LIST_INITIALIZER(just_this);
+
+	list_push_back(&just_this, &later->link);
+	later->fn(&just_this, false);
 }
 
 void await_resumed(void)

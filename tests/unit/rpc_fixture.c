@@ -166,15 +166,20 @@ struct late {
 	struct fixture *f;
 };
 
-static void now(struct rpc_later *later)
+static void now(struct list *laters, bool alone)
 {
-	struct late *late = container_of(later, struct late, later);
-	struct fixture *f = late->f;
+	struct late *late;
 
-	pthread_mutex_lock(&f->lock);
-	xdr_put_u32(&late->call->reply, f->laters);
-	pthread_mutex_unlock(&f->lock);
-	rpc_call_resume(late->call);
+	while ((late = list_first(laters, struct late, later.link))) {
+		struct fixture *f = late->f;
+
+		list_remove(&late->later.link);
+		pthread_mutex_lock(&f->lock);
+		xdr_put_u32(&late->call->reply, f->laters);
+		f->laters_alone += alone;
+		pthread_mutex_unlock(&f->lock);
+		rpc_call_resume(late->call);
+	}
 }
 
 static enum rpc_verdict replied(struct rpc_call *call)

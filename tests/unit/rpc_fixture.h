@@ -65,10 +65,11 @@ struct fixture {
 	/* Under lock. */
 	struct rpc_call *parked[KEYS];
 	bool entered[KEYS], gate[KEYS];
-	unsigned closed;      /* conn_closed calls */
-	unsigned closed_open; /* of them, with the connection still open */
-	unsigned done;	      /* call->done calls */
-	unsigned laters;      /* PROC_LATER and PROC_LATE begun */
+	unsigned closed;       /* conn_closed calls */
+	unsigned closed_open;  /* of them, with the connection still open */
+	unsigned done;	       /* call->done calls */
+	unsigned laters;       /* PROC_LATER and PROC_LATE begun */
+	unsigned laters_alone; /* of them, done where nothing else was under way */
 	unsigned extents_out, extents_released, extents_unreadable;
 	uint64_t last_conn;
 	struct rpc_conn *kept; /* PROC_NULL keeps a reference to its connection if keep is set */

@@ -1183,13 +1183,18 @@ static void job_done(struct settle_job *job)
 }
 
 /* Each job once; all of them answered. */
-static void settle_jobs(struct fixture *fx, struct settle_job *jobs, unsigned n)
+static void settle_jobs(struct fixture *fx, struct settle_job *jobs, unsigned n, bool alone)
 {
+	struct list some = LIST_INITIALIZER(some);
+
 	jobs_done = 0;
 	for (unsigned i = 0; i < n; i++) {
 		jobs[i].done = job_done;
 		jobs[i].err = -1;
-		fx->b->settle(&jobs[i]);
+		list_push_back(&some, &jobs[i].link);
+		/* The first by itself. */
+		if (i == 0 || i + 1 == n)
+			fx->b->settle(&some, alone);
 	}
 	mutex_lock(&jobs_lock);
 	while (jobs_done < n)
@@ -1238,28 +1243,27 @@ static void owe_and_settle(struct fixture *fx, struct object *d, struct loss *l)
 		if (i > 0)
 			jobs[i] = (struct settle_job){ .dirs = { d }, .n = 1 };
 	}
-	settle_jobs(fx, jobs, JOBS);
+	settle_jobs(fx, jobs, JOBS, false);
 	assert_true(after_loss(l, has_owed));
 	owe_removal(fx, d, "o0");
 	owe_removal(fx, p, "o");
-	settle_jobs(fx, jobs, 1);
+	settle_jobs(fx, jobs, 1, false);
 	assert_true(after_loss(l, lacks_owed));
 	/* One after the other, in this thread if that is quick. */
-	jobs[0].alone = true;
 	for (unsigned i = 0; i < 8; i++) {
 		owe_file(fx, d, "o0");
 		owe_file(fx, p, "o");
-		settle_jobs(fx, jobs, 1);
+		settle_jobs(fx, jobs, 1, true);
 		if (i == 7)
 			break;
 		owe_removal(fx, d, "o0");
 		owe_removal(fx, p, "o");
-		settle_jobs(fx, jobs, 1);
+		settle_jobs(fx, jobs, 1, true);
 	}
 	assert_true(after_loss(l, has_owed));
 	owe_removal(fx, d, "o0");
 	owe_removal(fx, p, "o");
-	settle_jobs(fx, jobs, 1);
+	settle_jobs(fx, jobs, 1, true);
 	assert_true(after_loss(l, lacks_owed));
 	cond_destroy(&jobs_cond);
 	object_unref(p);

@@ -47,9 +47,13 @@ static int owing_open_create(struct object *dir, const struct cred *cred, const 
 	return err;
 }
 
-static void owing_settle(struct settle_job *job)
+static void owing_settle(struct list *jobs, bool alone)
 {
+	struct settle_job *job = list_first(jobs, struct settle_job, link);
+
 	settled++;
+	list_remove(&job->link);
+	assert_true(list_empty(jobs));
 	assert_int_equal(job->n, 1);
 	assert_ptr_equal(job->dirs[0], data);
 	job->err = settle_err;

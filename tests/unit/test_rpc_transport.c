@@ -572,6 +572,16 @@ static void send_laters(int fd, uint32_t n, uint32_t last)
 	bytes_free(&out);
 }
 
+static unsigned laters_alone(struct fixture *f)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&f->lock);
+	n = f->laters_alone;
+	pthread_mutex_unlock(&f->lock);
+	return n;
+}
+
 /* `n` replies to PROC_LATER, which had `begun` together. */
 static void expect_laters(int fd, uint32_t n, uint32_t begun)
 {
@@ -590,7 +600,7 @@ static void expect_laters(int fd, uint32_t n, uint32_t begun)
 static void later_is_when_all_that_has_come_was_run(void **state)
 {
 	struct fixture f;
-	int fd;
+	int fd, other;
 
 	fixture_start(&f, 1, NULL);
 	fd = client_connect(&f);
@@ -598,6 +608,14 @@ static void later_is_when_all_that_has_come_was_run(void **state)
 	expect_laters(fd, 8, 8);
 	send_laters(fd, 1, PROC_LATER);
 	expect_laters(fd, 1, 9);
+	assert_int_equal(laters_alone(&f), 9);
+	/* There is another one that would have to wait. */
+	other = client_connect(&f);
+	expect_null(other, 1);
+	send_laters(fd, 8, PROC_LATER);
+	expect_laters(fd, 8, 17);
+	assert_int_equal(laters_alone(&f), 9);
+	close(other);
 	close(fd);
 	fixture_stop(&f);
 }
@@ -613,6 +631,7 @@ static void later_does_not_wait_for_who_blocks(void **state)
 		fd = client_connect(&f);
 		send_laters(fd, 9, proc);
 		expect_laters(fd, 8, 8);
+		assert_int_equal(laters_alone(&f), 0);
 		fixture_open_gate(&f, 8);
 		expect_key(fd, 8, 8);
 		close(fd);
