@@ -35,7 +35,9 @@
 #include "base/hash.h"
 #include "base/log.h"
 
-#define TRIM_SECONDS 10
+#define TRIM_SECONDS	 10
+#define DESCRIPTORS_MOST (1u << 22)
+#define BUCKETS_MOST	 (DESCRIPTORS_MOST / 2 / VFS_SHARDS) /* of a shard */
 
 /* All exports, for what concerns descriptors of the whole process; and the thread that trims. */
 static struct mutex registry_lock = MUTEX_INITIALIZER;
@@ -355,8 +357,8 @@ static unsigned descriptor_limit(void)
 {
 	struct rlimit rl;
 
-	if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur > 1u << 20)
-		return 1u << 20;
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur > DESCRIPTORS_MOST)
+		return DESCRIPTORS_MOST;
 	return (unsigned)rl.rlim_cur;
 }
 
@@ -411,7 +413,7 @@ int vfs_table_init(struct vfs_export *exp, unsigned max_cached)
 
 	cached_max = limit / 2;
 	exp->max_cached = max_cached ? max_cached : limit / 2;
-	while (buckets * VFS_SHARDS < exp->max_cached && buckets < 4096)
+	while (buckets * VFS_SHARDS < exp->max_cached && buckets < BUCKETS_MOST)
 		buckets *= 2;
 	exp->bucket_mask = buckets - 1;
 	for (unsigned i = 0; i < VFS_SHARDS; i++) {

@@ -21,9 +21,9 @@
 #include "tests/bench/scale.h"
 #include "tests/bench/tree.h"
 
-#define ROUNDS_MAX    99u
-#define USER_UID      1000u
-#define STREAM_ROUNDS 3u
+#define ROUNDS_MAX	99u
+#define USER_UID	1000u
+#define STREAM_ROUNDS	3u
 
 enum { OURS, PEER, SIDES };
 
@@ -32,7 +32,7 @@ struct options {
 	unsigned rounds, threads;
 	bool quick, no_peer, no_atoll, no_limits;
 	bool scaling, async;
-	unsigned others;
+	unsigned others, stages;
 	const char *who; /* root, user, or NULL: both */
 	const char *peer;
 	pid_t peer_pid;
@@ -55,7 +55,7 @@ struct team {
 	bool ok;
 };
 
-static struct options options = { .seconds = 0.5, .rounds = 5 };
+static struct options options;
 static struct result result;
 static struct side sides[SIDES];
 static struct server echoes[2], streams;
@@ -658,11 +658,11 @@ static int run_rows(FILE *table)
 
 static const char usage_text[] =
     "usage: atoll-bench [WORKLOAD...] [OPTIONS]\n"
-    "       atoll-bench scaling [--quick] [--others N]\n"
+    "       atoll-bench scaling [idle|clients|locks|objects|opens...] [--quick] [--others N]\n"
     "  --list                the workloads\n"
     "  --quick               few short runs at three configurations: an idea, no figures to keep\n"
-    "  --seconds S           of each run; default 0.5\n"
-    "  --rounds N            alternated runs of each row; default 5\n"
+    "  --seconds S           of each run; default 0.5, of scaling 0.2\n"
+    "  --rounds N            alternated runs of each row; default 5, of scaling 15\n"
     "  --at CxD[b]           C connections, D requests in flight on each; b: those made together\n"
     "                        are sent together. May be repeated.\n"
     "                        Default: 1x1 1x16 1x16b 4x8 4x8b; with --quick 1x1 1x16b 4x8b\n"
@@ -719,6 +719,10 @@ static int choose(const char *name)
 {
 	if (strcmp(name, "scaling") == 0) {
 		options.scaling = options.no_peer = options.no_limits = true;
+		return 0;
+	}
+	if (options.scaling && scale_stage(name)) {
+		options.stages |= scale_stage(name);
 		return 0;
 	}
 	for (unsigned i = 0; workloads[i]; i++) {
@@ -831,8 +835,6 @@ static int plain_option(int opt)
 	switch (opt) {
 	case OPT_QUICK:
 		options.quick = true;
-		options.seconds = 0.2;
-		options.rounds = 3;
 		return 0;
 	case OPT_NO_PEER:
 		options.no_peer = true;
@@ -905,6 +907,10 @@ static int defaults(const char *self)
 		for (unsigned i = 0; i < (options.quick ? 3 : 5); i++)
 			add_config(options.quick ? quick[i] : full[i]);
 	}
+	if (options.seconds == 0)
+		options.seconds = options.quick || options.scaling ? 0.2 : 0.5;
+	if (options.rounds == 0)
+		options.rounds = options.quick ? 3 : options.scaling ? 15 : 5;
 	if (options.threads == 0)
 		options.threads = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 	/* Both are used after the mounts have changed; relative paths would still do, links not. */
@@ -956,6 +962,7 @@ static int measure_scaling(void)
 		.seconds = options.seconds,
 		.rounds = options.rounds,
 		.clients = options.quick ? 1000 : 10000,
+		.stages = options.stages,
 		.others = options.others  ? options.others
 			  : options.quick ? 20000
 					  : 1000000,

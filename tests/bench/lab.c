@@ -148,7 +148,7 @@ static int make_fs(const char *device)
 			 (char *)"-E",
 			 (char *)"lazy_itable_init=0,lazy_journal_init=0",
 			 (char *)"-i",
-			 (char *)"4096", /* a million files */
+			 (char *)"8192", /* a million files */
 			 (char *)device,
 			 NULL };
 

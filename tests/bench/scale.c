@@ -3,12 +3,14 @@
  *
  * A stage fills the server with something, in steps, and after each step the probes (ordinary
  * workloads at one connection and 16 requests sent together) tell what an operation costs the
- * server now. What has been filled in stays to the end, but for the clients, who leave; the first
- * line of a stage is therefore what its others are to be compared with. Memory is the server's
- * anonymous memory before and after, divided by what has come.
+ * server now: the median of many short runs, and the least, which other work on the machine moves
+ * less. What has been filled in stays to the end, but for the clients, who leave, and the objects, which
+ * the server lets go; the first line of a stage is therefore what its others are to be compared with.
+ * Memory is the server's anonymous memory before and after, divided by what has come.
  */
 #include "tests/bench/scale.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -22,12 +24,14 @@
 #include "tests/bench/load.h"
 #include "tests/bench/tree.h"
 
-#define DEPTH	    16u
-#define FIRST	    10u /* of objects, opens, locks */
-#define DESCRIPTORS (1u << 20)
-#define IDLE_NS	    5000000000L
-#define ROUNDS_MAX  99u
-#define FILL_OWNER  0x10000u /* owners from here on are not the workloads' */
+#define DEPTH	     16u
+#define FIRST	     10u	/* of objects, opens, locks */
+#define DESCRIPTORS  (1u << 22) /* or what there may be */
+#define IDLE_SECONDS 30u
+#define ROUNDS_MAX   99u
+#define FILL_OWNER   0x10000u /* owners from here on are not the workloads' */
+#define FILL_STEP    5000u
+#define TOUCH_NS     4000000000u
 
 static const struct server *server;
 static const struct scale_how *how;
@@ -90,9 +94,27 @@ static int open_conn(struct conn *c, unsigned index, unsigned depth)
 	return -1;
 }
 
+/* How many descriptors the server has. */
+static unsigned descriptors(void)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", server->pid);
+	dir = opendir(path);
+	while (dir && readdir(dir))
+		n++;
+	if (dir)
+		closedir(dir);
+	return n > 2 ? n - 2 : 0;
+}
+
 /* ---- probes ---- */
 
-static const char *const probes[] = { "null", "getattr", "openclose", "lock+unlock" };
+static const char *const probes[] = { "null", "getattr", "lookup", "openclose", "lock+unlock" };
+
+static int touch(void);
 
 #define PROBES (sizeof(probes) / sizeof(probes[0]))
 
@@ -109,8 +131,12 @@ static double median(double *values, unsigned n)
 	return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
-/* CPU time of the server's for a unit, and units a second. */
-static int probe(const struct workload *w, double *cpu, double *rate)
+struct cost {
+	double cpu, least; /* of the server's time, us a unit */
+	double rate;	   /* units a second */
+};
+
+static int probe(const struct workload *w, struct cost *cost)
 {
 	const struct load_how load = { .seconds = how->seconds, .threads = 1, .batched = true };
 	static struct load_result r;
@@ -131,8 +157,9 @@ static int probe(const struct workload *w, double *cpu, double *rate)
 		cpus[i] = (lab_cpu(server) - before) / (double)r.total.units / 1e3;
 		rates[i] = (double)r.total.units / r.seconds;
 	}
-	*cpu = median(cpus, how->rounds);
-	*rate = median(rates, how->rounds);
+	cost->cpu = median(cpus, how->rounds);
+	cost->least = cpus[0]; /* they are in order now */
+	cost->rate = median(rates, how->rounds);
 	ret = w->close(&c);
 out:
 	if (ret && !error[0])
@@ -146,14 +173,14 @@ static int all_probes(unsigned n, const char *what)
 {
 	say("%10u %-8s", n, what);
 	for (unsigned i = 0; i < PROBES; i++) {
-		double cpu, rate;
+		struct cost cost;
 
 		for (unsigned k = 0; workloads[k]; k++) {
 			if (strcmp(workloads[k]->name, probes[i]) == 0 &&
-			    probe(workloads[k], &cpu, &rate))
+			    (touch() || probe(workloads[k], &cost)))
 				return -1;
 		}
-		say("  %8.0f %6.2f", rate, cpu);
+		say("  %8.0f %6.2f %6.2f", cost.rate, cost.cpu, cost.least);
 	}
 	say("\n");
 	return 0;
@@ -163,25 +190,41 @@ static void head(void)
 {
 	say("\n%19s", "");
 	for (unsigned i = 0; i < PROBES; i++)
-		say("  %15s", probes[i]);
+		say("  %22s", probes[i]);
 	say("\n%19s", "the server holds");
 	for (unsigned i = 0; i < PROBES; i++)
-		say("  %8s %6s", "rate/s", "us");
+		say("  %8s %6s %6s", "rate/s", "us", "least");
 	say("\n");
 }
 
 /* ---- clients ---- */
 
-static void idle_cpu(unsigned clients)
+/*
+ * Opens clients number n to `upto`; how many there are now. Their large buffers are not going to be used before
+ * they leave.
+ */
+static unsigned open_clients(struct conn *conns, unsigned n, unsigned upto)
 {
-	double before;
+	for (; n < upto; n++) {
+		if (open_conn(&conns[n], n, 1)) {
+			conn_close(&conns[n]);
+			break;
+		}
+		free(conns[n].rx);
+		conns[n].rx = NULL;
+	}
+	return n;
+}
 
-	/* First what the probes have left behind has to end. */
-	nanosleep(&(struct timespec){ .tv_sec = 2 }, NULL);
-	before = lab_cpu(server);
-	nanosleep(&(struct timespec){ .tv_sec = IDLE_NS / 1000000000L }, NULL);
-	say("idle with %u clients: %.2f %% of a processor\n", clients,
-	    (lab_cpu(server) - before) / IDLE_NS * 100);
+static void close_clients(struct conn *conns, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		conns[i].rx = malloc(RECORD_MAX + 65536);
+		if (!conns[i].rx)
+			conns[i].clientid = 0; /* left to its lease */
+		conn_close(&conns[i]);
+	}
+	free(conns);
 }
 
 static int stage_clients(void)
@@ -195,24 +238,42 @@ static int stage_clients(void)
 		if (next > how->clients)
 			next = how->clients;
 		/* The probe's is one of them. */
-		for (; n + 1 < next && ret == 0; n++) {
-			ret = open_conn(&conns[n], n, 1);
-			/* Its buffer is not going to be used. */
-			free(conns[n].rx);
-			conns[n].rx = NULL;
-		}
-		if (ret == 0)
-			ret = all_probes(next, "clients");
+		n = open_clients(conns, n, next - 1);
+		ret = n + 1 < next ? -1 : all_probes(next, "clients");
 	}
-	if (ret == 0 && n > 0) {
+	if (ret == 0 && n > 0)
 		say("memory: %.0f bytes a client, with its connection and session of one slot\n",
 		    (memory() - before) / n);
-		idle_cpu(n);
-	}
-	for (unsigned i = 0; i < n; i++)
-		conn_close(&conns[i]);
-	free(conns);
+	close_clients(conns, n);
 	return ret ? failed("clients") : 0;
+}
+
+/* What a server that nobody asks for anything takes. */
+static int stage_idle(void)
+{
+	const unsigned numbers[] = { 1, 1000, how->clients };
+	struct conn *conns = calloc(how->clients, sizeof(*conns));
+	unsigned n = 0;
+	int ret = conns ? 0 : -1;
+
+	for (unsigned i = 0; ret == 0 && i < 3 && n < how->clients; i++) {
+		unsigned next = numbers[i] < how->clients ? numbers[i] : how->clients;
+		double before;
+
+		n = open_clients(conns, n, next);
+		if (n < next) {
+			ret = -1;
+			break;
+		}
+		/* First what their coming has left behind has to end. */
+		nanosleep(&(struct timespec){ .tv_sec = IDLE_SECONDS / 10 }, NULL);
+		before = lab_cpu(server);
+		nanosleep(&(struct timespec){ .tv_sec = IDLE_SECONDS }, NULL);
+		say("idle for %u s with %u client%s: %.4f %% of a processor\n", IDLE_SECONDS, n,
+		    n == 1 ? "" : "s", (lab_cpu(server) - before) / IDLE_SECONDS / 1e7);
+	}
+	close_clients(conns, n);
+	return ret ? failed("idle clients") : 0;
 }
 
 /* ---- what is filled in through the protocol ---- */
@@ -223,10 +284,10 @@ static struct fill {
 } fill;
 
 /* The compound's results, behind SEQUENCE. */
-#define TAKE(c, s, d)                                          \
-	do {                                                   \
-		enum reply taken_ = compound_reply(c, s, d);   \
-		if (taken_ != REPLY_OK)                        \
+#define TAKE(c, s, d)                                                            \
+	do {                                                                     \
+		enum reply taken_ = compound_reply(c, s, d);                     \
+		if (taken_ != REPLY_OK)                                          \
 			return taken_ == REPLY_DELAY ? STEP_AGAIN : STEP_FAILED; \
 	} while (0)
 
@@ -242,28 +303,101 @@ static void object_name(char name[32], unsigned i)
 	snprintf(name, 32, "o%07u", i);
 }
 
+/*
+ * The server lets go of objects that nobody has asked for in 10 to 20 s. So those that have been filled in
+ * are asked for again before each probe and, while it lasts long, in the middle of filling in: TOUCH_OPS
+ * PUTFH in a compound.
+ */
+#define TOUCH_OPS 15u /* and SEQUENCE: as many as the session may have */
+
+struct handle {
+	uint8_t len;
+	uint8_t data[47];
+};
+
+static struct touched {
+	struct handle *handles; /* of all objects there will be */
+	unsigned n;		/* there are now */
+	unsigned next;		/* to be touched */
+	uint64_t last;		/* when, ns */
+	struct conn conn;
+} touched;
+
+static bool touch_encode(struct conn *c, struct slot *s, struct enc *e)
+{
+	s->item = touched.n - touched.next;
+	if (s->item == 0)
+		return false;
+	if (s->item > TOUCH_OPS)
+		s->item = TOUCH_OPS;
+	compound_begin(c, s, e, c->cred, false);
+	for (unsigned i = 0; i < s->item; i++) {
+		const struct handle *h = &touched.handles[touched.next++];
+		struct fh fh = { .len = h->len };
+
+		memcpy(fh.data, h->data, h->len);
+		op_putfh(e, &fh);
+	}
+	return true;
+}
+
+static enum step touch_decode(struct conn *c, struct slot *s, struct dec *d, uint64_t *units)
+{
+	TAKE(c, s, d);
+	for (unsigned i = 0; i < s->item; i++) {
+		if (expect(c, d, OP_PUTFH))
+			return STEP_FAILED;
+	}
+	*units += s->item;
+	return STEP_DONE;
+}
+
+static const struct workload touching = { .encode = touch_encode, .decode = touch_decode };
+
+static int touch(void)
+{
+	const struct load_how load = { .threads = 1, .batched = true };
+	static struct load_result r;
+
+	touched.next = 0;
+	touched.last = now_ns();
+	if (touched.n == 0)
+		return 0;
+	touched.conn.workload = &touching;
+	return load_run(&touched.conn, 1, &load, &r, error) ? failed("touching objects") : 0;
+}
+
 static bool object_encode(struct conn *c, struct slot *s, struct enc *e)
 {
 	char name[32];
 
 	if (fill.next == fill.end)
 		return false;
-	object_name(name, fill.next++);
+	s->item = fill.next++;
+	object_name(name, s->item);
 	compound_begin(c, s, e, c->cred, false);
 	op_putfh(e, &fill.dir);
 	op_lookup(e, name);
+	op_getfh(e);
 	op_getattr(e, LINUX_ATTRS_0, LINUX_ATTRS_1);
 	return true;
 }
 
 static enum step object_decode(struct conn *c, struct slot *s, struct dec *d, uint64_t *units)
 {
+	struct handle *h = &touched.handles[s->item];
 	uint64_t size, fileid;
 
 	TAKE(c, s, d);
-	if (expect(c, d, OP_PUTFH) || expect(c, d, OP_LOOKUP) ||
+	if (expect(c, d, OP_PUTFH) || expect(c, d, OP_LOOKUP) || result_fh(c, d, &s->fh) ||
 	    result_attrs(c, d, &size, &fileid))
 		return STEP_FAILED;
+	if (s->fh.len > sizeof(h->data)) {
+		conn_fail(c, "a filehandle of %u bytes", s->fh.len);
+		return STEP_FAILED;
+	}
+	h->len = (uint8_t)s->fh.len;
+	memcpy(h->data, s->fh.data, h->len);
 	return next_step(s, units);
 }
 
@@ -307,7 +441,8 @@ static bool lock_encode(struct conn *c, struct slot *s, struct enc *e)
 		if (fill.next >= fill.end)
 			return false;
 		s->item = FILES / 2 + fill.next / LOCKS_OF_FILE;
-		s->gen = fill.end - fill.next < LOCKS_OF_FILE ? fill.end - fill.next : LOCKS_OF_FILE;
+		s->gen =
+		    fill.end - fill.next < LOCKS_OF_FILE ? fill.end - fill.next : LOCKS_OF_FILE;
 		fill.next += LOCKS_OF_FILE;
 		file_name(name, s->item);
 	}
@@ -362,29 +497,57 @@ static int fill_up(struct conn *c, const struct workload *w, unsigned from, unsi
 	return -1;
 }
 
-/* FIRST of them, then all. */
+/* In steps, between which the objects that are there already are kept. */
+static int fill_steps(struct conn *c, const struct workload *w, unsigned from, unsigned to)
+{
+	while (from < to) {
+		unsigned next = to - from > FILL_STEP ? from + FILL_STEP : to;
+
+		if (fill_up(c, w, from, next))
+			return -1;
+		if (w == &objects_fill)
+			touched.n = next;
+		if (now_ns() - touched.last > TOUCH_NS && touch())
+			return -1;
+		from = next;
+	}
+	return 0;
+}
+
+/* One more of a stage's steps: so many that there are `n`. */
+static int step(struct conn *c, const char *what, const struct workload *w, unsigned from,
+		unsigned n)
+{
+	double before = memory(), took;
+	uint64_t began = now_ns();
+
+	if (fill_steps(c, w, from, n))
+		return -1;
+	took = (double)(now_ns() - began) / 1e9;
+	if (from > 0)
+		say("memory: %.0f bytes for each of the %s (they came at %.0f a second)\n",
+		    (memory() - before) / (n - from), what, (n - from) / took);
+	return all_probes(n, what);
+}
+
+/* FIRST of them, a hundred times as many, and so on; all in the end. */
 static int stage(const char *what, const struct workload *w, unsigned all)
 {
-	double before, took;
+	unsigned n = 0, next = FIRST;
 	struct conn c;
-	uint64_t began;
-	int ret = -1;
+	int ret = 0;
 
 	if (tree_prepare(&tree, TREE_FILES, 1, error) || open_conn(&c, 1, DEPTH))
 		return failed(what);
-	if (fill_up(&c, w, 0, FIRST) || all_probes(FIRST, what))
-		goto out;
-	before = memory();
-	began = now_ns();
-	if (fill_up(&c, w, FIRST, all))
-		goto out;
-	took = (double)(now_ns() - began) / 1e9;
-	say("memory: %.0f bytes for each of the %s (they came at %.0f a second)\n",
-	    (memory() - before) / (all - FIRST), what, (all - FIRST) / took);
-	ret = all_probes(all, what);
-out:
+	while (ret == 0 && n < all) {
+		ret = step(&c, what, w, n, next);
+		n = next;
+		next = all / 100 > n ? n * 100 : all;
+	}
 	if (ret)
 		failed(what);
+	else
+		say("the server has %u descriptors now\n", descriptors());
 	/* What it holds stays: the server will be stopped with it. */
 	c.clientid = 0;
 	conn_close(&c);
@@ -444,9 +607,14 @@ static int make_objects(unsigned n)
 
 void scale_prepare(void)
 {
-	struct rlimit files = { DESCRIPTORS, DESCRIPTORS };
+	struct rlimit files;
 
-	if (setrlimit(RLIMIT_NOFILE, &files) == 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
+	for (rlim_t most = DESCRIPTORS; most >= 1u << 20; most /= 2) {
+		files = (struct rlimit){ most, most };
+		if (setrlimit(RLIMIT_NOFILE, &files) == 0)
+			return;
+	}
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0)
 		return;
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
@@ -460,6 +628,53 @@ unsigned scale_clients(void)
 	return files.rlim_cur > 400 ? (unsigned)(files.rlim_cur / 2 - 100) : 100;
 }
 
+static int stage_locks(void)
+{
+	return stage("locks", &locks_fill, how->others);
+}
+
+/* They are objects only until they are not touched any more. */
+static int stage_objects(void)
+{
+	unsigned n = objects();
+	int ret = -1;
+
+	touched.handles = calloc(n, sizeof(*touched.handles));
+	if (!touched.handles || tree_prepare(&tree, TREE_FILES, 1, error) || make_objects(n) ||
+	    open_conn(&touched.conn, 2, DEPTH))
+		failed("objects");
+	else
+		ret = stage("objects", &objects_fill, n);
+	touched.n = 0;
+	conn_close(&touched.conn);
+	free(touched.handles);
+	return ret;
+}
+
+static int stage_opens(void)
+{
+	return stage("opens", &opens_fill, how->others);
+}
+
+static const struct {
+	const char *name;
+	int (*run)(void);
+} stages[] = {
+	{ "idle", stage_idle },	      { "clients", stage_clients }, { "locks", stage_locks },
+	{ "objects", stage_objects }, { "opens", stage_opens },
+};
+
+#define STAGES (sizeof(stages) / sizeof(stages[0]))
+
+unsigned scale_stage(const char *name)
+{
+	for (unsigned i = 0; i < STAGES; i++) {
+		if (strcmp(stages[i].name, name) == 0)
+			return 1u << i;
+	}
+	return 0;
+}
+
 int scale_run(const struct server *s, const struct scale_how *h, FILE *also)
 {
 	server = s;
@@ -467,14 +682,16 @@ int scale_run(const struct server *s, const struct scale_how *h, FILE *also)
 	table = also;
 	tree.addr = s->addr;
 	tree.path = s->path;
+	touched.conn.fd = -1;
 	cred_root(&root_cred);
-	say("scaling: c=1 d=16, sent together, CPU time of the server per unit; medians of %u runs "
-	    "of %.2f s\n",
+	say("scaling: c=1 d=16, sent together, CPU time of the server per unit: median and least "
+	    "of "
+	    "%u runs of %.2f s\n",
 	    h->rounds, h->seconds);
 	head();
-	return stage_clients() || stage("locks", &locks_fill, h->others) || make_objects(objects()) ||
-			       stage("objects", &objects_fill, objects()) ||
-			       stage("opens", &opens_fill, h->others)
-		   ? -1
-		   : 0;
+	for (unsigned i = 0; i < STAGES; i++) {
+		if ((h->stages == 0 || (h->stages & 1u << i)) && stages[i].run())
+			return -1;
+	}
+	return 0;
 }

@@ -11,15 +11,18 @@
 
 struct scale_how {
 	double seconds;	  /* of a run of a probe */
-	unsigned rounds;  /* of which the median counts */
+	unsigned rounds;  /* of which the median and the least count */
 	unsigned clients; /* as many as that, and a few less */
 	unsigned others;  /* objects, opens, locks */
+	unsigned stages;  /* bits of scale_stage() */
 };
 
 /* Descriptors for all that; before the server is started. */
 void scale_prepare(void);
 /* As many clients as a server takes by default, with some to spare: half of its descriptors. */
 unsigned scale_clients(void);
+/* The bit of a stage of this name; 0: there is none. */
+unsigned scale_stage(const char *name);
 /* Prints a table to stdout and `also`. 0 or -1. */
 int scale_run(const struct server *server, const struct scale_how *how, FILE *also);
 
