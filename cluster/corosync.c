@@ -566,6 +566,20 @@ static void show(struct corosync *c)
 			      memory_order_relaxed);
 }
 
+static int wait_for_news(struct corosync *c, struct pollfd pfds[4], uint64_t next_tick)
+{
+	uint64_t now = clock_mono_ns(), left = next_tick > now ? next_tick - now : 0;
+	uint64_t gathers = replica_gathers(c->replica);
+	struct timespec t;
+
+	if (replica_blocked(c->replica) && left > RETRY_MS * NS_PER_MS)
+		left = RETRY_MS * NS_PER_MS;
+	if (gathers && gathers < left)
+		left = gathers;
+	t = (struct timespec){ .tv_nsec = (long)left }; /* less than a second */
+	return ppoll(pfds, 4, &t, NULL);
+}
+
 static void run_connected(struct corosync *c, uint64_t *next_tick)
 {
 	struct pollfd pfds[4] = {
@@ -574,13 +588,9 @@ static void run_connected(struct corosync *c, uint64_t *next_tick)
 		{ c->quorum_fd, POLLIN, 0 },
 		{ c->cmap_fd, POLLIN, 0 },
 	};
-	uint64_t t = clock_mono_ns();
-	int left = *next_tick > t ? (int)((*next_tick - t) / NS_PER_MS) + 1 : 0;
 	enum cluster_phase phase = replica_phase(c->replica);
 
-	if (replica_blocked(c->replica) && left > RETRY_MS)
-		left = RETRY_MS;
-	if (poll(pfds, 4, left) < 0)
+	if (wait_for_news(c, pfds, *next_tick) < 0)
 		return;
 	dispatch(c, pfds);
 	if (clock_mono_ns() >= *next_tick) {

@@ -8,12 +8,14 @@
 #define MAX_COMMANDS	  65536
 #define MAX_BYTES	  (64u << 20)
 #define MAX_SAYS	  (4u << 20)
+#define GATHER_MAX_NS	  (500 * 1000)
 
-int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_t len), void *ctx,
-		bool safe)
+int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_t len),
+		uint64_t (*now)(void *ctx), void *ctx, bool safe)
 {
 	*o = (struct outbox){
 		.send = send,
+		.now = now,
 		.ctx = ctx,
 		.safe = safe,
 		.limits = { BATCHES_IN_FLIGHT, MAX_COMMANDS, MAX_BYTES, MAX_SAYS },
@@ -66,8 +68,10 @@ static void launch(struct outbox *o, uint32_t count) REQUIRES(&o->lock)
 		list_remove(&e->link);
 		list_push_back(&o->flight, &e->link);
 	}
+	o->sent_ns = o->batches ? 0 : o->now(o->ctx);
 	o->batches++;
 	o->next_batch++;
+	o->gather = 0;
 }
 
 static void free_say(struct outbox *o, struct outbox_entry *e) REQUIRES(&o->lock)
@@ -91,12 +95,44 @@ static bool pump_says(struct outbox *o) REQUIRES(&o->lock)
 	return true;
 }
 
+/* Is what is queued worth a message now? */
+static bool is_due(struct outbox *o) REQUIRES(&o->lock)
+{
+	if (list_empty(&o->queue) || o->batches >= o->limits.batches)
+		return false;
+	return o->batches ? o->bytes >= MESSAGE_BATCH : o->commands >= o->gather;
+}
+
+/* A batch of n has come back, and nothing is in flight. */
+static void begin_gathering(struct outbox *o, unsigned n) REQUIRES(&o->lock)
+{
+	uint64_t took = o->sent_ns ? o->now(o->ctx) - o->sent_ns : 0;
+
+	if (took)
+		o->round_ns = o->round_ns ? o->round_ns - o->round_ns / 8 + took / 8 : took;
+	o->gather = n / 2;
+	o->gather_until = 0;
+}
+
+/* The order's thread has told those who waited for the last batch, or comes to see whether it was long enough. */
+static void gather_on(struct outbox *o) REQUIRES(&o->lock)
+{
+	uint64_t now = o->gather > 1 ? o->now(o->ctx) : 0, wait = o->round_ns / 2;
+
+	if (!now)
+		return;
+	if (!o->gather_until)
+		o->gather_until = now + (wait < GATHER_MAX_NS ? wait : GATHER_MAX_NS);
+	if (now >= o->gather_until)
+		o->gather = 0;
+}
+
 static void pump(struct outbox *o) REQUIRES(&o->lock)
 {
 	o->blocked = o->open && !pump_says(o);
 	if (o->blocked)
 		return;
-	while (o->open && o->batches < o->limits.batches && !list_empty(&o->queue)) {
+	while (o->open && is_due(o)) {
 		struct message_batch b = {
 			.seq = o->next_batch,
 			.acked = atomic_load(&o->applied),
@@ -186,8 +222,22 @@ int outbox_say(struct outbox *o, const void *p, size_t len)
 void outbox_pump(struct outbox *o)
 {
 	mutex_lock(&o->lock);
+	gather_on(o);
 	pump(o);
 	mutex_unlock(&o->lock);
+}
+
+uint64_t outbox_gathers(struct outbox *o)
+{
+	uint64_t ns = 0, now;
+
+	mutex_lock(&o->lock);
+	if (o->open && o->gather > 1 && o->gather_until) {
+		now = o->now(o->ctx);
+		ns = o->gather_until > now ? o->gather_until - now : 1;
+	}
+	mutex_unlock(&o->lock);
+	return ns;
 }
 
 bool outbox_blocked(struct outbox *o)
@@ -214,6 +264,7 @@ void outbox_close(struct outbox *o, struct list *queued, struct list *flight)
 	mutex_lock(&o->lock);
 	o->open = false;
 	o->batches = 0;
+	o->gather = 0;
 	o->commands = 0;
 	o->bytes = 0;
 	list_for_each(e, &o->queue, link) {
@@ -231,7 +282,7 @@ void outbox_close(struct outbox *o, struct list *queued, struct list *flight)
 void outbox_take(struct outbox *o, uint64_t seq, struct list *out)
 {
 	struct outbox_entry *e, *tmp;
-	bool found = false;
+	unsigned n = 0;
 
 	mutex_lock(&o->lock);
 	list_for_each_safe(e, tmp, &o->flight, link) {
@@ -239,9 +290,9 @@ void outbox_take(struct outbox *o, uint64_t seq, struct list *out)
 			break;
 		list_remove(&e->link);
 		list_push_back(out, &e->link);
-		found = true;
+		n++;
 	}
-	if (found)
-		o->batches--;
+	if (n && --o->batches == 0)
+		begin_gathering(o, n);
 	mutex_unlock(&o->lock);
 }

@@ -4,10 +4,15 @@
  *	submitted -> queued -> in flight (in a batch) -> taken by the replica on delivery
  *	                `-----------`-> given back when the outbox is closed
  *
- * Few batches are in flight at a time, so commands that come meanwhile travel together in the next one
- * (group commit). The submitter's own thread sends if there is room in flight, otherwise whoever learns
- * that a batch has come back. Batches are numbered; they come back in the order in which they were
- * sent, or never, if the outbox has been closed in between.
+ * One batch is in flight at a time, or two if there is enough for a full one, so commands that come meanwhile travel
+ * together in the next (group commit). The submitter's own thread sends if there is room in flight, otherwise whoever
+ * learns that a batch has come back. Batches are numbered; they come back in the order in which they were sent, or
+ * never, if the outbox has been closed in between.
+ *
+ * Those whose commands have come back together will soon have others. The first of them must not travel alone, and the
+ * rest wait for its return: each message costs every node far more than a command in it does. So after a batch of
+ * several the next one *gathers*: until it has half as many, or for half the time that a batch takes to come back. A
+ * command that was alone, and what comes when none is expected, is sent at once.
  *
  * Lock: one, over everything here; nothing else is taken while it is held, but send() is called. It
  * may be used from any thread; outbox_take(), outbox_open() and outbox_close() are for the replica's.
@@ -44,6 +49,7 @@ struct outbox_limits {
 struct outbox {
 	/* 0; -EAGAIN: not now, outbox_pump() will be called again; anything else as well. */
 	int (*send)(void *ctx, const uint8_t *p, size_t len);
+	uint64_t (*now)(void *ctx); /* nanoseconds */
 	void *ctx;
 	bool safe;		     /* batches ask for acks; immutable */
 	struct outbox_limits limits; /* immutable */
@@ -60,12 +66,16 @@ struct outbox {
 	size_t says_bytes;	/* in says */
 	unsigned batches;	/* in flight */
 	uint64_t next_batch;
+	unsigned gather;       /* so many commands are worth being sent before... */
+	uint64_t gather_until; /* ...this; 0: the order's thread has not begun to wait yet */
+	uint64_t sent_ns;      /* when the only batch in flight was sent; 0: there are two */
+	uint64_t round_ns;     /* how long one takes, on average */
 	uint8_t *buffer; /* MESSAGE_MAX bytes, to build a batch in */
 };
 
 /* 0 or -ENOMEM. */
-int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_t len), void *ctx,
-		bool safe);
+int outbox_init(struct outbox *o, int (*send)(void *ctx, const uint8_t *p, size_t len),
+		uint64_t (*now)(void *ctx), void *ctx, bool safe);
 /* It must be closed. */
 void outbox_destroy(struct outbox *o);
 
@@ -82,6 +92,8 @@ int outbox_submit(struct outbox *o, uint8_t *bytes, size_t len, void *result,
 int outbox_say(struct outbox *o, const void *p, size_t len);
 /* Sends what there is room for. */
 void outbox_pump(struct outbox *o);
+/* After how many nanoseconds outbox_pump() should be called, because commands are gathered; 0: they are not. */
+uint64_t outbox_gathers(struct outbox *o);
 /* Is something waiting that send() would not take? */
 bool outbox_blocked(struct outbox *o);
 

@@ -1213,6 +1213,11 @@ void replica_flush(struct replica *r)
 	outbox_pump(&r->outbox);
 }
 
+uint64_t replica_gathers(struct replica *r)
+{
+	return outbox_gathers(&r->outbox);
+}
+
 bool replica_blocked(struct replica *r)
 {
 	return r->blocked || outbox_blocked(&r->outbox);
@@ -1328,7 +1333,7 @@ struct replica *replica_new(const struct replica_options *options)
 	list_init(&r->waiting);
 	list_init(&r->adrift);
 	list_init(&r->kept);
-	if (outbox_init(&r->outbox, r->o.io.send, r->o.io.ctx, r->o.safe) != 0) {
+	if (outbox_init(&r->outbox, r->o.io.send, r->o.io.mono_ns, r->o.io.ctx, r->o.safe) != 0) {
 		free(r);
 		return NULL;
 	}

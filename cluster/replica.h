@@ -129,6 +129,8 @@ void replica_quorum(struct replica *r, bool quorate);
 void replica_flush(struct replica *r);
 /* Time passes; several times a second. */
 void replica_tick(struct replica *r);
+/* After how many nanoseconds replica_flush() should be called, because commands are gathered; 0: they are not. */
+uint64_t replica_gathers(struct replica *r);
 /* Must replica_flush() be called soon, since send() failed? Any thread. */
 bool replica_blocked(struct replica *r);
 

@@ -31,7 +31,9 @@ static const struct message samples[] = {
 		     .memory = { { 6, 7, 8 }, { 9, 10, 11 } } } },
 	{ .type = MESSAGE_ACK, .protocol = MESSAGE_PROTOCOL, .session = 1, .acked = 1ull << 60 },
 	{ .type = MESSAGE_STATUS, .protocol = MESSAGE_PROTOCOL, .status = { 5, 6 } },
-	{ .type = MESSAGE_MARK, .protocol = MESSAGE_PROTOCOL, .mark = { { 9, 1 }, 77, { 1, 2, 3 } } },
+	{ .type = MESSAGE_MARK,
+	  .protocol = MESSAGE_PROTOCOL,
+	  .mark = { { 9, 1 }, 77, { 1, 2, 3 } } },
 	{ .type = MESSAGE_SNAPSHOT,
 	  .protocol = MESSAGE_PROTOCOL,
 	  .snapshot = { .id = 3,
@@ -43,7 +45,9 @@ static const struct message samples[] = {
 	{ .type = MESSAGE_SNAPSHOT_FAILED, .protocol = MESSAGE_PROTOCOL, .failed = 12 },
 	{ .type = MESSAGE_READY, .protocol = MESSAGE_PROTOCOL, .ready = { 5, 6 } },
 	{ .type = MESSAGE_EVICT, .protocol = MESSAGE_PROTOCOL, .evict = { { 1, 2 }, { 3, 4 } } },
-	{ .type = MESSAGE_APP, .protocol = MESSAGE_PROTOCOL, .app = { some_bytes, sizeof(some_bytes) } },
+	{ .type = MESSAGE_APP,
+	  .protocol = MESSAGE_PROTOCOL,
+	  .app = { some_bytes, sizeof(some_bytes) } },
 };
 
 /* In a block of just that size, so that a sanitizer sees what is read behind it. */
@@ -79,7 +83,9 @@ static void test_round_trips(void **state)
 static void test_big_endian(void **state)
 {
 	uint8_t bytes[64];
-	struct message m = { .type = MESSAGE_ACK, .protocol = 1, .session = 2, .acked = 0x0102030405060708 };
+	struct message m = {
+		.type = MESSAGE_ACK, .protocol = 1, .session = 2, .acked = 0x0102030405060708
+	};
 	static const uint8_t expected[] = { 0, 3, 0, 1, 0, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8 };
 
 	assert_int_equal(message_write(bytes, &m), sizeof(expected));
@@ -93,7 +99,7 @@ static void test_cut_and_long(void **state)
 
 	for (size_t i = 0; i < sizeof(samples) / sizeof(samples[0]); i++) {
 		size_t len = message_write(bytes, &samples[i]);
-		size_t least = samples[i].type == MESSAGE_APP ? MESSAGE_HEADER
+		size_t least = samples[i].type == MESSAGE_APP	     ? MESSAGE_HEADER
 			       : samples[i].type == MESSAGE_SNAPSHOT ? len - samples[i].snapshot.len
 								     : len;
 
@@ -189,7 +195,8 @@ static void test_noise(void **state)
 		if (len >= 8) {
 			put32(bytes, (uint32_t)(1 + random_u64() % 10) << 16 | MESSAGE_PROTOCOL);
 			if (i & 1 && len >= MESSAGE_BATCH_HEADER + 4) {
-				put32(bytes + MESSAGE_BATCH_HEADER - 4, (uint32_t)(random_u64() % 4));
+				put32(bytes + MESSAGE_BATCH_HEADER - 4,
+				      (uint32_t)(random_u64() % 4));
 				put32(bytes + MESSAGE_BATCH_HEADER, (uint32_t)(random_u64() % 300));
 			}
 		}
@@ -208,7 +215,13 @@ static struct {
 	size_t longest;
 	bool busy;
 	uint32_t session;
+	uint64_t ns;
 } out;
+
+static uint64_t now(void *ctx)
+{
+	return out.ns;
+}
 
 static int take_message(void *ctx, const uint8_t *p, size_t len)
 {
@@ -246,7 +259,7 @@ static unsigned drop(struct list *l)
 	struct outbox_entry *e, *tmp;
 	unsigned n = 0;
 
-	list_for_each_safe(e, tmp, l, link) {
+	list_for_each_safe (e, tmp, l, link) {
 		list_remove(&e->link);
 		assert_null(e->bytes);
 		free(e);
@@ -258,7 +271,8 @@ static unsigned drop(struct list *l)
 static void open_outbox(struct outbox *o)
 {
 	memset(&out, 0, sizeof(out));
-	assert_int_equal(outbox_init(o, take_message, NULL, false), 0);
+	out.ns = 1000;
+	assert_int_equal(outbox_init(o, take_message, now, NULL, false), 0);
 	assert_int_equal(submit(o, 1), -EAGAIN);
 	outbox_open(o);
 }
@@ -275,29 +289,101 @@ static void close_outbox(struct outbox *o)
 	outbox_destroy(o);
 }
 
+/* Own batch `seq` comes back and those who waited are told. */
+static unsigned come_back(struct outbox *o, uint64_t seq)
+{
+	struct list back;
+	unsigned n;
+
+	list_init(&back);
+	outbox_take(o, seq, &back);
+	n = drop(&back);
+	outbox_pump(o);
+	return n;
+}
+
+static void submit_some(struct outbox *o, unsigned n, size_t len)
+{
+	while (n--)
+		assert_int_equal(submit(o, len), 0);
+}
+
 static void test_group_commit(void **state)
 {
 	struct outbox o;
-	struct list back;
 
-	list_init(&back);
 	open_outbox(&o);
-	for (unsigned i = 0; i < 20; i++)
-		assert_int_equal(submit(&o, 100), 0);
-	/* As many as may be in flight went one by one, the others wait. */
-	assert_int_equal(out.batches, o.limits.batches);
-	assert_int_equal(out.commands, o.limits.batches);
-	outbox_take(&o, 1, &back);
-	assert_int_equal(drop(&back), 1);
-	outbox_pump(&o);
-	assert_int_equal(out.batches, o.limits.batches + 1);
+	submit_some(&o, 20, 100);
+	/* The first went alone, the others wait for it. */
+	assert_int_equal(out.batches, 1);
+	assert_int_equal(out.commands, 1);
+	assert_int_equal(come_back(&o, 1), 1);
+	assert_int_equal(out.batches, 2);
 	assert_int_equal(out.commands, 20);
 	/* What is not in flight is nobody's. */
-	outbox_take(&o, 99, &back);
-	assert_true(list_empty(&back));
-	outbox_take(&o, 2, &back);
-	outbox_take(&o, 3, &back);
-	assert_int_equal(drop(&back), 19);
+	assert_int_equal(come_back(&o, 99), 0);
+	assert_int_equal(come_back(&o, 2), 19);
+	close_outbox(&o);
+}
+
+/* A full batch does not wait for the one in flight, but two at most are. */
+static void test_two_in_flight(void **state)
+{
+	struct outbox o;
+
+	open_outbox(&o);
+	submit_some(&o, 1 + MESSAGE_BATCH / 4096, 4096);
+	assert_int_equal(out.batches, 2);
+	submit_some(&o, MESSAGE_BATCH / 4096, 4096);
+	assert_int_equal(out.batches, 2);
+	come_back(&o, 1);
+	assert_int_equal(out.batches, 3);
+	close_outbox(&o);
+}
+
+/* One batch of n, which takes 1000 ns, and comes back. */
+static void one_round(struct outbox *o, unsigned n)
+{
+	submit_some(o, 1 + n, 100);
+	come_back(o, out.batches);
+	out.ns += 1000;
+	assert_int_equal(come_back(o, out.batches), n);
+}
+
+/* Who was told together comes back together. */
+static void test_gathers(void **state)
+{
+	unsigned batches;
+	struct outbox o;
+
+	open_outbox(&o);
+	one_round(&o, 8);
+	batches = out.batches;
+	/* Half of them are enough. */
+	submit_some(&o, 3, 100);
+	assert_int_equal(out.batches, batches);
+	assert_true(outbox_gathers(&o) > 0);
+	submit_some(&o, 1, 100);
+	assert_int_equal(out.batches, batches + 1);
+	assert_int_equal(outbox_gathers(&o), 0);
+	/* Those who do not come are not waited for for long; what comes afterwards goes at once. */
+	come_back(&o, out.batches);
+	submit_some(&o, 1, 100);
+	assert_int_equal(out.batches, batches + 1);
+	out.ns += outbox_gathers(&o);
+	outbox_pump(&o);
+	assert_int_equal(out.batches, batches + 2);
+	assert_int_equal(come_back(&o, out.batches), 1);
+	submit_some(&o, 1, 100);
+	assert_int_equal(out.batches, batches + 3);
+	/* Nobody came at all. */
+	come_back(&o, out.batches);
+	one_round(&o, 8);
+	out.ns += outbox_gathers(&o);
+	outbox_pump(&o);
+	batches = out.batches;
+	submit_some(&o, 1, 100);
+	assert_int_equal(out.batches, batches + 1);
 	close_outbox(&o);
 }
 
@@ -314,6 +400,8 @@ static void test_batches_are_bounded(void **state)
 		assert_int_equal(submit(&o, 4000), 0);
 	for (unsigned seq = 1; seq <= out.batches; seq++) {
 		outbox_take(&o, seq, &back);
+		outbox_pump(&o);
+		out.ns += outbox_gathers(&o);
 		outbox_pump(&o);
 	}
 	assert_int_equal(drop(&back), 101);
@@ -397,8 +485,8 @@ static void test_close(void **state)
 		assert_int_equal(submit(&o, 8), 0);
 	session = out.session;
 	outbox_close(&o, &queued, &flight);
-	assert_int_equal(drop(&flight), o.limits.batches);
-	assert_int_equal(drop(&queued), 10 - o.limits.batches);
+	assert_int_equal(drop(&flight), 1);
+	assert_int_equal(drop(&queued), 9);
 	assert_int_equal(submit(&o, 8), -EAGAIN);
 	assert_int_equal(outbox_say(&o, "x", 1), -EAGAIN);
 	/* It can be opened again: a new session, and room in flight. */
@@ -419,6 +507,8 @@ int main(void)
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_noise),
 		cmocka_unit_test(test_group_commit),
+		cmocka_unit_test(test_two_in_flight),
+		cmocka_unit_test(test_gathers),
 		cmocka_unit_test(test_batches_are_bounded),
 		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_full),
