@@ -65,8 +65,9 @@ struct round {
 /* ---- what fsync does ---- */
 
 /*
- * ext4 has one journal, and fsync() of a directory commits its running transaction (a directory's
- * blocks are journalled data, for which it makes no other difference). Without a journal it writes
+ * ext4 has one journal, and fsync() of a directory commits its running transaction, also if the directory
+ * itself is not in it (its blocks are journalled data, whose fsync is ext4's "force commit"; that of
+ * a regular file commits no further than the file's own latest change). Without a journal it writes
  * that directory only. The file says "<none>" then, and does not exist if the driver is another.
  */
 bool vfs_commits_all(long fs_type, dev_t dev)
@@ -210,10 +211,7 @@ static bool synced_with(const struct round *r, unsigned i, unsigned from, unsign
 	return false;
 }
 
-/*
- * Tells whether it was quick. Begins with the last, whose change is the latest: all others' are in its
- * commit or in one before.
- */
+/* Tells whether it was quick. */
 static bool sync_round(struct round *r, bool announce)
 {
 	uint64_t start = clock_mono_ns();

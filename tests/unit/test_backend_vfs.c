@@ -1227,6 +1227,37 @@ static void owe_removal(struct fixture *fx, struct object *dir, const char *name
 	assert_true(change.owes);
 }
 
+static bool has_second(const char *top)
+{
+	return exists(top, "d/first") && exists(top, "p/first") && exists(top, "d/second");
+}
+
+/* What was done to one directory after a commit is not in that of the other, whose changes came before. */
+static void owe_around_a_commit(struct fixture *fx, struct object *d, struct object *p,
+				struct loss *l)
+{
+	struct settle_job jobs[3] = { { .dirs = { d }, .n = 1 },
+				      { .dirs = { p }, .n = 1 },
+				      { .dirs = { d }, .n = 1 } };
+	struct list all = LIST_INITIALIZER(all);
+
+	owe_file(fx, d, "first");
+	owe_file(fx, p, "first");
+	assert_int_equal(syncfs(vfs_object(d)->settle_fd), 0);
+	owe_file(fx, d, "second");
+	jobs_done = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		jobs[i].done = job_done;
+		list_push_back(&all, &jobs[i].link);
+	}
+	fx->b->settle(&all, true);
+	mutex_lock(&jobs_lock);
+	while (jobs_done < 3)
+		cond_wait(&jobs_cond, &jobs_lock);
+	mutex_unlock(&jobs_lock);
+	assert_true(after_loss(l, has_second));
+}
+
 /* Many at a time, of two directories. */
 static void owe_and_settle(struct fixture *fx, struct object *d, struct loss *l)
 {
@@ -1265,6 +1296,7 @@ static void owe_and_settle(struct fixture *fx, struct object *d, struct loss *l)
 	owe_removal(fx, p, "o");
 	settle_jobs(fx, jobs, 1, true);
 	assert_true(after_loss(l, lacks_owed));
+	owe_around_a_commit(fx, d, p, l);
 	cond_destroy(&jobs_cond);
 	object_unref(p);
 }
