@@ -30,8 +30,7 @@
 #define LOOK_AT	      1024	   /* bytes of a record in which its payload is found, if at all */
 #define PAYLOAD_LEAST (96u * 1024) /* shorter ones cost less if they are copied */
 #define PIPES_MOST    SERVER_BIGS
-#define PIPE_WANTED   (4 << 20) /* a page for every piece, of which a network may make small ones */
-#define PIPE_ALLOWED  (1 << 20) /* to everybody, unless the administrator says otherwise */
+#define PIPE_SIZE     (1 << 20) /* 256 pieces; more needs a privilege that threads do not have */
 #define UNPIPED	      256	/* records until it is tried again */
 
 /* ---- pipes ---- */
@@ -40,8 +39,7 @@ static bool pipe_make(struct rpc_server *s, struct rxbuf *b)
 {
 	if (atomic_fetch_add(&s->npipes, 1) < PIPES_MOST &&
 	    pipe2(b->pipe, O_CLOEXEC | O_NONBLOCK) == 0) {
-		if (fcntl(b->pipe[1], F_SETPIPE_SZ, PIPE_WANTED) >= 0 ||
-		    fcntl(b->pipe[1], F_SETPIPE_SZ, PIPE_ALLOWED) >= 0)
+		if (fcntl(b->pipe[1], F_SETPIPE_SZ, PIPE_SIZE) >= 0)
 			return true;
 		close(b->pipe[0]);
 		close(b->pipe[1]);
