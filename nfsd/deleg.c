@@ -41,7 +41,7 @@ struct recall {
 	uint8_t args[]; /* CB_RECALL4args */
 };
 
-/* A delegation that was granted but that its client will not hear of: it goes back. */
+/* A delegation or an open that was granted but that its client will not hear of: it goes back. */
 struct unheard {
 	struct nfs_server *server;
 	struct list link;
@@ -217,31 +217,51 @@ static void give_back(struct unheard *u)
 		given_back(u);
 }
 
-void deleg_give_back(struct compound *c, uint64_t clientid, const struct stateid *id,
-		     struct bytes file)
+static void take_back(struct nfs_server *s, const struct state_command *cmd)
 {
-	struct state_command cmd = {
-		.type = CMD_DELEG_RETURN,
-		.minor = c->minor,
-		.clientid = clientid,
-		.deleg_return = { .stateid = *id, .file = file },
-	};
+	bool opens = cmd->type == CMD_CLOSE;
+	struct bytes file = opens ? cmd->open_downgrade.file : cmd->deleg_return.file;
 	struct unheard *u = calloc(1, sizeof(*u) + file.len);
 
 	if (!u) {
-		cluster_submit(c->server->cluster, &cmd, NULL, NULL, NULL);
+		cluster_submit(s->cluster, cmd, NULL, NULL, NULL);
 		return;
 	}
-	u->server = c->server;
-	u->cmd = cmd;
+	u->server = s;
+	u->cmd = *cmd;
 	memcpy(u->file, file.p, file.len);
-	u->cmd.deleg_return.file.p = u->file;
+	if (opens)
+		u->cmd.open_downgrade.file.p = u->file;
+	else
+		u->cmd.deleg_return.file.p = u->file;
 	give_back(u);
+}
+
+void deleg_give_back(struct compound *c, uint64_t clientid, const struct stateid *id,
+		     struct bytes file)
+{
+	take_back(c->server, &(struct state_command){
+				 .type = CMD_DELEG_RETURN,
+				 .minor = c->minor,
+				 .clientid = clientid,
+				 .deleg_return = { .stateid = *id, .file = file },
+			     });
+}
+
+void deleg_close_unheard(struct compound *c, uint64_t clientid, const struct stateid *id,
+			 struct bytes file)
+{
+	take_back(c->server, &(struct state_command){
+				 .type = CMD_CLOSE,
+				 .minor = c->minor,
+				 .clientid = clientid,
+				 .open_downgrade = { .stateid = *id, .file = file },
+			     });
 }
 
 /*
  * Of a client that has gone elsewhere meanwhile nothing can be given back from here: its delegation is revoked a
- * lease after somebody needs the file.
+ * lease after somebody needs the file, and its open it finds when it sends the OPEN again.
  */
 static void retry_unreturned(struct nfs_server *s)
 {
@@ -397,7 +417,7 @@ enum nfsstat4 deleg_grant_submit(struct compound *c, struct deleg_granting *g, u
 }
 
 /* Not kept: somebody needs the file just now, or it cannot be promised. */
-static void take_back(struct compound *c, struct deleg_granting *g)
+static void take_back_grant(struct compound *c, struct deleg_granting *g)
 {
 	deleg_give_back(c, c->clientid, &g->result->open.deleg_stateid, g->cmd->open.file);
 	g->result->open.delegation = OPEN_DELEGATE_NONE;
@@ -419,13 +439,13 @@ enum nfsstat4 deleg_grant_finish(struct compound *c, struct deleg_granting *g, s
 		return NFS4_OK;
 	if (contended ||
 	    (g->cmd->open.claim != CLAIM_PREVIOUS && deleg_is_guarded(c, g->cmd->open.file))) {
-		take_back(c, g);
+		take_back_grant(c, g);
 		*why = WND4_CONTENTION;
 		return NFS4_OK;
 	}
 	status = compound_promise(c, c->clientid);
 	if (status != NFS4_OK)
-		take_back(c, g);
+		take_back_grant(c, g);
 	else if (file)
 		state_attach_file(c->server->state, &result->open.deleg_stateid, file_ref(file));
 	return status;

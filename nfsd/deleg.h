@@ -52,6 +52,12 @@ enum nfsstat4 deleg_grant_finish(struct compound *c, struct deleg_granting *g, s
  */
 void deleg_give_back(struct compound *c, uint64_t clientid, const struct stateid *id,
 		     struct bytes file);
+/*
+ * Likewise an open. If the client has opened the file once more by the time that it is done, that open stays: the
+ * stateid is an old one then.
+ */
+void deleg_close_unheard(struct compound *c, uint64_t clientid, const struct stateid *id,
+			 struct bytes file);
 /* The operation has ended, however. */
 void deleg_grant_end(struct deleg_granting *g);
 /* No delegation of this file is given at this node until the operation ends. */

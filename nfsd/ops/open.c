@@ -534,14 +534,8 @@ static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct
 /* The open was granted but the file cannot be truncated: as if it had not been granted. */
 static void open_undo(struct compound *c, struct open_progress *o)
 {
-	struct state_command *cmd = compound_command(c, CMD_CLOSE);
-
-	if (!cmd || o->result->open.upgraded || o->result->open.no_open)
-		return;
-	cmd->clientid = o->cmd->clientid;
-	cmd->open_downgrade.stateid = o->result->open.stateid;
-	cmd->open_downgrade.file = o->cmd->open.file;
-	cluster_submit(c->server->cluster, cmd, NULL, NULL, NULL);
+	if (!o->result->open.upgraded && !o->result->open.no_open)
+		deleg_close_unheard(c, o->cmd->clientid, &o->result->open.stateid, o->cmd->open.file);
 }
 
 /* A delegation that the client will not hear of. */

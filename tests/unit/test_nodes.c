@@ -38,7 +38,7 @@ struct node {
 	bool closed; /* without quorum */
 	bool dying; /* what it begins it still says, and nothing more */
 	bool no_advance; /* it dies before it could say what minor version 0's requests came to */
-	bool no_returns; /* the log has no room for delegations that come back */
+	bool no_returns; /* the log has no room for delegations that come back, nor for CLOSE */
 	uint64_t silent_ns;
 	bool slow; /* what it submits from within another command waits for apply_held() */
 };
@@ -120,7 +120,8 @@ static enum cluster_submitted node_submit(struct cluster *c, const void *command
 	    (n->no_advance &&
 	     ((const struct state_command *)command)->type == CMD_OWNER_ADVANCE) ||
 	    (n->no_returns &&
-	     ((const struct state_command *)command)->type == CMD_DELEG_RETURN)) {
+	     (((const struct state_command *)command)->type == CMD_DELEG_RETURN ||
+	      ((const struct state_command *)command)->type == CMD_CLOSE))) {
 		if (result)
 			c->app.refuse(c->app.ctx, result);
 		return CLUSTER_APPLIED;
@@ -879,6 +880,70 @@ static void test_unheard_goes_back(void **state)
 	deleg_tick(servers[1]);
 	state_get_counts(servers[3]->state, &n);
 	assert_int_equal(n.delegations, 0);
+}
+
+static int set_nothing(struct object *obj, struct file *file, const struct cred *cred,
+		       const struct attr_set *set, uint32_t *done)
+{
+	*done = 0;
+	return -EIO;
+}
+
+/* OPEN that truncates. */
+static enum nfsstat4 open_empty(struct client41 *c)
+{
+	struct exchange *e = next_request(c, 0);
+
+	go(e, "data");
+	ask(e, OP_OPEN);
+	xdr_put_u32(&e->req, 0);
+	xdr_put_u32(&e->req, RW | OPEN4_SHARE_ACCESS_WANT_NO_DELEG);
+	xdr_put_u32(&e->req, OPEN4_SHARE_DENY_WRITE);
+	xdr_put_u64(&e->req, 0);
+	put_name(e, "owner");
+	xdr_put_u32(&e->req, OPEN4_CREATE);
+	xdr_put_u32(&e->req, UNCHECKED4);
+	xdr_put_u32(&e->req, 1);
+	xdr_put_u32(&e->req, 1u << FATTR4_SIZE);
+	xdr_put_u32(&e->req, 8);
+	xdr_put_u64(&e->req, 0);
+	xdr_put_u32(&e->req, CLAIM_NULL);
+	put_name(e, "f");
+	return status_of(e);
+}
+
+/* So does an open, if the file could not be truncated; but not one that the client has by then. */
+static void test_undone_open_is_closed(void **state)
+{
+	struct client41 a = new_client("a"), b;
+	struct object *f = object_at("data/f");
+	const struct backend *be = f->backend;
+	struct backend fails = *be;
+	struct state_counts n;
+	struct stateid open;
+
+	fails.setattr = set_nothing;
+	for (unsigned again = 0; again < 2; again++) {
+		nodes[1].no_returns = true;
+		f->backend = &fails;
+		assert_int_equal(open_empty(&a), NFS4ERR_IO);
+		f->backend = be;
+		deleg_tick(servers[1]);
+		state_get_counts(servers[3]->state, &n);
+		assert_int_equal(n.opens, 1);
+		if (again)
+			assert_int_equal(open_f(&a, OPEN4_SHARE_ACCESS_READ, 0, &open), NFS4_OK);
+		nodes[1].no_returns = false;
+		deleg_tick(servers[1]);
+		state_get_counts(servers[3]->state, &n);
+		assert_int_equal(n.opens, again);
+	}
+	assert_int_equal(read_f(&a, &open), NFS4_OK);
+	at(2);
+	b = new_client("b");
+	assert_int_equal(open_f(&b, RW, 0, &open), NFS4ERR_SHARE_DENIED);
+	same_everywhere();
+	object_unref(f);
 }
 
 /* From now on programs of the machine may use the files, too; and the memory backend can watch none. */
@@ -1853,7 +1918,8 @@ int main(void)
 		TEST(test_begun_joiner),	   TEST(test_begun_joiner_v40),
 		TEST(test_begun_refused),
 		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
-		TEST(test_unheard_goes_back),	   TEST(test_silent_node),
+		TEST(test_unheard_goes_back),
+		TEST(test_undone_open_is_closed),	   TEST(test_silent_node),
 		TEST(test_delegation_moves),
 		TEST(test_gate),
 		TEST(test_lull),
