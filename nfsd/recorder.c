@@ -48,7 +48,12 @@ struct recorder {
 	struct stable_list earlier; /* replicated: from recorder_serve() on the log thread's */
 	uint64_t earlier_generation[3]; /* likewise: of that list; 0: not known */
 	bool served, anybody;	    /* likewise */
-	_Atomic bool record_all;    /* clients of a state that was given to us are not recorded here */
+	/*
+	 * The list of this node has not got all clients of the state, or not of its generation, until what was wanted is
+	 * done: after the state was given to us, or begun, and after a grace period.
+	 */
+	_Atomic unsigned all_wanted, all_done; /* all_done: under catching_up */
+	struct mutex catching_up; /* taken before `lock` */
 
 	_Atomic bool grace_ended; /* and earlier instances' records are to be removed */
 
@@ -169,7 +174,7 @@ void recorder_generation(struct recorder *r, const uint64_t generation[3])
 		memcpy(r->generation, generation, sizeof(r->generation));
 		if (r->tagged && queue_tag(r) != 0) {
 			r->tagged = false;
-			r->record_all = true;
+			r->all_wanted++;
 		}
 	}
 	mutex_unlock(&r->lock);
@@ -299,6 +304,31 @@ void recorder_effect(struct recorder *r, const struct state_effect *effect)
 	}
 }
 
+static int record_all(struct recorder *r);
+
+/*
+ * Not in a grace period: it removes what has not been reclaimed. Afterwards nothing is promised before the list says that it
+ * has all clients and is of this generation: after an outage right then an older one, perhaps of a node that was
+ * away, would count as much. False: that cannot be had now.
+ */
+static bool catch_up(struct recorder *r)
+{
+	unsigned wanted = r->all_wanted;
+	bool ok;
+
+	if (r->all_done == wanted || state_in_grace(r->server->state))
+		return true;
+	blocking_section();
+	backend_restore_identity();
+	mutex_lock(&r->catching_up);
+	wanted = r->all_wanted;
+	ok = r->all_done == wanted || record_all(r) == 0;
+	if (ok)
+		r->all_done = wanted;
+	mutex_unlock(&r->catching_up);
+	return ok;
+}
+
 enum nfsstat4 recorder_promise(struct recorder *r, uint64_t clientid)
 {
 	bool stored;
@@ -306,6 +336,8 @@ enum nfsstat4 recorder_promise(struct recorder *r, uint64_t clientid)
 
 	if (!r)
 		return NFS4_OK;
+	if (!catch_up(r))
+		return NFS4ERR_DELAY;
 	stored = !clientid || state_record_is_stored(r->server->state, clientid);
 	if (!stored) {
 		mutex_lock(&r->lock);
@@ -480,10 +512,8 @@ void recorder_serve(struct recorder *r, bool restored)
 	} else {
 		stable_list_free(&r->earlier);
 	}
-	r->record_all = true;
+	r->all_wanted++;
 }
-
-static int record_all(struct recorder *r);
 
 /* Does every node that is there serve? Then its list has come. */
 static bool all_serve(struct recorder *r)
@@ -547,9 +577,7 @@ static void tick_replicated(struct recorder *r)
 	if (!r->served_ns)
 		r->served_ns = now;
 	check_lists(r);
-	/* Not in the grace period: it removes what has not been reclaimed. */
-	if (!in_grace && atomic_exchange(&r->record_all, false) && record_all(r) != 0)
-		r->record_all = true;
+	(void)!catch_up(r);
 	if (in_grace && !r->grace_ends_ns)
 		r->grace_ends_ns = now + r->grace_seconds * NS_PER_SEC;
 	if (!in_grace || !state_is_lowest(r->server->state))
@@ -650,6 +678,7 @@ int recorder_new(struct nfs_server *server, const struct recorder_params *p, str
 	r->server = server;
 	r->replicated = p->replicated;
 	mutex_init(&r->lock);
+	mutex_init(&r->catching_up);
 	cond_init(&r->committed);
 	code = stable_open(&params, &r->stable, &list);
 	if (code == -EBUSY)
@@ -679,6 +708,7 @@ void recorder_free(struct recorder *r)
 	free_changes(r->queue, r->nqueue);
 	stable_list_free(&r->earlier);
 	cond_destroy(&r->committed);
+	mutex_destroy(&r->catching_up);
 	mutex_destroy(&r->lock);
 	free(r);
 }

@@ -22,6 +22,7 @@
 #include "nfsd/deleg_agree.h"
 #include "nfsd/deleg_private.h"
 #include "nfsd/lull.h"
+#include "nfsd/recorder.h"
 #include "nfsd/state/back.h"
 #include "nfsd/state/snapshot.h"
 
@@ -1903,6 +1904,30 @@ static void test_tag(void **state)
 	start_node(1); /* for the teardown */
 }
 
+/* Nothing is promised after the grace period before the list says that it is of this generation, tick or no tick. */
+static void test_tag_before_promise(void **state)
+{
+	size_t others;
+
+	put_tag(8);
+	epoch = 9;
+	start_node(1);
+	assert_int_equal(recorder_promise(servers[1]->recorder, 0), NFS4_OK);
+	nfs_server_free(servers[1]);
+	nodes[1].member = false;
+	assert_int_equal(get_tag(&others), 8);
+	start_node(1);
+	cluster_submit(servers[1]->cluster, &(struct state_command){ .type = CMD_END_GRACE }, NULL,
+		       NULL, NULL);
+	assert_int_equal(recorder_promise(servers[1]->recorder, 0), NFS4_OK);
+	nfs_server_free(servers[1]);
+	nodes[1].member = false;
+	assert_int_equal(get_tag(&others), 9);
+	assert_int_equal(others, 0);
+	epoch = 0;
+	start_node(1); /* for the teardown */
+}
+
 #define LISTED_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup_listed, teardown_listed)
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
@@ -1928,7 +1953,7 @@ int main(void)
 		LISTED_TEST(test_long_list),
 		LISTED_TEST(test_list_again),	   LISTED_TEST(test_old_list),
 		LISTED_TEST(test_list_is_latest),  LISTED_TEST(test_list_is_missing),
-		LISTED_TEST(test_tag),
+		LISTED_TEST(test_tag), LISTED_TEST(test_tag_before_promise),
 	};
 
 	return cmocka_run_group_tests_name("nodes", tests, NULL, NULL);
