@@ -422,9 +422,10 @@ static int write_json(void)
 		return -1;
 	report_json(f, &result);
 	err = ferror(f);
+	err |= fclose(f);
 	snprintf(new, sizeof(new), "%s/bench.json.new", options.out_dir);
 	snprintf(path, sizeof(path), "%s/bench.json", options.out_dir);
-	if ((fclose(f) != 0) | err || rename(new, path) != 0) {
+	if (err || rename(new, path) != 0) {
 		fprintf(stderr, "bench: %s: %s\n", path, strerror(errno));
 		return -1;
 	}
