@@ -100,7 +100,7 @@ static bool is_due(struct outbox *o) REQUIRES(&o->lock)
 {
 	if (list_empty(&o->queue) || o->batches >= o->limits.batches)
 		return false;
-	return o->batches ? o->bytes >= MESSAGE_BATCH : o->commands >= o->gather;
+	return o->bytes >= MESSAGE_BATCH || (!o->batches && o->commands >= o->gather);
 }
 
 /* A batch of n has come back, and nothing is in flight. */
@@ -117,10 +117,11 @@ static void begin_gathering(struct outbox *o, unsigned n) REQUIRES(&o->lock)
 /* The order's thread has told those who waited for the last batch, or comes to see whether it was long enough. */
 static void gather_on(struct outbox *o) REQUIRES(&o->lock)
 {
-	uint64_t now = o->gather > 1 ? o->now(o->ctx) : 0, wait = o->round_ns / 2;
+	uint64_t now, wait = o->round_ns / 2;
 
-	if (!now)
+	if (o->gather <= 1)
 		return;
+	now = o->now(o->ctx);
 	if (!o->gather_until)
 		o->gather_until = now + (wait < GATHER_MAX_NS ? wait : GATHER_MAX_NS);
 	if (now >= o->gather_until)

@@ -11,8 +11,9 @@
  *
  * Those whose commands have come back together will soon have others. The first of them must not travel alone, and the
  * rest wait for its return: each message costs every node far more than a command in it does. So after a batch of
- * several the next one *gathers*: until it has half as many, or for half the time that a batch takes to come back. A
- * command that was alone, and what comes when none is expected, is sent at once.
+ * several the next one *gathers*: until it has half as many, or is full, or for half the time that a batch takes to come back.
+ * A command that was alone, and what comes when none is expected, is sent at once. (What is told later than it comes back,
+ * under `safe`, is not waited for so long: then nothing is gained, and whoever comes in that time waits in vain.)
  *
  * Lock: one, over everything here; nothing else is taken while it is held, but send() is called. It
  * may be used from any thread; outbox_take(), outbox_open() and outbox_close() are for the replica's.

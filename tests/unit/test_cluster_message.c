@@ -384,6 +384,12 @@ static void test_gathers(void **state)
 	batches = out.batches;
 	submit_some(&o, 1, 100);
 	assert_int_equal(out.batches, batches + 1);
+	/* What makes a full one waits for nobody: few, but large. */
+	come_back(&o, out.batches);
+	one_round(&o, 200);
+	batches = out.batches;
+	submit_some(&o, MESSAGE_BATCH / 4096, 4096);
+	assert_int_equal(out.batches, batches + 1);
 	close_outbox(&o);
 }
 
