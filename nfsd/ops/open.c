@@ -322,8 +322,10 @@ static void open_unsettled(struct compound *c, void *arg)
 {
 	struct open_progress *o = arg;
 
-	if (o->result && o->result->status == NFS4_OK)
-		return_delegation(c, o);
+	/* It may have been made by another node, and could not be opened here. */
+	if (!o->result || o->result->status != NFS4_OK)
+		return;
+	return_delegation(c, o);
 	if (!o->file)
 		open_undo(c, o);
 }

@@ -1647,6 +1647,46 @@ static void test_begun_refused(void **state)
 	assert_int_equal(asked(&a, &dir, false), NFS4ERR_EXIST);
 }
 
+static void settle_nothing(struct list *jobs, bool alone)
+{
+	struct settle_job *job;
+
+	while ((job = list_first(jobs, struct settle_job, link))) {
+		list_remove(&job->link);
+		job->err = -EIO;
+		job->done(job);
+	}
+}
+
+static int open_nothing(struct object *obj, const struct cred *cred, unsigned access,
+			struct file **out)
+{
+	return -EACCES;
+}
+
+/* What another node has made can neither be opened here nor be put on stable storage: no open is there to be undone. */
+static void test_begun_unsettled(void **state)
+{
+	struct asker a = new_asker(1);
+	struct object *dir, *obj;
+	const struct backend *be;
+	struct backend unsettled, unopened;
+
+	asks_the_dying(&a, &made[3]);
+	dir = object_at("data");
+	obj = object_at("data/g");
+	be = dir->backend;
+	unsettled = unopened = *be;
+	unsettled.settle = settle_nothing;
+	unopened.open = open_nothing;
+	dir->backend = &unsettled;
+	obj->backend = &unopened;
+	assert_int_equal(asked(&a, &made[3], true), NFS4ERR_IO);
+	dir->backend = obj->backend = be;
+	object_unref(obj);
+	object_unref(dir);
+}
+
 /* It is done at one node, which cannot say so any more; another is asked the same. */
 static struct stateid at_next(struct exchange *first, struct exchange *again, const char *path,
 			      uint32_t opnum, uint32_t want_seqid)
@@ -1941,7 +1981,7 @@ int main(void)
 		TEST(test_begun),		   TEST(test_begun_v40),
 		TEST(test_begun_others),	   TEST(test_begun_others_v40),
 		TEST(test_begun_joiner),	   TEST(test_begun_joiner_v40),
-		TEST(test_begun_refused),
+		TEST(test_begun_refused),	   TEST(test_begun_unsettled),
 		TEST(test_grant_needs_all),	   TEST(test_grant_waits),
 		TEST(test_unheard_goes_back),
 		TEST(test_undone_open_is_closed),	   TEST(test_silent_node),
