@@ -166,7 +166,7 @@ static int queue_tag(struct recorder *r) REQUIRES(&r->lock)
 	return 0;
 }
 
-/* If there is no memory for the tag the next tick writes all. */
+/* If there is no memory for the tag the next promise, or tick, writes all. */
 void recorder_generation(struct recorder *r, const uint64_t generation[3])
 {
 	mutex_lock(&r->lock);
@@ -307,8 +307,8 @@ void recorder_effect(struct recorder *r, const struct state_effect *effect)
 static int record_all(struct recorder *r);
 
 /*
- * Not in a grace period: it removes what has not been reclaimed. Afterwards nothing is promised before the list says that it
- * has all clients and is of this generation: after an outage right then an older one, perhaps of a node that was
+ * Not in a grace period: it removes what has not been reclaimed. Afterwards nothing is promised before the list says that
+ * it has all clients and is of this generation: after an outage right then an older one, perhaps of a node that was
  * away, would count as much. False: that cannot be had now.
  */
 static bool catch_up(struct recorder *r)
@@ -634,12 +634,13 @@ static int record_all(struct recorder *r)
 		err = queue_tag(r);
 	r->tagged = r->replicated && !err;
 	mutex_unlock(&r->lock);
-	/* What cannot be written is logged, and tried again. */
+	/* What cannot be written is logged, and tried again; earlier instances' records go together with that. */
 	if (!err && flush(r)) {
 		for (size_t i = 0; i < n; i++)
 			state_record_stored(r->server->state, ids[i]);
-		r->grace_ended = stable_forget_earlier(r->stable) != 0;
 	}
+	if (!err && stable_forget_earlier(r->stable) != 0)
+		r->grace_ended = true;
 	free(ids);
 	return err;
 }

@@ -1878,28 +1878,59 @@ static void test_old_list(void **state)
 	assert_int_equal(count_listed(), 1);
 }
 
-/* How often does the node that begins say that a later list than { 7, 1, 8 } is missing? */
-static unsigned complaints_of_lists(uint64_t served)
+static void tick_records(void)
+{
+	for (int i = 0; i < 3; i++)
+		nfs_server_tick_records(servers[1]);
+}
+
+static void begin_and_tick(void)
+{
+	start_node(1);
+	tick_records();
+}
+
+/* In how many lines is this said meanwhile? */
+static unsigned count_said(void (*meanwhile)(void), const char *what)
 {
 	FILE *log = tmpfile();
 	int stderr_fd = dup(STDERR_FILENO);
 	char line[512];
 	unsigned n = 0;
 
-	put_tag(8);
-	earlier_epoch = served;
 	assert_true(log && stderr_fd >= 0 && dup2(fileno(log), STDERR_FILENO) >= 0);
-	start_node(1);
-	for (int i = 0; i < 3; i++)
-		nfs_server_tick_records(servers[1]);
+	meanwhile();
 	dup2(stderr_fd, STDERR_FILENO);
 	close(stderr_fd);
 	rewind(log);
 	while (fgets(line, sizeof(line), log))
-		n += strstr(line, "list of clients is as late") != NULL;
+		n += strstr(line, what) != NULL;
 	fclose(log);
+	return n;
+}
+
+/* How often does the node that begins say that a later list than { 7, 1, 8 } is missing? */
+static unsigned complaints_of_lists(uint64_t served)
+{
+	unsigned n;
+
+	put_tag(8);
+	earlier_epoch = served;
+	n = count_said(begin_and_tick, "list of clients is as late");
 	earlier_epoch = 0;
 	return n;
+}
+
+/* The end of the grace period is in the log, once, whoever writes the list first. */
+static void test_end_is_said(void **state)
+{
+	put_tag(8);
+	begin_and_tick();
+	assert_true(state_in_grace(servers[1]->state));
+	cluster_submit(servers[1]->cluster, &(struct state_command){ .type = CMD_END_GRACE }, NULL,
+		       NULL, NULL);
+	assert_int_equal(recorder_promise(servers[1]->recorder, 0), NFS4_OK);
+	assert_int_equal(count_said(tick_records, "the grace period is over"), 1);
 }
 
 static void test_list_is_latest(void **state)
@@ -1993,6 +2024,7 @@ int main(void)
 		LISTED_TEST(test_long_list),
 		LISTED_TEST(test_list_again),	   LISTED_TEST(test_old_list),
 		LISTED_TEST(test_list_is_latest),  LISTED_TEST(test_list_is_missing),
+		LISTED_TEST(test_end_is_said),
 		LISTED_TEST(test_tag), LISTED_TEST(test_tag_before_promise),
 	};
 
