@@ -13,8 +13,8 @@
  * one.
  *
  * A pipe holds a number of pieces, whose size the sender and the network decide. If it is full before
- * the hole is complete the record becomes an ordinary one, and for a while nothing is tried on its
- * connection.
+ * the hole is complete (or takes no more for another reason) the record becomes an ordinary one, and
+ * for a while nothing is tried on its connection.
  *
  * The pipe belongs to the buffer and is used again with it. It is empty when the buffer is free:
  * whatever was not consumed (a request that failed before its WRITE) goes with the pipe.
@@ -74,8 +74,9 @@ static int pipe_read(int fd, uint8_t *to, size_t len)
 
 		if (n < 0 && errno == EINTR)
 			continue;
+		/* EAGAIN: fewer bytes than there must be. It is no reason to go on without them. */
 		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
+			return n < 0 && errno != EAGAIN ? -errno : -EIO;
 		to += n;
 		len -= (size_t)n;
 	}
@@ -152,7 +153,7 @@ void payload_look(struct rpc_conn *c)
 	as->hole_to = span.to;
 }
 
-/* The pipe is full: what it holds goes to its place, and the rest will follow it. */
+/* No more goes into the pipe: what it holds goes to its place, and the rest will follow it. */
 static int fill_in(struct rpc_conn *c)
 {
 	struct assembly *as = &c->as;
@@ -177,9 +178,10 @@ ssize_t payload_receive(struct rpc_conn *c)
 		return -EAGAIN;
 	if (err != -EAGAIN && err != -EINVAL && err != -ENOMEM)
 		return err;
-	/* Either the socket is empty or the pipe is full. */
-	if (err == -EAGAIN && waiting(c->fd) == 0)
-		return -EAGAIN;
+	/*
+	 * EAGAIN: the pipe is full, or what makes the socket readable is nothing that splice() passes
+	 * (urgent data). To wait for more would be to be told of the same again and again.
+	 */
 	err = fill_in(c);
 	return err ? err : -EAGAIN;
 }

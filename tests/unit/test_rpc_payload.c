@@ -4,6 +4,7 @@
  */
 #include "tests/unit/rpc_fixture.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -233,31 +234,44 @@ static void wait_read(struct fixture *f, uint64_t bytes)
 }
 
 /*
+ * Sends 40000 bytes and then up to `most` pieces of 200, each of which is read before the next is sent,
+ * so that the kernel cannot join them; stops when the pipe has been too small. Returns the pieces.
+ */
+static unsigned send_pieces(struct fixture *f, int fd, const struct bytes *out, unsigned most)
+{
+	uint64_t before = fixture_stats(f).bytes_in, spilled = fixture_stats(f).payloads_spilled;
+	size_t at = 40000;
+	unsigned n = 0;
+
+	send_part(fd, out->p, at);
+	wait_read(f, before + at);
+	while (n < most && fixture_stats(f).payloads_spilled == spilled) {
+		assert_true(at + 200 < out->len);
+		send_part(fd, out->p + at, 200);
+		at += 200;
+		n++;
+		wait_read(f, before + at);
+	}
+	return n;
+}
+
+/*
  * The pipe holds fewer small pieces than the payload has: the record becomes an ordinary one, and its
  * connection goes without pipes for a while.
  */
 static void too_many_pieces(void **state)
 {
 	struct bytes record = { 0 }, out = { 0 }, reply = { 0 };
-	uint64_t before;
 	struct fixture f;
+	size_t sent;
 	int fd;
 
 	fixture_start(&f, 1, NULL);
 	fd = client_connect(&f);
 	put_payload(&record, 7, PAYLOAD_TAKE, MIB);
 	put_record(&out, &record);
-	before = fixture_stats(&f).bytes_in;
-	/* Each piece is read before the next is sent, so that the kernel cannot join them. */
-	send_part(fd, out.p, 40000);
-	wait_read(&f, before + 40000);
-	for (size_t at = 40000; at < out.len;) {
-		size_t n = out.len - at < 200 ? out.len - at : 200;
-
-		send_part(fd, out.p + at, n);
-		at += n;
-		wait_read(&f, before + at - 200);
-	}
+	sent = 40000 + 200 * (size_t)send_pieces(&f, fd, &out, UINT_MAX);
+	send_part(fd, out.p + sent, out.len - sent);
 	assert_true(client_recv(fd, &reply));
 	assert_int_equal(check_payload(&reply, 7, MIB), 0);
 	assert_int_equal(fixture_stats(&f).payloads_spilled, 1);
@@ -267,6 +281,66 @@ static void too_many_pieces(void **state)
 	close(fd);
 	fd = client_connect(&f);
 	assert_true(exchange(fd, 1, PAYLOAD_TAKE, MIB) >= LEAST);
+	bytes_free(&record);
+	bytes_free(&out);
+	bytes_free(&reply);
+	close(fd);
+	fixture_stop(&f);
+}
+
+static void tune_no_timeouts(struct rpc_limits *l)
+{
+	l->record_seconds = l->idle_seconds = 0;
+}
+
+/* The peer has sent all and says so, and the pipe is full to the last piece: the connection ends. */
+static void end_of_stream_behind_a_full_pipe(void **state)
+{
+	struct bytes record = { 0 }, out = { 0 };
+	unsigned pieces, closed = 0;
+	struct fixture f;
+	int fd;
+
+	fixture_start(&f, 1, tune_no_timeouts);
+	put_payload(&record, 7, PAYLOAD_TAKE, MIB);
+	put_record(&out, &record);
+	fd = client_connect(&f);
+	pieces = send_pieces(&f, fd, &out, UINT_MAX);
+	close(fd);
+	fixture_wait_closed(&f, ++closed);
+	/* Now those that fit, or a little less: how the first bytes are cut is not the same every time. */
+	for (unsigned less = 1; less < 6; less++) {
+		fd = client_connect(&f);
+		send_pieces(&f, fd, &out, pieces - less);
+		assert_int_equal(shutdown(fd, SHUT_WR), 0);
+		fixture_wait_closed(&f, ++closed);
+		close(fd);
+	}
+	bytes_free(&record);
+	bytes_free(&out);
+	fixture_stop(&f);
+}
+
+/* A byte out of band is no part of the stream, and nothing that splice() passes. */
+static void urgent_data_in_a_payload(void **state)
+{
+	struct bytes record = { 0 }, out = { 0 }, reply = { 0 };
+	struct fixture f;
+	uint64_t before;
+	int fd;
+
+	fixture_start(&f, 1, tune_no_timeouts);
+	fd = client_connect(&f);
+	put_payload(&record, 7, PAYLOAD_TAKE, MIB);
+	put_record(&out, &record);
+	before = fixture_stats(&f).bytes_in;
+	send_part(fd, out.p, MIB / 2);
+	wait_read(&f, before + MIB / 2);
+	assert_int_equal(fixture_stats(&f).payloads, 1);
+	assert_int_equal(send(fd, "!", 1, MSG_OOB), 1);
+	send_part(fd, out.p + MIB / 2, out.len - MIB / 2);
+	assert_true(client_recv(fd, &reply));
+	check_payload(&reply, 7, MIB);
 	bytes_free(&record);
 	bytes_free(&out);
 	bytes_free(&reply);
@@ -409,6 +483,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(cut_anywhere),
 		cmocka_unit_test(in_fragments),
 		cmocka_unit_test(too_many_pieces),
+		cmocka_unit_test(end_of_stream_behind_a_full_pipe),
+		cmocka_unit_test(urgent_data_in_a_payload),
 		cmocka_unit_test(killed_in_a_payload),
 		cmocka_unit_test(end_of_stream_behind_a_payload),
 		cmocka_unit_test(stopped_in_a_payload),
