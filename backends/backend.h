@@ -332,7 +332,8 @@ struct backend {
 	 * (optional) What operations on names have left undone by saying change->owes: all changes
 	 * of the jobs' directories that have been made so far go to stable storage. Many jobs at a
 	 * time cost little more than one. They are of one export; the list is empty afterwards.
-	 * `alone`: nobody waits for this thread, it may do it itself if that is quick.
+	 * `alone`: nobody waits for this thread, it may do it itself if that is quick. The export is
+	 * not closed before this has returned, even if all jobs are done.
 	 */
 	void (*settle)(struct list *jobs, bool alone);
 

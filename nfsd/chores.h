@@ -41,8 +41,8 @@ bool chores_collects(void);
 /* Has it put off something, after which others must come? */
 bool chores_any(void);
 /*
- * Does all of it, in order. It may block, as it may without a cluster, where the request does the same while its
- * command is applied; but hardly ever does, so nothing is announced (base/blocking.h): to give each CLOSE's loop away
- * would cost more than the CLOSE.
+ * Does all of it, in order. It may block, as it may without a cluster, where the request does the
+ * same while its command is applied; but hardly ever does, so nothing is announced (base/blocking.h):
+ * to give each CLOSE's loop away would cost more than the CLOSE.
  */
 void chores_run(struct nfs_server *s, struct chore *first);

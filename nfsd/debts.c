@@ -1,7 +1,8 @@
 /*
  * The model: an operation that changes names says so here instead of waiting for fsync. Operations
- * after it go on. When the compound has run, all its directories are settled as one job and the
- * compound is parked meanwhile (unless it is alone on its loop and the disk is quick), with those of all compounds that came together. The client has been told nothing yet, and whoever sees the change
+ * after it go on. When the compound has run, all its directories are settled as one job, with those
+ * of all compounds that came together, and the compound is parked meanwhile (unless it is alone on
+ * its loop and the disk is quick). The client has been told nothing yet, and whoever sees the change
  * before it is stable sees what it would see with a server that is in the middle of fsync().
  *
  * If settling fails, the reply is cut off at the first operation that owed something, which then

@@ -30,7 +30,6 @@
 #include "nfsd/server_private.h"
 #include "nfsd/write_payload.h"
 
-
 #define DEFAULT_LEASE	   90
 #define DEFAULT_COURTESY   (24 * 3600)
 #define COMPOUND_OVERHEAD  4096 /* bytes of a request or reply beside its payload */

@@ -18,10 +18,11 @@
  *	fails; from then on w->loop is NULL, it finishes what it holds (its call's reply, under the
  *	connection's lock) and becomes a spare. Everything unfinished of the loop is therefore
  *	kept in the loop: connections with buffered input (pending), with replies to send
- *	(flush), with news from other threads (attention), and the inbox.
+ *	(flush), with news from other threads (attention), what calls have left to be done
+ *	(later), and the inbox.
  *
- * Locks, in order: visits.asking; visits.lock; loop->inbox_lock; conn->lock; server->lock (threads). None is held over a
- * system call on a socket, nor over code that is not rpc's.
+ * Locks, in order: visits.asking; visits.lock; loop->inbox_lock; conn->lock; server->lock (threads).
+ * None is held over a system call on a socket, nor over code that is not rpc's.
  *
  * References: a connection is kept by its loop until torn down, by each call, and by whoever
  * took rpc_conn_ref(). A receive buffer is kept by the loop that reads into it, by connections

@@ -34,11 +34,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define RX_LEAST     16384 /* less room than that in a shared buffer: a new one */
-#define DIRECT_LEAST 8192  /* more left of a fragment than that: received in place */
-#define AS_SMALL     4096  /* first size of an assembly buffer */
-#define AFTER_PAYLOAD 4096 /* bytes read behind a payload: the head of another, little more */
-#define BATCH_MOST   64	   /* replies of one batch before they are sent, in one sendmsg() */
+#define RX_LEAST      16384 /* less room than that in a shared buffer: a new one */
+#define DIRECT_LEAST  8192  /* more left of a fragment than that: received in place */
+#define AS_SMALL      4096  /* first size of an assembly buffer */
+#define AFTER_PAYLOAD 4096  /* bytes read behind a payload: the head of another, little more */
+#define BATCH_MOST    64    /* replies of one batch before they are sent, in one sendmsg() */
 
 /* ---- life ---- */
 

@@ -3,9 +3,10 @@
  * each loop's state with that of the tick before; the same section still running means that one
  * call has lasted a whole tick. Its loop then gets a spare thread.
  *
- * But not if the thread has only been without a processor: where others take those (corosync runs with real-time
- * priority), a spare thread would wait for one as well, and cost more. So the kernel is asked what the thread is at.
- * If it waits for something the loop is taken at once, if it runs or could run, at the next tick and only if it did run.
+ * But not if the thread has only been without a processor: where others take those (corosync runs
+ * with real-time priority), a spare thread would wait for one as well, and cost more. So the kernel is
+ * asked what the thread is at. If it waits for something the loop is taken at once; if it runs or
+ * could run, at the next tick and only if it did run.
  *
  * Ticks cost: at five thousand a second two to six per cent of a busy server's time. They are that
  * frequent only for a while after calls have been found stuck that held up other connections, where

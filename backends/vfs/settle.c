@@ -13,13 +13,13 @@
  * change is covered. Where a commit is of all changes before it (vfs_mount.one_commit), one fsync is
  * enough for all directories. Errors: fsync fails for all who wait for that directory.
  *
- * The descriptor for fsync stays with the object, as long as that is in memory, so that there is nothing
- * to open and no identity to assume the next time.
+ * The descriptors for fsync of some directories stay with their objects, as long as those are in
+ * memory, so that there is nothing to open and no identity to assume the next time.
  *
  * Waking the settler, and being woken by it, takes as long as a small commit does on a fast disk.
- * So if a loop has nothing but requests that wait for it, they are settled by its own thread if the last
- * fsync()s were quick and the settler has nothing to do. The thread does not declare itself blocked
- * then, which would be a wake-up, too.
+ * So if a loop has nothing but requests that wait for it, they are settled by its own thread if the
+ * last fsync()s were quick and the settler has nothing to do. The thread does not declare itself
+ * blocked then, which would be a wake-up, too.
  *
  * There is a settler for each device of an export, made when it is first needed, so that a slow
  * disk holds up its own changes only. It ends with the export. If it cannot be made, the caller
@@ -65,10 +65,10 @@ struct round {
 /* ---- what fsync does ---- */
 
 /*
- * ext4 has one journal, and fsync() of a directory commits its running transaction, also if the directory
- * itself is not in it (its blocks are journalled data, whose fsync is ext4's "force commit"; that of
- * a regular file commits no further than the file's own latest change). Without a journal it writes
- * that directory only. The file says "<none>" then, and does not exist if the driver is another.
+ * ext4 has one journal, and fsync() of a directory commits its running transaction, also if the
+ * directory itself is not in it (its blocks are journalled data, whose fsync is ext4's "force commit";
+ * that of a regular file commits no further than the file's own latest change). Without a journal it
+ * writes that directory only. The file says "<none>" then, and does not exist if the driver is another.
  */
 bool vfs_commits_all(long fs_type, dev_t dev)
 {
@@ -115,7 +115,7 @@ static int open_to_sync(struct vfs_object *obj)
 	return err ? err : vfs_reopen(vfs_object_export(obj), obj->fd, O_RDONLY | O_NONBLOCK);
 }
 
-/* Keeps it for the next time if the object is a directory and has none; false: it stays the caller's. */
+/* Keeps it for the next time if the object is a directory and has none; false: it is the caller's. */
 static bool keep(struct vfs_object *obj, int fd)
 {
 	int none = -1;
@@ -370,7 +370,10 @@ static void leave_to(struct vfs_settler *s, struct list *jobs)
 	list_splice_back(&s->jobs, jobs);
 	atomic_store(&s->busy, true);
 	mutex_unlock(&s->lock);
-	/* Not with the lock, which the settler wants first. It stays: our caller keeps the export. */
+	/*
+	 * Not with the lock, which the settler wants first. It stays, though the jobs may be done by now:
+	 * the export is not closed under us.
+	 */
 	if (first)
 		cond_signal(&s->wake);
 }

@@ -537,7 +537,8 @@ static enum nfsstat4 open_submit(struct compound *c, struct open_args *a, struct
 static void open_undo(struct compound *c, struct open_progress *o)
 {
 	if (!o->result->open.upgraded && !o->result->open.no_open)
-		deleg_close_unheard(c, o->cmd->clientid, &o->result->open.stateid, o->cmd->open.file);
+		deleg_close_unheard(c, o->cmd->clientid, &o->result->open.stateid,
+				    o->cmd->open.file);
 }
 
 /* A delegation that the client will not hear of. */

@@ -40,7 +40,8 @@ static uint64_t principal_hash(const struct compound *c)
 
 /*
  * The operations behind SEQUENCE, and who asks: what makes a retry the same request. (A WRITE's
- * payload need not be hashed whole for that, and is not in memory.) It must be known again by the next process, so the key is not this process's own.
+ * payload need not be hashed whole for that, and may not be in memory.) It must be known again by the
+ * next process, so the key is not this process's own.
  */
 static uint64_t request_hash(struct compound *c)
 {

@@ -474,6 +474,43 @@ static void more_than_pipes(void **state)
 	fixture_stop(&f);
 }
 
+static void tune_one_second(struct rpc_limits *l)
+{
+	l->max_connections = 64;
+	l->record_seconds = 1;
+	l->idle_seconds = 0;
+}
+
+/* Who begins payloads and sends no more keeps the pipes no longer than a record may take. */
+static void stalled_with_all_pipes(void **state)
+{
+	enum { MANY = 20 };
+	struct bytes record = { 0 }, out = { 0 };
+	struct fixture f;
+	uint64_t before;
+	int fds[MANY], other;
+
+	fixture_start(&f, 2, tune_one_second);
+	other = client_connect(&f);
+	put_payload(&record, 21, PAYLOAD_TAKE, MIB);
+	put_record(&out, &record);
+	before = fixture_stats(&f).bytes_in;
+	for (unsigned i = 0; i < MANY; i++) {
+		fds[i] = client_connect(&f);
+		send_part(fds[i], out.p, 200000);
+	}
+	wait_read(&f, before + MANY * (uint64_t)200000);
+	exchange(other, 1, PAYLOAD_TAKE, MIB);
+	fixture_wait_closed(&f, MANY);
+	assert_true(exchange(other, 2, PAYLOAD_TAKE, MIB) >= LEAST);
+	for (unsigned i = 0; i < MANY; i++)
+		close(fds[i]);
+	bytes_free(&record);
+	bytes_free(&out);
+	close(other);
+	fixture_stop(&f);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -489,6 +526,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(end_of_stream_behind_a_payload),
 		cmocka_unit_test(stopped_in_a_payload),
 		cmocka_unit_test(more_than_pipes),
+		cmocka_unit_test(stalled_with_all_pipes),
 	};
 
 	if (argc > 1)
