@@ -577,7 +577,7 @@ static void tick_replicated(struct recorder *r)
 	if (!r->served_ns)
 		r->served_ns = now;
 	check_lists(r);
-	(void)!catch_up(r);
+	catch_up(r);
 	if (in_grace && !r->grace_ends_ns)
 		r->grace_ends_ns = now + r->grace_seconds * NS_PER_SEC;
 	if (!in_grace || !state_is_lowest(r->server->state))

@@ -201,10 +201,10 @@ static bool add_job(struct round *r, const struct settle_job *job)
 	return true;
 }
 
-/* Has a directory of the round, from `from` on, been synced with which this one was, too? */
-static bool synced_with(const struct round *r, unsigned i, unsigned from, unsigned *with)
+/* Has a directory of the round that comes before this one been synced with which it was, too? */
+static bool synced_with(const struct round *r, unsigned i, unsigned *with)
 {
-	for (*with = from; *with < r->n; (*with)++) {
+	for (*with = 0; *with < i; (*with)++) {
 		if (r->dirs[i]->mount->one_commit && r->dirs[*with]->dev == r->dirs[i]->dev)
 			return true;
 	}
@@ -217,8 +217,8 @@ static bool sync_round(struct round *r, bool announce)
 	uint64_t start = clock_mono_ns();
 	unsigned with, fsyncs = 0;
 
-	for (unsigned i = r->n; i-- > 0;) {
-		if (synced_with(r, i, i + 1, &with)) {
+	for (unsigned i = 0; i < r->n; i++) {
+		if (synced_with(r, i, &with)) {
 			r->errs[i] = r->errs[with];
 		} else {
 			r->errs[i] = sync_object(r->dirs[i], announce);

@@ -50,6 +50,17 @@ static uint32_t check_payload(struct bytes *reply, uint32_t xid, uint32_t len)
 	return waited;
 }
 
+/* The stream of such a call: record mark and record. */
+static struct bytes stream_of(uint32_t xid, enum payload_way way, uint32_t len)
+{
+	struct bytes record = { 0 }, out = { 0 };
+
+	put_payload(&record, xid, way, len);
+	put_record(&out, &record);
+	bytes_free(&record);
+	return out;
+}
+
 static uint32_t exchange(int fd, uint32_t xid, enum payload_way way, uint32_t len)
 {
 	struct bytes record = { 0 }, reply = { 0 };
@@ -119,15 +130,14 @@ static void what_is_left_is_gone(void **state)
 /* A parked call keeps its payload while others on the connection come and go. */
 static void parked_with_its_payload(void **state)
 {
-	struct bytes record = { 0 }, out = { 0 }, reply = { 0 };
+	struct bytes out, reply = { 0 };
 	struct rpc_call *parked;
 	struct fixture f;
 	int fd;
 
 	fixture_start(&f, 1, NULL);
 	fd = client_connect(&f);
-	put_payload(&record, 99, PAYLOAD_PARK, MIB);
-	put_record(&out, &record);
+	out = stream_of(99, PAYLOAD_PARK, MIB);
 	client_send(fd, &out);
 	parked = fixture_wait_parked(&f, 0);
 	for (uint32_t i = 0; i < 4; i++)
@@ -135,7 +145,6 @@ static void parked_with_its_payload(void **state)
 	rpc_call_resume(parked);
 	assert_true(client_recv(fd, &reply));
 	assert_true(check_payload(&reply, 99, MIB) >= LEAST);
-	bytes_free(&record);
 	bytes_free(&out);
 	bytes_free(&reply);
 	close(fd);
@@ -272,15 +281,14 @@ static unsigned send_pieces(struct fixture *f, int fd, const struct bytes *out, 
  */
 static void too_many_pieces(void **state)
 {
-	struct bytes record = { 0 }, out = { 0 }, reply = { 0 };
+	struct bytes out, reply = { 0 };
 	struct fixture f;
 	size_t sent;
 	int fd;
 
 	fixture_start(&f, 1, NULL);
 	fd = client_connect(&f);
-	put_payload(&record, 7, PAYLOAD_TAKE, MIB);
-	put_record(&out, &record);
+	out = stream_of(7, PAYLOAD_TAKE, MIB);
 	sent = 40000 + 200 * (size_t)send_pieces(&f, fd, &out, UINT_MAX);
 	send_part(fd, out.p + sent, out.len - sent);
 	assert_true(client_recv(fd, &reply));
@@ -292,7 +300,6 @@ static void too_many_pieces(void **state)
 	close(fd);
 	fd = client_connect(&f);
 	assert_true(exchange(fd, 1, PAYLOAD_TAKE, MIB) >= LEAST);
-	bytes_free(&record);
 	bytes_free(&out);
 	bytes_free(&reply);
 	close(fd);
@@ -307,14 +314,13 @@ static void tune_no_timeouts(struct rpc_limits *l)
 /* The peer has sent all and says so, and the pipe is full to the last piece: the connection ends. */
 static void end_of_stream_behind_a_full_pipe(void **state)
 {
-	struct bytes record = { 0 }, out = { 0 };
+	struct bytes out;
 	unsigned pieces, closed = 0;
 	struct fixture f;
 	int fd;
 
 	fixture_start(&f, 1, tune_no_timeouts);
-	put_payload(&record, 7, PAYLOAD_TAKE, MIB);
-	put_record(&out, &record);
+	out = stream_of(7, PAYLOAD_TAKE, MIB);
 	fd = client_connect(&f);
 	pieces = send_pieces(&f, fd, &out, UINT_MAX);
 	close(fd);
@@ -327,7 +333,6 @@ static void end_of_stream_behind_a_full_pipe(void **state)
 		fixture_wait_closed(&f, ++closed);
 		close(fd);
 	}
-	bytes_free(&record);
 	bytes_free(&out);
 	fixture_stop(&f);
 }
@@ -335,15 +340,14 @@ static void end_of_stream_behind_a_full_pipe(void **state)
 /* A byte out of band is no part of the stream, and nothing that splice() passes. */
 static void urgent_data_in_a_payload(void **state)
 {
-	struct bytes record = { 0 }, out = { 0 }, reply = { 0 };
+	struct bytes out, reply = { 0 };
 	struct fixture f;
 	uint64_t before;
 	int fd;
 
 	fixture_start(&f, 1, tune_no_timeouts);
 	fd = client_connect(&f);
-	put_payload(&record, 7, PAYLOAD_TAKE, MIB);
-	put_record(&out, &record);
+	out = stream_of(7, PAYLOAD_TAKE, MIB);
 	before = fixture_stats(&f).bytes_in;
 	send_part(fd, out.p, MIB / 2);
 	wait_read(&f, before + MIB / 2);
@@ -352,7 +356,6 @@ static void urgent_data_in_a_payload(void **state)
 	send_part(fd, out.p + MIB / 2, out.len - MIB / 2);
 	assert_true(client_recv(fd, &reply));
 	check_payload(&reply, 7, MIB);
-	bytes_free(&record);
 	bytes_free(&out);
 	bytes_free(&reply);
 	close(fd);
@@ -363,15 +366,14 @@ static void urgent_data_in_a_payload(void **state)
 static void killed_in_a_payload(void **state)
 {
 	struct linger reset = { .l_onoff = 1 };
-	struct bytes record = { 0 }, out = { 0 };
+	struct bytes out;
 	struct fixture f;
 	unsigned killed = 0;
 	int other;
 
 	fixture_start(&f, 2, NULL);
 	other = client_connect(&f);
-	put_payload(&record, 13, PAYLOAD_FILL, MIB);
-	put_record(&out, &record);
+	out = stream_of(13, PAYLOAD_FILL, MIB);
 	for (size_t at = 900; at < out.len; at += 61234) {
 		int fd = client_connect(&f);
 		uint64_t before = fixture_stats(&f).bytes_in;
@@ -385,7 +387,6 @@ static void killed_in_a_payload(void **state)
 		assert_true(exchange(other, killed, PAYLOAD_TAKE, MIB) >= LEAST);
 		fixture_wait_closed(&f, ++killed);
 	}
-	bytes_free(&record);
 	bytes_free(&out);
 	close(other);
 	fixture_stop(&f);
@@ -394,17 +395,17 @@ static void killed_in_a_payload(void **state)
 /* The peer has sent all and says so: it is answered, and then the connection ends. */
 static void end_of_stream_behind_a_payload(void **state)
 {
-	struct bytes record = { 0 }, out = { 0 }, reply = { 0 };
+	struct bytes out, reply = { 0 };
 	struct fixture f;
 	int fd;
 
 	fixture_start(&f, 1, NULL);
 	for (unsigned half = 0; half < 2; half++) {
 		fd = client_connect(&f);
-		record.len = out.len = reply.len = 0;
-		put_payload(&record, half, PAYLOAD_TAKE, MIB);
-		put_record(&out, &record);
+		reply.len = 0;
+		out = stream_of(half, PAYLOAD_TAKE, MIB);
 		send_part(fd, out.p, half ? out.len / 2 : out.len);
+		bytes_free(&out);
 		assert_int_equal(shutdown(fd, SHUT_WR), 0);
 		if (!half) {
 			assert_true(client_recv(fd, &reply));
@@ -413,8 +414,6 @@ static void end_of_stream_behind_a_payload(void **state)
 		assert_true(client_closed(fd));
 		close(fd);
 	}
-	bytes_free(&record);
-	bytes_free(&out);
 	bytes_free(&reply);
 	fixture_stop(&f);
 }
@@ -422,14 +421,13 @@ static void end_of_stream_behind_a_payload(void **state)
 /* The server stops while payloads are in its pipes: nothing is lost by it but what had not come. */
 static void stopped_in_a_payload(void **state)
 {
-	struct bytes record = { 0 }, out = { 0 };
+	struct bytes out;
 	struct fixture f;
 	uint64_t sent;
 	int fds[4];
 
 	fixture_start(&f, 2, NULL);
-	put_payload(&record, 13, PAYLOAD_PARK, MIB);
-	put_record(&out, &record);
+	out = stream_of(13, PAYLOAD_PARK, MIB);
 	for (unsigned i = 0; i < 4; i++)
 		fds[i] = client_connect(&f);
 	for (unsigned i = 0; i < 3; i++)
@@ -441,7 +439,6 @@ static void stopped_in_a_payload(void **state)
 	fixture_stop(&f);
 	for (unsigned i = 0; i < 4; i++)
 		close(fds[i]);
-	bytes_free(&record);
 	bytes_free(&out);
 }
 
@@ -454,15 +451,14 @@ static void tune_few_files(struct rpc_limits *l)
 static void more_than_pipes(void **state)
 {
 	enum { MANY = 48 };
-	struct bytes record = { 0 }, out = { 0 };
+	struct bytes out;
 	struct fixture f;
 	uint64_t before;
 	unsigned piped = 0;
 	int fds[MANY];
 
 	fixture_start(&f, 2, tune_few_files);
-	put_payload(&record, 21, PAYLOAD_TAKE, MIB);
-	put_record(&out, &record);
+	out = stream_of(21, PAYLOAD_TAKE, MIB);
 	before = fixture_stats(&f).bytes_in;
 	for (unsigned i = 0; i < MANY; i++) {
 		fds[i] = client_connect(&f);
@@ -480,7 +476,6 @@ static void more_than_pipes(void **state)
 		close(fds[i]);
 	}
 	assert_in_range(piped, 1, MANY - 1);
-	bytes_free(&record);
 	bytes_free(&out);
 	fixture_stop(&f);
 }
@@ -496,15 +491,14 @@ static void tune_one_second(struct rpc_limits *l)
 static void stalled_with_all_pipes(void **state)
 {
 	enum { MANY = 20 };
-	struct bytes record = { 0 }, out = { 0 };
+	struct bytes out;
 	struct fixture f;
 	uint64_t before;
 	int fds[MANY], other;
 
 	fixture_start(&f, 2, tune_one_second);
 	other = client_connect(&f);
-	put_payload(&record, 21, PAYLOAD_TAKE, MIB);
-	put_record(&out, &record);
+	out = stream_of(21, PAYLOAD_TAKE, MIB);
 	before = fixture_stats(&f).bytes_in;
 	for (unsigned i = 0; i < MANY; i++) {
 		fds[i] = client_connect(&f);
@@ -516,7 +510,6 @@ static void stalled_with_all_pipes(void **state)
 	assert_true(exchange(other, 2, PAYLOAD_TAKE, MIB) >= LEAST);
 	for (unsigned i = 0; i < MANY; i++)
 		close(fds[i]);
-	bytes_free(&record);
 	bytes_free(&out);
 	close(other);
 	fixture_stop(&f);
