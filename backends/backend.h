@@ -107,7 +107,7 @@ struct fs_info {
 	uint32_t max_name, max_link;
 	struct timespec time_delta; /* granularity of times */
 	bool case_insensitive, case_preserving, no_trunc, chown_restricted;
-	bool has_links, has_symlinks, has_unique_handles, can_set_time;
+	bool has_links, has_symlinks, has_unique_handles, can_set_time, has_xattrs;
 	bool has_quota; /* the next three are known for the asking user */
 	uint64_t quota_used, quota_avail_soft, quota_avail_hard;
 };
@@ -218,6 +218,17 @@ enum create_mode {
 	CREATE_UNCHECKED, /* an existing file is opened; attributes then apply only as nfsd asks */
 	CREATE_GUARDED,	  /* -EEXIST if the name exists */
 	CREATE_EXCLUSIVE, /* -EEXIST unless it was made with the same verifier */
+};
+
+/* Bytes of an extended attribute: of its name, of its value, and of the names of all with their NULs. */
+#define XATTR_NAME_MOST	 250
+#define XATTR_VALUE_MOST 65536
+#define XATTR_NAMES_MOST 65536
+
+enum xattr_mode {
+	XATTR_SET_EITHER, /* whether it is there or not */
+	XATTR_SET_NEW,	  /* -EEXIST if it is there */
+	XATTR_SET_OLD,	  /* -ENODATA if it is not */
 };
 
 /* What to make: mknod-like for create, a regular file for open_create. */
@@ -424,6 +435,25 @@ struct backend {
 	/* Share the storage (FICLONERANGE); len 0: to the end. */
 	int (*clone)(struct file *from, uint64_t from_offset, struct file *to, uint64_t to_offset,
 		     uint64_t len);
+	/*
+	 * Extended attributes that users may set, of regular files and directories (else -EPERM): all
+	 * four or none. Names are of XATTR_NAME_MOST bytes at most, with '/' if it pleases, and without
+	 * the prefix that the storage may want. Reading the object is what getting and listing need,
+	 * writing what changing does. -EOPNOTSUPP: this file system has none (fs_info.has_xattrs).
+	 * -ENODATA: there is no such attribute. -E2BIG, -ENOSPC, -EDQUOT: that is too much.
+	 */
+	/* *len is the value's; with `cap` 0 nothing else is asked for. -ERANGE: it is longer. */
+	int (*getxattr)(struct object *obj, const struct cred *cred, const char *name, void *buf,
+			size_t cap, size_t *len);
+	/* *change is the object's own. */
+	int (*setxattr)(struct object *obj, const struct cred *cred, const char *name,
+			const void *value, size_t len, enum xattr_mode mode,
+			struct dir_change *change);
+	/* The names in no order, each with its NUL. */
+	int (*listxattr)(struct object *obj, const struct cred *cred, char buf[XATTR_NAMES_MOST],
+			 size_t *len);
+	int (*removexattr)(struct object *obj, const struct cred *cred, const char *name,
+			   struct dir_change *change);
 };
 
 /*

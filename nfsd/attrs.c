@@ -216,6 +216,7 @@ PUT_OR_LAY(time_metadata, put_time, &src->attr.ctime)
 PUT_OR_LAY(time_modify, put_time, &src->attr.mtime)
 PUT(suppattr_exclcreat, xdr_put_bitmap, &masks[src->c->minor].exclcreat)
 PUT(clone_blksize, xdr_put_u32, CLONE_BLOCK)
+PUT(xattr_support, xdr_put_bool, src->fs_info.has_xattrs)
 /*
  * Backends promise that a change attribute never repeats, not that it grows: one made from times
  * goes back with the clock.
@@ -474,6 +475,7 @@ const struct attr_row attr_rows[ATTR_COUNT] = {
 	[FATTR4_CHANGE_ATTR_TYPE] = READ_ONLY(SHAPE_U32, 2, 0, put_change_attr_type),
 	[FATTR4_MODE_UMASK] =
 	    SETTABLE(SHAPE_PAIR32, 2, 0, ATTR_SET_MODE, NULL, attr_decode_mode_umask),
+	[FATTR4_XATTR_SUPPORT] = READ_ONLY(SHAPE_BOOL, 2, ATTR_FROM_FS, put_xattr_support),
 	[FATTR4_TIME_DELEG_ACCESS] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_ATIME,
 					      NULL, attr_decode_holder_atime),
 	[FATTR4_TIME_DELEG_MODIFY] = SETTABLE(SHAPE_TIME, 2, ATTR_NO_EXCL, ATTR_SET_HOLDER_MTIME,

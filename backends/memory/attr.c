@@ -227,6 +227,7 @@ int mem_statfs(struct object *obj, const struct cred *cred, struct fs_info *out)
 		.has_symlinks = true,
 		.has_unique_handles = true,
 		.can_set_time = true,
+		.has_xattrs = true,
 	};
 	return 0;
 }

@@ -86,6 +86,7 @@ struct mem_inode *mem_inode_new(struct mem_export *exp, enum file_type type, int
 	inode->base.refs = 1;
 	inode->fileid = exp->next_fileid++;
 	inode->btime = inode->atime = inode->mtime = mem_now();
+	list_init(&inode->xattrs);
 	list_init(&inode->order);
 	inode->next_cookie = 3;
 	mem_touch(exp, inode);
@@ -109,6 +110,7 @@ void mem_inode_reap(struct mem_export *exp, struct mem_inode *inode)
 	exp->inodes--;
 	exp->used -= MEM_INODE_CHARGE + inode->pages.count * PAGE_BYTES;
 	pages_drop(&inode->pages, 0, UINT64_MAX);
+	mem_xattrs_free(exp, inode);
 	free(inode->target);
 	free(inode);
 }
@@ -288,4 +290,8 @@ const struct backend memory_backend = {
 	.deallocate = mem_deallocate,
 	.copy = mem_copy,
 	.clone = mem_clone,
+	.getxattr = mem_getxattr,
+	.setxattr = mem_setxattr,
+	.listxattr = mem_listxattr,
+	.removexattr = mem_removexattr,
 };

@@ -23,6 +23,7 @@ extern const struct backend memory_backend;
 #define MEM_TARGET_MAX	 4095
 #define MEM_LINK_MAX	 65000
 #define MEM_INODE_CHARGE 512 /* bytes that an inode counts for, and a name */
+#define MEM_XATTR_CHARGE 64  /* an extended attribute, beside its name and value */
 
 struct mem_inode {
 	struct object base;
@@ -36,6 +37,7 @@ struct mem_inode {
 	uint32_t rdev_major, rdev_minor;
 	struct timespec atime, mtime, ctime, btime;
 	uint64_t change;
+	struct list xattrs; /* struct mem_xattr */
 	/* files */
 	uint64_t size;
 	struct pages pages;
@@ -138,6 +140,19 @@ int mem_rename(struct object *from, const char *from_name, struct object *to, co
 int mem_open_create(struct object *dir, const struct cred *cred, const char *name, unsigned access,
 		    const struct create_args *args, struct dir_change *change, bool *created,
 		    struct object **out_obj, struct file **out_file);
+
+/* ---- xattr.c ---- */
+
+/* The inode is going. */
+void mem_xattrs_free(struct mem_export *exp, struct mem_inode *inode) REQUIRES(&exp->lock);
+int mem_getxattr(struct object *obj, const struct cred *cred, const char *name, void *buf,
+		 size_t cap, size_t *len);
+int mem_setxattr(struct object *obj, const struct cred *cred, const char *name, const void *value,
+		 size_t len, enum xattr_mode mode, struct dir_change *change);
+int mem_listxattr(struct object *obj, const struct cred *cred, char buf[XATTR_NAMES_MOST],
+		  size_t *len);
+int mem_removexattr(struct object *obj, const struct cred *cred, const char *name,
+		    struct dir_change *change);
 
 /* ---- file.c ---- */
 

@@ -415,6 +415,7 @@ int vfs_statfs(struct object *base, const struct cred *cred, struct fs_info *out
 		.has_symlinks = true,
 		.has_unique_handles = true,
 		.can_set_time = true,
+		.has_xattrs = obj->mount->xattrs,
 	};
 	limits_of(st.f_type, block, out);
 	quota_of(obj, cred, out);

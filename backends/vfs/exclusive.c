@@ -79,6 +79,13 @@ static bool remembers(struct vfs_export *exp, int fd, const uint8_t *verifier)
 	return found;
 }
 
+bool vfs_verifier_is_kept_in(const char *user_name)
+{
+	static const char prefix[] = "user.";
+
+	return strcmp(names[1] + sizeof(prefix) - 1, user_name) == 0;
+}
+
 int vfs_verifier_store(struct vfs_export *exp, int fd, const uint8_t *verifier)
 {
 	int err = vfs_assume_privileged();

@@ -191,6 +191,7 @@ static int mount_new(struct vfs_export *exp, int path_fd, struct vfs_mount **out
 	m->fs_type = st.f_type;
 	m->one_commit = vfs_commits_all(st.f_type, m->dev);
 	m->granularity = vfs_granularity(path_fd, st.f_type);
+	m->xattrs = vfs_has_xattrs(m->fd);
 	m->covered_fileid = sx.stx_ino;
 	m->id = identity(m->fd, &st, m->dev);
 	m->fsid_major = m->id;

@@ -165,4 +165,8 @@ const struct backend vfs_backend = {
 	.deallocate = vfs_deallocate,
 	.copy = vfs_copy,
 	.clone = vfs_clone,
+	.getxattr = vfs_getxattr,
+	.setxattr = vfs_setxattr,
+	.listxattr = vfs_listxattr,
+	.removexattr = vfs_removexattr,
 };

@@ -52,6 +52,7 @@ struct vfs_mount {
 	long fs_type; /* statfs */
 	/* fsync() of any directory puts on stable storage what was done to all (settle.c). */
 	bool one_commit;
+	bool xattrs; /* it has extended attributes of the namespace user.* */
 
 	struct vfs_handles *_Atomic handles; /* handles.c; NULL: none yet */
 
@@ -337,6 +338,22 @@ unsigned vfs_listings_close(const struct vfs_export *exp, bool old_only);
 int vfs_verifier_store(struct vfs_export *exp, int fd, const uint8_t *verifier);
 /* True if the file was made with that verifier. */
 bool vfs_verifier_matches(struct vfs_object *obj, const uint8_t *verifier);
+
+/* Is that attribute of user.* where verifiers are kept for want of trusted.*? */
+bool vfs_verifier_is_kept_in(const char *user_name);
+
+/* ---- xattr.c ---- */
+
+/* Whether the file system that the directory `fd` is on has those of user.*. */
+bool vfs_has_xattrs(int fd);
+int vfs_getxattr(struct object *obj, const struct cred *cred, const char *name, void *buf,
+		 size_t cap, size_t *len);
+int vfs_setxattr(struct object *obj, const struct cred *cred, const char *name, const void *value,
+		 size_t len, enum xattr_mode mode, struct dir_change *change);
+int vfs_listxattr(struct object *obj, const struct cred *cred, char buf[XATTR_NAMES_MOST],
+		  size_t *len);
+int vfs_removexattr(struct object *obj, const struct cred *cred, const char *name,
+		    struct dir_change *change);
 
 /* ---- descriptors.c ---- */
 

@@ -8,9 +8,15 @@
  */
 #include "nfsd/ops_list.h"
 
-/* The bits that exist; RFC 8276 section 8.5 has three more, which no export supports yet. */
+/* The bits that exist; minor version 2 has three more (RFC 8276 section 8.5). */
 #define BITS_KNOWN 0x3fu
 #define BITS_XATTR (ACCESS4_XAREAD | ACCESS4_XAWRITE | ACCESS4_XALIST)
+
+/* Files and directories have extended attributes; ops/xattr.c. */
+#define OF_XATTRS                                \
+	{ ACCESS4_XAREAD, ACCESS_READ, false },  \
+	{ ACCESS4_XAWRITE, ACCESS_WRITE, true }, \
+	{ ACCESS4_XALIST, ACCESS_READ, false }
 
 struct access_args {
 	uint32_t wanted;
@@ -28,10 +34,20 @@ static const struct access_meaning of_directory[] = {
 	{ ACCESS4_MODIFY, ACCESS_WRITE | ACCESS_EXECUTE, true },
 	{ ACCESS4_EXTEND, ACCESS_WRITE | ACCESS_EXECUTE, true },
 	{ ACCESS4_DELETE, ACCESS_WRITE | ACCESS_EXECUTE, true },
+	OF_XATTRS,
 	{ 0 },
 };
 
 static const struct access_meaning of_file[] = {
+	{ ACCESS4_READ, ACCESS_READ, false },
+	{ ACCESS4_MODIFY, ACCESS_WRITE, true },
+	{ ACCESS4_EXTEND, ACCESS_WRITE, true },
+	{ ACCESS4_EXECUTE, ACCESS_EXECUTE, false },
+	OF_XATTRS,
+	{ 0 },
+};
+
+static const struct access_meaning of_link[] = {
 	{ ACCESS4_READ, ACCESS_READ, false },
 	{ ACCESS4_MODIFY, ACCESS_WRITE, true },
 	{ ACCESS4_EXTEND, ACCESS_WRITE, true },
@@ -54,8 +70,9 @@ static const struct access_meaning *meanings(enum file_type type)
 	case FILE_DIRECTORY:
 		return of_directory;
 	case FILE_REGULAR:
-	case FILE_SYMLINK:
 		return of_file;
+	case FILE_SYMLINK:
+		return of_link;
 	default:
 		return of_special;
 	}
@@ -75,13 +92,15 @@ static enum nfsstat4 access_run(struct compound *c, void *args)
 	const struct access_meaning *table = meanings(obj->type);
 	bool writable = compound_want_writable(c) == NFS4_OK;
 	unsigned needed = 0, have = 0;
-	uint32_t supported = 0, granted = 0;
+	uint32_t wanted = a->wanted, supported = 0, granted = 0;
 	int err;
 
-	if (a->wanted & ~(BITS_KNOWN | (c->minor >= 2 ? BITS_XATTR : 0)))
+	if (wanted & ~(BITS_KNOWN | (c->minor >= 2 ? BITS_XATTR : 0)))
 		return NFS4ERR_INVAL;
+	if (!obj->backend->getxattr)
+		wanted &= ~BITS_XATTR;
 	for (const struct access_meaning *m = table; m->bit; m++)
-		if (a->wanted & m->bit) {
+		if (wanted & m->bit) {
 			supported |= m->bit;
 			needed |= m->needs;
 		}

@@ -10,6 +10,7 @@
 
 static const struct CMUnitTest *const groups[] = {
 	cases_names, cases_permissions, cases_files, cases_listing, cases_sharing,
+	cases_xattrs,
 };
 
 static int before_case(void **state)

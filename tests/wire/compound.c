@@ -138,18 +138,6 @@ static void operations_gone(void **state)
 	}
 }
 
-/* RFC 8276: OP_GETXATTR and the others may be unknown, or not supported, or work. */
-static void extended_attributes(void **state)
-{
-	struct client *cl = client_new(2);
-	struct compound *q = begin(cl);
-
-	add_putrootfh(q);
-	add_raw(q, OP_GETXATTR);
-	put_string(&q->enc, "user.test");
-	expect_one_of(call(q)->status, NFS4ERR_OP_ILLEGAL, NFS4ERR_NOTSUPP, NFS4ERR_NOXATTR);
-}
-
 /* ---- SEQUENCE's place (RFC 8881 sections 2.10.2, 2.10.6, 18.46) ---- */
 
 /* Operations that need a session, without one. */
@@ -939,7 +927,6 @@ int main(void)
 		WIRE_MINOR(later_operations, 0),
 		WIRE_MINOR(later_operations, 1),
 		WIRE_SESSIONS(operations_gone),
-		WIRE_TEST(extended_attributes),
 		WIRE_SESSIONS(not_in_session),
 		WIRE_SESSIONS(sequence_position),
 		WIRE_SESSIONS(not_only_operation),

@@ -351,6 +351,30 @@ static uint32_t do_lookup(struct scene *s)
 	return lookup(s->other, &s->dir, "f", &(struct fh){ 0 });
 }
 
+static uint32_t do_setxattr(struct scene *s)
+{
+	struct compound *q = begin_at(s->other, &s->fh);
+
+	add_setxattr(q, 0, "key", "value", 5);
+	return call(q)->status;
+}
+
+static uint32_t do_getxattr(struct scene *s)
+{
+	struct compound *q = begin_at(s->other, &s->fh);
+
+	add_getxattr(q, "key");
+	return call(q)->status;
+}
+
+static uint32_t do_removexattr(struct scene *s)
+{
+	struct compound *q = begin_at(s->other, &s->fh);
+
+	add_removexattr(q, "key");
+	return call(q)->status;
+}
+
 static void check_all(void **state, operation *const *ops, size_t n, uint32_t access,
 		      void (*check_one)(struct scene *s, operation *op))
 {
@@ -410,6 +434,25 @@ static void write_peace(void **state)
 	static operation *const ops[] = { do_getattr_type, do_lookup };
 
 	check_all(state, ops, sizeof(ops) / sizeof(ops[0]), RW, does_not_recall);
+}
+
+/* RFC 8276 sections 8.4.2.4 and 8.4.4.4: changing an extended attribute recalls, reading does not. */
+static void extended_attributes(void **state)
+{
+	struct scene s = delegated_of(2, 2, R);
+	struct client *other = s.other;
+
+	if (do_setxattr(&(struct scene){ .other = s.cl, .fh = s.fh }) == NFS4ERR_NOTSUPP)
+		skip();
+	close_file(s.cl, &s.open);
+	does_not_recall(&s, do_getxattr);
+	s.other = s.cl;
+	does_not_recall(&s, do_setxattr);
+	s.other = other;
+	recalls(&s, do_removexattr);
+	s = delegated_of(2, 2, R);
+	close_file(s.cl, &s.open);
+	recalls(&s, do_setxattr);
 }
 
 /* A client of another minor version is another client. */
@@ -696,6 +739,7 @@ int main(void)
 		WIRE_ALL_MINORS(read_peace),
 		WIRE_SESSIONS(write_conflicts),
 		WIRE_SESSIONS(write_peace),
+		WIRE_TEST(extended_attributes),
 		WIRE_TEST(across_minor_versions),
 		WIRE_SESSIONS(own_operations),
 		WIRE_ALL_MINORS(many_readers),

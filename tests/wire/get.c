@@ -464,6 +464,19 @@ static void get_read_plus(struct dec *d, struct result *r)
 	r->data = all;
 }
 
+static void get_listxattrs(struct dec *d, struct result *r)
+{
+	uint32_t len;
+
+	r->count64 = get_u64(d);
+	r->n = get_u32(d);
+	check(r->n <= 65536);
+	r->entries = test_alloc((r->n + 1) * sizeof(*r->entries));
+	for (uint32_t i = 0; i < r->n; i++)
+		r->entries[i].name = get_opaque(d, 255, &len);
+	r->eof = get_bool(d);
+}
+
 /* The body after a status of NFS4_OK. */
 static void get_ok_body(struct dec *d, struct result *r)
 {
@@ -591,6 +604,16 @@ static void get_ok_body(struct dec *d, struct result *r)
 		break;
 	case OP_IO_ADVISE:
 		get_bitmap(d, &r->attrset);
+		break;
+	case OP_GETXATTR:
+		r->data = (uint8_t *)get_opaque(d, 1u << 20, &r->len);
+		break;
+	case OP_SETXATTR:
+	case OP_REMOVEXATTR:
+		get_cinfo(d, &r->cinfo);
+		break;
+	case OP_LISTXATTRS:
+		get_listxattrs(d, r);
 		break;
 	case OP_DELEGPURGE:
 	case OP_DELEGRETURN:

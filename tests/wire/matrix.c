@@ -384,6 +384,30 @@ static struct right want_just_regular(uint32_t minor, uint32_t type)
 	return (struct right){ { type == NF4REG ? NFS4_OK : NFS4ERR_WRONG_TYPE, -1 } };
 }
 
+/* RFC 8276: "Any regular file or directory may have a set of extended attributes". */
+static struct right want_file_or_directory(uint32_t minor, uint32_t type)
+{
+	bool has = type == NF4REG || type == NF4DIR;
+
+	return (struct right){ { has ? NFS4_OK : NFS4ERR_WRONG_TYPE, -1 } };
+}
+
+ROW(setxattr, add_setxattr(q, 0, "key", "value", 5))
+ROW(getxattr, add_getxattr(q, "key"))
+ROW(listxattrs, add_listxattrs(q, 0, 4096))
+ROW(removexattr, add_removexattr(q, "key"))
+
+static void extended_attributes(void **state)
+{
+	struct objects *o = make_objects(2);
+
+	check_row(o, "SETXATTR", want_file_or_directory, put_setxattr);
+	check_row(o, "GETXATTR", want_file_or_directory, put_getxattr);
+	/* Clients list what is in a directory without looking at the types first. */
+	check_row(o, "LISTXATTRS", any_type, put_listxattrs);
+	check_row(o, "REMOVEXATTR", want_file_or_directory, put_removexattr);
+}
+
 /* RFC 7862's operations on files. */
 static void file_operations_42(void **state)
 {
@@ -412,6 +436,7 @@ int main(void)
 		WIRE_SESSIONS(open_by_handle),
 		WIRE_ALL_MINORS(lock_operations),
 		WIRE_TEST(file_operations_42),
+		WIRE_TEST(extended_attributes),
 	};
 
 	return wire_main("matrix", NULL, tests, sizeof(tests) / sizeof(tests[0]));

@@ -223,7 +223,7 @@ struct result {
 	uint32_t count, committed; /* WRITE; COPY: count in count64 */
 	uint64_t count64, offset;
 	uint32_t n; /* entries, flavors, statuses */
-	struct entry *entries;
+	struct entry *entries; /* LISTXATTRS: names only; the cookie in count64 */
 	uint32_t *list; /* SECINFO flavors, TEST_STATEID codes */
 	/* SETCLIENTID, EXCHANGE_ID, CREATE_SESSION, SEQUENCE, BIND_CONN */
 	uint64_t clientid;
@@ -400,6 +400,12 @@ void add_io_advise(struct compound *q, const struct sid *sid, uint64_t offset, u
 		   struct bitmap hints);
 void add_read_plus(struct compound *q, const struct sid *sid, uint64_t offset, uint32_t count);
 void add_offload_status(struct compound *q, uint32_t op, const struct sid *sid);
+/* RFC 8276; setxattr_option4: 0 either, 1 create, 2 replace */
+void add_getxattr(struct compound *q, const char *key);
+void add_setxattr(struct compound *q, uint32_t option, const char *key, const void *value,
+		  uint32_t len);
+void add_listxattrs(struct compound *q, uint64_t cookie, uint32_t maxcount);
+void add_removexattr(struct compound *q, const char *key);
 
 /* OPEN with everything that it can have. Zeroes: CLAIM_NULL, OPEN4_NOCREATE. */
 struct open_args {

@@ -786,3 +786,31 @@ void add_offload_status(struct compound *q, uint32_t op, const struct sid *sid)
 	add_raw(q, op);
 	put_sid(&q->enc, sid);
 }
+
+void add_getxattr(struct compound *q, const char *key)
+{
+	add_raw(q, OP_GETXATTR);
+	put_string(&q->enc, key);
+}
+
+void add_setxattr(struct compound *q, uint32_t option, const char *key, const void *value,
+		  uint32_t len)
+{
+	add_raw(q, OP_SETXATTR);
+	put_u32(&q->enc, option);
+	put_string(&q->enc, key);
+	put_opaque(&q->enc, value, len);
+}
+
+void add_listxattrs(struct compound *q, uint64_t cookie, uint32_t maxcount)
+{
+	add_raw(q, OP_LISTXATTRS);
+	put_u64(&q->enc, cookie);
+	put_u32(&q->enc, maxcount);
+}
+
+void add_removexattr(struct compound *q, const char *key)
+{
+	add_raw(q, OP_REMOVEXATTR);
+	put_string(&q->enc, key);
+}

@@ -107,6 +107,11 @@ SAMPLE(read_plus, add_read_plus(q, &SID_ANONYMOUS, 0, 10))
 SAMPLE(offload_status, add_offload_status(q, OP_OFFLOAD_STATUS, &some_sid))
 SAMPLE(offload_cancel, add_offload_status(q, OP_OFFLOAD_CANCEL, &some_sid))
 
+SAMPLE(getxattr, add_getxattr(q, "key"))
+SAMPLE(setxattr, add_setxattr(q, 0, "key", "value", 5))
+SAMPLE(listxattrs, add_listxattrs(q, 0, 1000))
+SAMPLE(removexattr, add_removexattr(q, "key"))
+
 const struct sample samples[] = {
 	{ OP_ACCESS, 0, NEEDS_FH, put_access },
 	{ OP_CLOSE, 0, NEEDS_FH, put_close },
@@ -167,5 +172,9 @@ const struct sample samples[] = {
 	{ OP_READ_PLUS, 2, NEEDS_FH | OPTIONAL, put_read_plus },
 	{ OP_SEEK, 2, NEEDS_FH | OPTIONAL, put_seek },
 	{ OP_CLONE, 2, NEEDS_FH | NEEDS_SAVED | OPTIONAL, put_clone },
+	{ OP_GETXATTR, 2, NEEDS_FH | OPTIONAL, put_getxattr },
+	{ OP_SETXATTR, 2, NEEDS_FH | OPTIONAL, put_setxattr },
+	{ OP_LISTXATTRS, 2, NEEDS_FH | OPTIONAL, put_listxattrs },
+	{ OP_REMOVEXATTR, 2, NEEDS_FH | OPTIONAL, put_removexattr },
 };
 const size_t samples_n = sizeof(samples) / sizeof(samples[0]);
