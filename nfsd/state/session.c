@@ -134,11 +134,11 @@ static enum nfsstat4 check_channels(const struct state_command *cmd)
 {
 	const struct channel_attrs *fore = &cmd->create_session.fore;
 	const struct channel_attrs *back = &cmd->create_session.back;
-	bool wants_back = cmd->create_session.flags & CREATE_SESSION4_FLAG_CONN_BACK_CHAN;
 
 	if (fore->max_request < MIN_REQUEST || fore->max_response < MIN_RESPONSE)
 		return NFS4ERR_TOOSMALL;
-	if (wants_back && (back->max_request < MIN_REQUEST || back->max_response < MIN_RESPONSE))
+	/* Also if no connection is bound to it yet: one may be later. */
+	if (back->max_request < MIN_REQUEST || back->max_response < MIN_RESPONSE)
 		return NFS4ERR_TOOSMALL;
 	return NFS4_OK;
 }
@@ -338,15 +338,20 @@ static enum nfsstat4 create_session(struct state *s, struct client *c,
 	uint32_t sequence = cmd->create_session.sequence;
 	bool same = bytes_equal(cmd->principal, c->principal, c->principal_len);
 	struct client *confirmed = c->name->confirmed;
+	bool answered = sequence == c->create.sequence;
 	enum nfsstat4 status;
 
 	/* A cached answer is for whoever asked: it names a session. */
-	if (sequence == c->create.sequence && c->create.status == NFS4_OK &&
+	if (answered && c->create.status == NFS4_OK &&
 	    principal_hash(cmd->principal) != c->create.principal)
 		return NFS4ERR_CLID_INUSE;
-	if (sequence == c->create.sequence)
+	/*
+	 * A retry of what was too small is so again. Who asks for other sizes has not used the sequence id
+	 * up, as far as some clients know.
+	 */
+	if (answered && c->create.status != NFS4ERR_TOOSMALL)
 		return create_answer(c, c->create.status, result);
-	if (sequence != c->create.sequence + 1)
+	if (!answered && sequence != c->create.sequence + 1)
 		return NFS4ERR_SEQ_MISORDERED;
 	/* Whoever did not make the record cannot confirm it; nor use up its sequence id. */
 	if (!c->confirmed && !same)

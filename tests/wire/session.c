@@ -467,6 +467,28 @@ static void create_session_too_small(void **state)
 	    NFS4_OK);
 }
 
+/* The back channel's sizes count, whether a connection is bound to it at once or not. */
+static void create_session_back_too_small(void **state)
+{
+	struct client *cl = unconfirmed(minor_of(state));
+	struct chan back = { 0, 10, 8192, 8192, 128, 1 };
+	struct compound *q;
+
+	for (uint32_t flags = 0; flags <= CREATE_SESSION4_FLAG_CONN_BACK_CHAN;
+	     flags += CREATE_SESSION4_FLAG_CONN_BACK_CHAN) {
+		q = compound_begin(cl->conn, cl->minor, "");
+		add_create_session(q, cl->clientid, cl->cs_sequence, flags, &fore_wanted, &back);
+		expect(call(q), NFS4ERR_TOOSMALL);
+	}
+	/* Some clients take it that the sequence id has not been used up. */
+	expect_status(create_session(cl, cl->clientid, cl->cs_sequence, 0, &fore_wanted)->status,
+		      NFS4_OK);
+	expect_status(create_session(cl, cl->clientid, cl->cs_sequence, 0, &fore_wanted)->status,
+		      NFS4_OK);
+	expect_status(create_session(cl, cl->clientid, cl->cs_sequence + 2, 0, &fore_wanted)->status,
+		      NFS4ERR_SEQ_MISORDERED);
+}
+
 /* Flags that are not defined. */
 static void create_session_bad_flags(void **state)
 {
@@ -1498,6 +1520,7 @@ int main(void)
 		WIRE_SESSIONS(create_session_replay),
 		WIRE_SESSIONS(create_session_misordered),
 		WIRE_SESSIONS(create_session_too_small),
+		WIRE_SESSIONS(create_session_back_too_small),
 		WIRE_SESSIONS(create_session_bad_flags),
 		WIRE_SESSIONS(create_session_flags),
 		WIRE_SESSIONS(create_session_principal),
