@@ -333,9 +333,13 @@ int vfs_open_create(struct object *base, const struct cred *cred, const char *na
 	}
 	if (err)
 		return err;
-	if (made)
+	/* By whether it changes clients know whether the file has been made. */
+	if (made) {
 		err = vfs_settle_names(dir, change);
-	vfs_change_after(dir, change);
+		vfs_change_after(dir, change);
+	} else {
+		change->after = change->before;
+	}
 	if (err) {
 		file_unref(file);
 		object_unref(&obj->base);

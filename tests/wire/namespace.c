@@ -371,6 +371,36 @@ static void rename_directories(void **state)
 }
 
 /* Both change_info4 tell that the directories have changed. */
+/* Nothing is done, and nothing changes, if both names are one file's (RFC 7530 section 16.27.4). */
+static void rename_onto_itself(void **state)
+{
+	struct client *cl = client_new(minor_of(state));
+	struct fh dir = test_dir(cl), other = make(cl, &dir, NF4DIR, "other");
+	struct fh f = make_file(cl, &dir, "f", "x", 1);
+	static const char *const names[][2] = { { "f", "f" }, { "f", "g" }, { "other", "other" } };
+	struct compound *q = begin_at(cl, &f);
+	struct result *r;
+
+	add_savefh(q);
+	add_putfh(q, &dir);
+	add_link(q, "g");
+	add_putfh(q, &other);
+	add_link(q, "f");
+	expect(call(q), NFS4_OK);
+	for (size_t i = 0; i < 4; i++) {
+		/* The last: from one directory to another. */
+		q = begin_at(cl, &dir);
+		add_savefh(q);
+		add_putfh(q, i == 3 ? &other : &dir);
+		add_rename(q, i == 3 ? "f" : names[i][0], i == 3 ? "f" : names[i][1]);
+		r = last(call(q));
+		expect_status(r->status, NFS4_OK);
+		check_num(r->cinfo.before, r->cinfo.after);
+		check_num(r->cinfo2.before, r->cinfo2.after);
+	}
+	check_num(getattr_num(cl, &f, FATTR4_NUMLINKS), 3);
+}
+
 static void rename_change_info(void **state)
 {
 	struct client *cl = client_new(minor_of(state));
@@ -667,6 +697,7 @@ int main(void)
 		WIRE_ALL_MINORS(remove_rules),
 		WIRE_ALL_MINORS(rename_moves),
 		WIRE_ALL_MINORS(rename_directories),
+		WIRE_ALL_MINORS(rename_onto_itself),
 		WIRE_ALL_MINORS(rename_change_info),
 		WIRE_ALL_MINORS(link_rules),
 		WIRE_ALL_MINORS(access_bits),

@@ -78,6 +78,7 @@ static void create_unchecked(void **state)
 	make_file(cl, &dir, "g", "0123456789", 10);
 	at_num(a, FATTR4_MODE, 0777);
 	expect_status(open_mode(cl, owner_new(), &dir, "g", UNCHECKED4, a, NULL, &f), NFS4_OK);
+	check_num(f.result->cinfo.before, f.result->cinfo.after);
 	check_num(getattr_num(cl, &f.fh, FATTR4_MODE), 0644);
 	check_num(getattr_num(cl, &f.fh, FATTR4_SIZE), 10);
 	close_file(cl, &f);
