@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 
 #include "cl.h"
@@ -556,6 +557,83 @@ static void attributes(void)
 	check_eq(status("d").st_nlink, 3);
 }
 
+/* --- extended attributes ---------------------------------------------------------------------- */
+
+static bool lists(const char *names, ssize_t len, const char *name)
+{
+	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
+		if (!strcmp(names + at, name))
+			return true;
+	}
+	return false;
+}
+
+static void xattrs_of(const char *path)
+{
+	static char big[65536], got[65536];
+	char name[64], value[16];
+	ssize_t len;
+
+	must_fail(ENODATA, getxattr(path, "user.a", value, sizeof(value)));
+	must_fail(ENODATA, removexattr(path, "user.a"));
+	must_fail(ENODATA, setxattr(path, "user.a", "1", 1, XATTR_REPLACE));
+	must(setxattr(path, "user.a", "12345", 5, XATTR_CREATE));
+	must_fail(EEXIST, setxattr(path, "user.a", "1", 1, XATTR_CREATE));
+	check_eq(getxattr(path, "user.a", value, sizeof(value)), 5);
+	check(!memcmp(value, "12345", 5));
+	check_eq(getxattr(path, "user.a", NULL, 0), 5);
+	must_fail(ERANGE, getxattr(path, "user.a", value, 4));
+	must(setxattr(path, "user.a", "", 0, XATTR_REPLACE));
+	check_eq(getxattr(path, "user.a", value, sizeof(value)), 0);
+	/* More than fits into one small page, but into any file system. */
+	memset(big, 'b', 3000);
+	must(setxattr(path, "user.big", big, 3000, 0));
+	check_eq(getxattr(path, "user.big", got, sizeof(got)), 3000);
+	check(!memcmp(big, got, 3000));
+	for (int i = 0; i < 30; i++) {
+		snprintf(name, sizeof(name), "user.%d of thirty", i);
+		must(setxattr(path, name, "x", 1, 0));
+	}
+	check_eq(listxattr(path, NULL, 0) > 32 * 6, 1);
+	len = must(listxattr(path, got, sizeof(got)));
+	check(lists(got, len, "user.a") && lists(got, len, "user.big"));
+	for (int i = 0; i < 30; i++) {
+		snprintf(name, sizeof(name), "user.%d of thirty", i);
+		check(lists(got, len, name));
+		must(removexattr(path, name));
+	}
+	must_fail(ERANGE, listxattr(path, got, 5));
+	must(removexattr(path, "user.big"));
+	len = must(listxattr(path, got, sizeof(got)));
+	check(lists(got, len, "user.a") && !lists(got, len, "user.big"));
+}
+
+static void xattrs(void)
+{
+	char names[4096];
+	int child;
+
+	touch("f");
+	must(mkdir("d", 0755));
+	must(symlink("f", "l"));
+	xattrs_of("f");
+	xattrs_of("d");
+	must(rename("f", "g"));
+	check_eq(getxattr("g", "user.a", names, sizeof(names)), 0);
+	check(!lists(names, must(llistxattr("l", names, sizeof(names))), "user.a"));
+	must(chmod("g", 0600));
+	if (fork() == 0) {
+		must(setgid(1001));
+		must(setuid(1001));
+		must_fail(EACCES, getxattr("g", "user.a", names, sizeof(names)));
+		must_fail(EACCES, setxattr("g", "user.a", "1", 1, 0));
+		must_fail(EACCES, setxattr("d", "user.a", "1", 1, 0));
+		_exit(0);
+	}
+	must(wait(&child));
+	check_eq(child, 0);
+}
+
 static void deep(void)
 {
 	char path[PATH_MAX] = "", cwd[PATH_MAX];
@@ -935,7 +1013,8 @@ static const struct {
 	{ "truncates", truncates }, { "append", append },	  { "vectors", vectors },
 	{ "times", times },	    { "attributes", attributes }, { "deep", deep },
 	{ "statfs", statfs_ },	    { "mapping", mapping },	  { "permissions", permissions },
-	{ "ownership", ownership }, { "revoked", revoked },	  { "flocks", flocks }
+	{ "ownership", ownership }, { "revoked", revoked },	  { "flocks", flocks },
+	{ "xattrs", xattrs },
 };
 
 int main(int argc, char **argv)

@@ -21,6 +21,8 @@ case_vectors() { cl-posix vectors; }
 case_times() { cl-posix times; }
 #: limit=40
 case_attributes() { cl-posix attributes; }
+#: limit=40 only=4.2,n4.2
+case_xattrs() { cl-posix xattrs; }
 #: limit=40
 case_deep_tree() { cl-posix deep; }
 #: limit=40
