@@ -327,7 +327,7 @@ static bool contended(struct delegations *d, struct bytes key)
  */
 static uint32_t wished_type(struct compound *c, uint32_t access, uint32_t want)
 {
-	bool may_write = access == OPEN4_SHARE_ACCESS_BOTH && c->minor > 0;
+	bool may_write = (access & OPEN4_SHARE_ACCESS_WRITE) && c->minor > 0;
 
 	switch (want & OPEN4_SHARE_ACCESS_WANT_DELEG_MASK) {
 	case OPEN4_SHARE_ACCESS_WANT_READ_DELEG:
@@ -335,6 +335,10 @@ static uint32_t wished_type(struct compound *c, uint32_t access, uint32_t want)
 	case OPEN4_SHARE_ACCESS_WANT_WRITE_DELEG:
 		return may_write ? OPEN_DELEGATE_WRITE : OPEN_DELEGATE_NONE;
 	case OPEN4_SHARE_ACCESS_WANT_NO_PREFERENCE:
+		/* Who only writes has little use for it, and is given one only if it says so. */
+		if (access == OPEN4_SHARE_ACCESS_WRITE)
+			return OPEN_DELEGATE_NONE;
+		/* fallthrough */
 	case OPEN4_SHARE_ACCESS_WANT_ANY_DELEG:
 		if (access == OPEN4_SHARE_ACCESS_READ)
 			return OPEN_DELEGATE_READ;
@@ -342,6 +346,15 @@ static uint32_t wished_type(struct compound *c, uint32_t access, uint32_t want)
 	default:
 		return OPEN_DELEGATE_NONE; /* WANT_NO_DELEG, WANT_CANCEL */
 	}
+}
+
+/* A write delegation is for all opens (RFC 8881 section 10.4): who may not read gets none. */
+static bool may_read(struct compound *c)
+{
+	struct object *obj = c->current.object;
+	unsigned granted = 0;
+
+	return obj->backend->access(obj, c->current.cred, ACCESS_READ, &granted) == 0 && granted;
 }
 
 /* It has one already, which is not exchanged for another kind; or it gets no more at all. */
@@ -366,6 +379,8 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 
 	*why = WND4_RESOURCE;
 	if (type == OPEN_DELEGATE_NONE || !callback_path_up(s, clientid))
+		return OPEN_DELEGATE_NONE;
+	if (type == OPEN_DELEGATE_WRITE && access == OPEN4_SHARE_ACCESS_WRITE && !may_read(c))
 		return OPEN_DELEGATE_NONE;
 	if (!state_may_delegate(s->state, clientid, key)) {
 		*why = why_not_another(s, clientid, key, type);

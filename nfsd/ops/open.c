@@ -564,7 +564,11 @@ static void settle_delegation(struct compound *c, const struct open_args *a,
 		result->open.why_none = WND4_CONTENTION;
 		return;
 	}
-	state_attach_file(c->server->state, &result->open.deleg_stateid, file_ref(o->file));
+	/* A write delegation is for reading, too: its file is opened when that is first needed. */
+	if (result->open.delegation == OPEN_DELEGATE_READ ||
+	    o->file->access == (ACCESS_READ | ACCESS_WRITE))
+		state_attach_file(c->server->state, &result->open.deleg_stateid,
+				  file_ref(o->file));
 	if (o->recall)
 		deleg_recall_all(c, o->cmd->open.file);
 }

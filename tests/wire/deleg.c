@@ -544,6 +544,37 @@ static void io_with_read_delegation(void **state)
 	check(cb_quiet(s.back, QUIET_MS));
 }
 
+/*
+ * A write delegation is for all opens (RFC 8881 section 10.4): who opens a file for writing only and
+ * asks for one reads with it as well, if the file may be read at all.
+ */
+static void write_only_open(void **state)
+{
+	struct scene s = scene_of(minor_of(state), minor_of(state));
+	struct result *r = open_wanting(&s, W, 0);
+
+	check_num(r->delegation, OPEN_DELEGATE_NONE);
+	r = open_wanting(&s, W, OPEN4_SHARE_ACCESS_WANT_ANY_DELEG);
+	check_num(r->delegation, OPEN_DELEGATE_WRITE);
+	for (int i = 0; i < 2; i++) {
+		expect_status(read_with(s.cl, &s.fh, &r->deleg_sid, i ? "newtent" : "content"),
+			      NFS4_OK);
+		expect_status(write_with(s.cl, &s.fh, &r->deleg_sid), NFS4_OK);
+	}
+	close_file(s.cl, &s.open);
+	expect_status(read_with(s.cl, &s.fh, &r->deleg_sid, "newtent"), NFS4_OK);
+	s.deleg = r->deleg_sid;
+	recalls(&s, do_open_read);
+
+	s = (struct scene){ .cl = s.cl, .other = s.other, .back = s.back, .dir = test_dir(s.other) };
+	s.fh = make_file(s.other, &s.dir, "f", "content", 7);
+	s.owner = owner_new();
+	expect_status(set_attr(s.other, &s.fh, &SID_ANONYMOUS, FATTR4_MODE, 0222), NFS4_OK);
+	s.cl->conn->uid = s.cl->conn->gid = 2001;
+	r = open_wanting(&s, W, OPEN4_SHARE_ACCESS_WANT_WRITE_DELEG);
+	check_num(r->delegation, OPEN_DELEGATE_NONE_EXT);
+}
+
 static void io_with_write_delegation(void **state)
 {
 	struct scene s = delegated(state, RW);
@@ -745,6 +776,7 @@ int main(void)
 		WIRE_ALL_MINORS(many_readers),
 		WIRE_ALL_MINORS(io_with_read_delegation),
 		WIRE_SESSIONS(io_with_write_delegation),
+		WIRE_SESSIONS(write_only_open),
 		WIRE_SESSIONS(wrong_uses),
 		WIRE_ALL_MINORS(claim_delegate_cur),
 		WIRE_SESSIONS(claim_deleg_cur_fh),
