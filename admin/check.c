@@ -105,6 +105,7 @@ static void print_config(const struct config *c)
 	if (c->max_connections)
 		printf("max-connections = %u\n", c->max_connections);
 	printf("max-io-size = %u\n", c->max_io);
+	printf("cache-time = %u\n", c->cache_seconds);
 	for (unsigned minor = 0; minor < 3; minor++)
 		printf("vers4.%u = %s\n", minor, c->minor_versions & (1u << minor) ? "yes" : "no");
 	printf("rpcbind = %s\n", c->rpcbind ? "yes" : "no");

@@ -31,6 +31,8 @@ static const char usage_text[] =
     "  --lease SECONDS       lease time, 1 to 3600; default 90\n"
     "  --grace SECONDS       how long after a crash clients may reclaim what they held, at most,\n"
     "                        1 to 3600; default the lease time\n"
+    "  --cache-time SECONDS  how long files that no client asks for stay open, 10 to 86400;\n"
+    "                        default 10\n"
     "  --state DIR           where the key for filehandles is kept; default a directory of\n"
     "                        DIR's own below /var/lib/atoll\n"
     "  --backend NAME        vfs (default), memory or computed\n"

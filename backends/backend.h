@@ -206,6 +206,7 @@ struct export_params {
 	bool crossmnt;	     /* follow into file systems mounted below */
 	const char *fsid;    /* an identity chosen by the administrator, or NULL */
 	unsigned max_cached; /* objects the export may keep in memory unused; 0: default */
+	unsigned cache_seconds; /* how long at least, if there is room; 0: default */
 	/*
 	 * exports(5)'s async: changes of names and attributes may be answered before they are on
 	 * stable storage. Default: sync.

@@ -34,6 +34,7 @@
 #define DEFAULT_HANG	  5
 #define DEFAULT_STATE_DIR "/var/lib/atoll"
 #define DEFAULT_MAX_IO	  (1u << 20)
+#define DEFAULT_CACHE	  10
 
 /* Where a value comes from and where complaints about it go. */
 struct setting {
@@ -297,6 +298,16 @@ static int set_grace(struct setting *s, int arg)
 	return rc;
 }
 
+static int set_cache_time(struct setting *s, int arg)
+{
+	uint64_t n;
+	int rc = get_number(s, 10, 86400, &n);
+
+	if (!rc)
+		s->config->cache_seconds = (unsigned)n;
+	return rc;
+}
+
 static int set_loops(struct setting *s, int arg)
 {
 	uint64_t n;
@@ -520,6 +531,7 @@ static const struct key_row keys[] = {
 	{ SECTION, "max-slots-per-session", false, set_limit,
 	  offsetof(struct config, max_slots_per_session) },
 	{ SECTION, "max-io-size", false, set_max_io, 0 },
+	{ SECTION, "cache-time", false, set_cache_time, 0 },
 	{ SECTION, "vers4.0", false, set_minor_version, 0 },
 	{ SECTION, "vers4.1", false, set_minor_version, 1 },
 	{ SECTION, "vers4.2", false, set_minor_version, 2 },
@@ -620,6 +632,7 @@ struct config *config_new(void)
 	c->log_level = LOG_LEVEL_INFO;
 	c->minor_versions = 7;
 	c->max_io = DEFAULT_MAX_IO;
+	c->cache_seconds = DEFAULT_CACHE;
 	c->rpcbind = true;
 	c->delegations = true;
 	return c;

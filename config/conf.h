@@ -64,6 +64,7 @@ struct config {
 	uint32_t max_delegations, max_delegations_per_client;
 	uint32_t max_slots_per_session;
 	uint32_t max_io;	  /* greatest READ and WRITE, bytes; a multiple of 4096 */
+	unsigned cache_seconds;	  /* unused files stay open so long, 10 to 86400 */
 	bool rpcbind;		  /* register with rpcbind, if one runs */
 	bool delegations;	  /* give some, where they help */
 	bool utf8_names;	  /* default of the export option utf8 */

@@ -90,15 +90,18 @@ struct registered {
 };
 
 struct export_registry {
+	unsigned cache_seconds;
 	struct list opened; /* used by one thread at a time: start, reload, stop */
 };
 
-struct export_registry *export_registry_new(void)
+struct export_registry *export_registry_new(unsigned cache_seconds)
 {
 	struct export_registry *r = malloc(sizeof(*r));
 
-	if (r)
-		list_init(&r->opened);
+	if (!r)
+		return NULL;
+	r->cache_seconds = cache_seconds;
+	list_init(&r->opened);
 	return r;
 }
 
@@ -241,6 +244,7 @@ static int export_start(struct export_registry *registry, const struct export_en
 		.crossmnt = any_crossmnt(entry),
 		.async = all_async(entry),
 		.fsid = fsid_text(&entry->fsid, fsid, sizeof(fsid)),
+		.cache_seconds = registry->cache_seconds,
 	};
 	int code;
 

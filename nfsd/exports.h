@@ -34,7 +34,8 @@ struct export {
  */
 struct export_registry;
 
-struct export_registry *export_registry_new(void);
+/* They keep unused objects for `cache_seconds`; 0: as long as they like. */
+struct export_registry *export_registry_new(unsigned cache_seconds);
 /* Closes all backends; nothing may refer to their objects any more. */
 void export_registry_free(struct export_registry *r);
 

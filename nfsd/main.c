@@ -227,6 +227,7 @@ static int start_nfs(struct daemon *d, struct exports *exports)
 	o.minor_versions = c->minor_versions;
 	o.lease_seconds = c->lease_seconds;
 	o.max_io = c->max_io;
+	o.cache_seconds = c->cache_seconds;
 	o.grace_seconds = c->grace_seconds;
 	o.delegations = c->delegations;
 	o.max_clients = c->max_clients;

@@ -40,6 +40,7 @@ enum {
 	OPT_ASYNC,
 	OPT_LEASE,
 	OPT_GRACE,
+	OPT_CACHE,
 	OPT_STATE,
 	OPT_BACKEND,
 	OPT_NO_DELEGATIONS,
@@ -62,6 +63,7 @@ static const struct option long_options[] = {
 	{ "async", no_argument, NULL, OPT_ASYNC },
 	{ "lease", required_argument, NULL, OPT_LEASE },
 	{ "grace", required_argument, NULL, OPT_GRACE },
+	{ "cache-time", required_argument, NULL, OPT_CACHE },
 	{ "state", required_argument, NULL, OPT_STATE },
 	{ "backend", required_argument, NULL, OPT_BACKEND },
 	{ "no-delegations", no_argument, NULL, OPT_NO_DELEGATIONS },
@@ -78,7 +80,7 @@ struct command_line {
 	bool serve, serve_only; /* serve_only: an option that needs --serve was given */
 	const char *config_file, *log_level;
 	const char *state, *backend;
-	const char *port, *lease, *grace;
+	const char *port, *lease, *grace, *cache;
 	const char **listen;
 	unsigned nlisten;
 	bool read_only, no_root_squash, insecure, async, no_delegations, rpcbind;
@@ -146,6 +148,9 @@ static void take_option(struct command_line *cl, int opt, const char *arg)
 		break;
 	case OPT_GRACE:
 		cl->grace = arg;
+		break;
+	case OPT_CACHE:
+		cl->cache = arg;
 		break;
 	case OPT_STATE:
 		cl->state = arg;
@@ -296,8 +301,9 @@ static int configure_serve(struct command_line *cl, const char *dir, int *status
 	if (set_listen(c, cl, status) != 0 || set_key(c, "--port", "port", cl->port, status) != 0 ||
 	    set_key(c, "--lease", "lease-time", cl->lease, status) != 0 ||
 	    set_key(c, "--grace", "grace-time", cl->grace, status) != 0 ||
-	    set_key(c, "--no-delegations", "delegations", cl->no_delegations ? "no" : "yes", status) !=
-		0 ||
+	    set_key(c, "--cache-time", "cache-time", cl->cache, status) != 0 ||
+	    set_key(c, "--no-delegations", "delegations", cl->no_delegations ? "no" : "yes",
+		    status) != 0 ||
 	    set_key(c, "--rpcbind", "rpcbind", cl->rpcbind ? "yes" : "no", status) != 0)
 		return -1;
 	state = state_dir(cl);

@@ -212,7 +212,7 @@ int nfs_server_new(const struct nfs_server_options *options, struct exports *exp
 	cond_init(&s->settled);
 	s->drc = drc_new(&s->options.handle_key);
 	s->local_locks = local_locks_new();
-	s->registry = export_registry_new();
+	s->registry = export_registry_new(s->options.cache_seconds);
 	if (s->drc && s->local_locks && s->registry)
 		code = start_state(s);
 	if (code == 0)

@@ -16,6 +16,7 @@ struct nfs_server_options {
 	unsigned lease_seconds;
 	unsigned courtesy_seconds; /* 0: a day */
 	uint32_t max_io;	   /* greatest READ and WRITE payload, bytes */
+	unsigned cache_seconds;	   /* unused objects are kept so long; 0: the backend's default */
 	struct siphash_key handle_key; /* authenticates filehandles; the same after a restart */
 	/* Differs at every start (and is not reused): part of client IDs and stateids. */
 	uint32_t epoch;

@@ -14,9 +14,9 @@
  *
  * Idle objects are a cache, evicted by second chance (`recent`) when there are more than the
  * export may have, when descriptors run out, and by a thread that comes by every TRIM_SECONDS and
- * evicts what nobody asked for since it was last there: an O_PATH descriptor keeps a file's storage
- * occupied after its last name is gone and its file system mounted. When Atoll itself removes the
- * last name, the object is freed with its last reference.
+ * each time that the export's cache_ns are over evicts what nobody asked for since it last did: an
+ * O_PATH descriptor keeps a file's storage occupied after its last name is gone and its file system
+ * mounted. When Atoll itself removes the last name, the object is freed with its last reference.
  *
  * The descriptors of all exports come out of one budget, RLIMIT_NOFILE: half of it may be objects.
  */
@@ -326,17 +326,33 @@ static void keep_bounds(struct vfs_export *exp, const struct vfs_shard *s)
 	destroy_all(&evicted);
 }
 
-void vfs_trim(struct vfs_export *exp)
+static void export_trim(struct vfs_export *exp, bool evict)
 {
 	export_commit(exp, UINT32_MAX, false);
-	export_evict(exp, UINT32_MAX, true, false);
+	if (evict)
+		export_evict(exp, UINT32_MAX, true, false);
 	vfs_listings_close(exp, true);
 	vfs_mounts_trim(exp);
+}
+
+void vfs_trim(struct vfs_export *exp)
+{
+	export_trim(exp, true);
+}
+
+void vfs_trim_at(struct vfs_export *exp, uint64_t now)
+{
+	bool due = now >= exp->evict_at;
+
+	if (due)
+		exp->evict_at = now + exp->cache_ns;
+	export_trim(exp, due);
 }
 
 static void *trim(void *unused)
 {
 	struct vfs_export *e;
+	uint64_t now;
 
 	mutex_lock(&registry_lock);
 	while (!trimmer_stop) {
@@ -344,8 +360,9 @@ static void *trim(void *unused)
 				clock_mono_ns() + TRIM_SECONDS * NS_PER_SEC);
 		if (trimmer_stop)
 			break;
+		now = clock_mono_ns();
 		list_for_each (e, &registry, registered)
-			vfs_trim(e);
+			vfs_trim_at(e, now);
 	}
 	mutex_unlock(&registry_lock);
 	return NULL;
@@ -406,13 +423,15 @@ static void table_free(struct vfs_export *exp)
 	}
 }
 
-int vfs_table_init(struct vfs_export *exp, unsigned max_cached)
+int vfs_table_init(struct vfs_export *exp, const struct export_params *params)
 {
 	unsigned limit = descriptor_limit(), buckets = 16;
 	int err = 0;
 
 	cached_max = limit / 2;
-	exp->max_cached = max_cached ? max_cached : limit / 2;
+	exp->max_cached = params->max_cached ? params->max_cached : limit / 2;
+	exp->cache_ns = (params->cache_seconds ? params->cache_seconds : TRIM_SECONDS) * NS_PER_SEC;
+	exp->evict_at = clock_mono_ns() + exp->cache_ns;
 	while (buckets * VFS_SHARDS < exp->max_cached && buckets < BUCKETS_MOST)
 		buckets *= 2;
 	exp->bucket_mask = buckets - 1;

@@ -68,7 +68,7 @@ static int vfs_export_open(const struct export_params *params, struct backend_ex
 	err = vfs_mounts_open(exp, &root_fd);
 	if (err)
 		goto fail_mounts;
-	err = vfs_table_init(exp, params->max_cached);
+	err = vfs_table_init(exp, params);
 	if (err) {
 		close(root_fd);
 		goto fail_mounts;

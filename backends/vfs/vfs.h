@@ -81,6 +81,7 @@ struct vfs_export {
 	int tree_fd; /* keeps the private clone mounted; -1: none */
 	uint32_t bucket_mask;
 	unsigned max_cached;
+	uint64_t cache_ns;	 /* unused objects are kept so long */
 	struct vfs_object *root; /* a reference of the export's */
 	struct vfs_mount *root_mount;
 
@@ -94,6 +95,7 @@ struct vfs_export {
 
 	_Atomic uint64_t verifier; /* write verifier */
 	struct list registered;	   /* in object.c's list of exports */
+	uint64_t evict_at;	   /* the trimming thread's: when unused objects go next */
 
 	struct mutex settlers_lock;
 	struct list settlers; /* struct vfs_settler (settle.c); under settlers_lock */
@@ -217,7 +219,7 @@ uint64_t vfs_subvolume(const struct vfs_mount *mount, int fd, dev_t dev, uint64_
 
 /* ---- object.c ---- */
 
-int vfs_table_init(struct vfs_export *exp, unsigned max_cached);
+int vfs_table_init(struct vfs_export *exp, const struct export_params *params);
 void vfs_table_destroy(struct vfs_export *exp);
 /* The object of `handle` if it is in the table, with a reference. */
 struct vfs_object *vfs_object_find(struct vfs_export *exp, const uint8_t *handle, size_t len);
@@ -234,9 +236,12 @@ int vfs_handle_at(struct vfs_object *dir, const char *name, struct backend_handl
 int vfs_handle_of(struct vfs_object *dir, const char *name, const struct statx *sx,
 		  struct backend_handle *out);
 /*
- * What the trimming thread does from time to time: evicts what nobody has asked for since the last
- * time, and mounts that nothing is left of.
+ * What the trimming thread does every 10 seconds, at `now` (clock_mono_ns()): commits unstable writes of unused
+ * objects; if it has not done so for cache_ns evicts what nobody has asked for since; and lets go of mounts that nothing
+ * is left of.
  */
+void vfs_trim_at(struct vfs_export *exp, uint64_t now);
+/* The same without regard to the time. */
 void vfs_trim(struct vfs_export *exp);
 /* Closes idle objects because descriptors have run out; false when there are none. */
 bool vfs_shed(struct vfs_export *exp);

@@ -449,7 +449,8 @@ static int start_server(unsigned which)
 	struct server *s = &sides[which].server;
 
 	if (which == OURS)
-		return lab_start_atoll(s, options.atoll, options.out_dir, options.async);
+		return lab_start_atoll(s, options.atoll, options.out_dir, options.async,
+				       options.scaling ? SCALE_CACHE_TIME : NULL);
 	if (options.peer)
 		return lab_use_peer(s, options.peer, options.peer_pid ? options.peer_pid : -1);
 	return lab_start_ganesha(s, options.out_dir);

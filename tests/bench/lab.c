@@ -290,27 +290,28 @@ static int make_export(const struct server *s, const char *state, char dir[64])
 	return 0;
 }
 
-int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async)
+int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async,
+		    const char *cache_time)
 {
 	static const char state[] = LAB_DIR "/atoll-state";
 	char dir[64], port[8];
-	char *argv[] = { (char *)program,
-			 (char *)"serve",
-			 dir,
-			 (char *)"--listen",
-			 (char *)"127.0.0.1",
-			 (char *)"--port",
-			 port,
-			 (char *)"--no-root-squash",
-			 (char *)"--state",
-			 (char *)state,
-			 async ? (char *)"--async" : NULL,
-			 NULL };
+	char *argv[] = {
+		(char *)program,     (char *)"serve",  dir,	   (char *)"--listen",
+		(char *)"127.0.0.1", (char *)"--port", port,	   (char *)"--no-root-squash",
+		(char *)"--state",   (char *)state,    [16] = NULL
+	};
+	unsigned n = 10;
 
 	s->name = "atoll";
 	s->path = "/";
 	if (make_export(s, state, dir) || free_port(s))
 		return -1;
+	if (async)
+		argv[n++] = (char *)"--async";
+	if (cache_time) {
+		argv[n++] = (char *)"--cache-time";
+		argv[n++] = (char *)cache_time;
+	}
 	snprintf(port, sizeof(port), "%u", ntohs(s->addr.sin_port));
 	return spawn(s, argv, log_dir) || await(s, log_dir) ? -1 : 0;
 }

@@ -32,9 +32,10 @@ struct server {
 
 /*
  * Start a server on LAB_FS/<name> and wait until it answers; its output goes to log_dir/<name>.log. One
- * that was stopped (or has died) starts again without anything that it had.
+ * that was stopped (or has died) starts again without anything that it had. cache_time NULL: the default.
  */
-int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async);
+int lab_start_atoll(struct server *s, const char *program, const char *log_dir, bool async,
+		    const char *cache_time);
 int lab_start_ganesha(struct server *s, const char *log_dir);
 
 /* A server that runs somewhere: "HOST:PORT/EXPORT"; pid -1 if it is not on this machine. */

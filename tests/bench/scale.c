@@ -4,9 +4,8 @@
  * A stage fills the server with something, in steps, and after each step the probes (ordinary
  * workloads at one connection and 16 requests sent together) tell what an operation costs the
  * server now: the median of many short runs, and the least, which other work on the machine moves
- * less. What has been filled in stays to the end, but for the clients, who leave, and the objects, which
- * the server lets go; the first line of a stage is therefore what its others are to be compared with.
- * Memory is the server's anonymous memory before and after, divided by what has come.
+ * less. What has been filled in stays to the end, but for the clients, who leave; so the first line of
+ * a stage is what its others are to be compared with. Memory is the server's anonymous memory before and after, divided by what has come.
  */
 #include "tests/bench/scale.h"
 
@@ -30,9 +29,6 @@
 #define IDLE_SECONDS 30u
 #define ROUNDS_MAX   99u
 #define FILL_OWNER   0x10000u /* owners from here on are not the workloads' */
-#define FILL_STEP    5000u
-#define TOUCH_NS     4000000000u
-#define KEPT_NS	     10000000000u
 
 static const struct server *server;
 static const struct scale_how *how;
@@ -115,8 +111,6 @@ static unsigned descriptors(void)
 
 static const char *const probes[] = { "null", "getattr", "lookup", "openclose", "lock+unlock" };
 
-static int touch(void);
-
 #define PROBES (sizeof(probes) / sizeof(probes[0]))
 
 static int compare(const void *a, const void *b)
@@ -178,7 +172,7 @@ static int all_probes(unsigned n, const char *what)
 
 		for (unsigned k = 0; workloads[k]; k++) {
 			if (strcmp(workloads[k]->name, probes[i]) == 0 &&
-			    (touch() || probe(workloads[k], &cost)))
+			    probe(workloads[k], &cost))
 				return -1;
 		}
 		say("  %8.0f %6.2f %6.2f", cost.rate, cost.cpu, cost.least);
@@ -305,107 +299,38 @@ static void object_name(char name[32], unsigned i)
 }
 
 /*
- * The server lets go of objects that nobody has asked for in 10 to 20 s. So those that have been filled in
- * are asked for again before each probe and, while it lasts long, in the middle of filling in: TOUCH_OPS
- * PUTFH in a compound.
+ * Objects are looked up, several in a request. They stay, since the server is started with a long cache-time
+ * (scale.h).
  */
-#define TOUCH_OPS 15u /* and SEQUENCE: as many as the session may have */
-
-struct handle {
-	uint8_t len;
-	uint8_t data[47];
-};
-
-static struct touched {
-	struct handle *handles; /* of all objects there will be */
-	unsigned n;		/* there are now */
-	unsigned next;		/* to be touched */
-	uint64_t last;		/* when, ns */
-	struct conn conn;
-} touched;
-
-static bool touch_encode(struct conn *c, struct slot *s, struct enc *e)
-{
-	s->item = touched.n - touched.next;
-	if (s->item == 0)
-		return false;
-	if (s->item > TOUCH_OPS)
-		s->item = TOUCH_OPS;
-	compound_begin(c, s, e, c->cred, false);
-	for (unsigned i = 0; i < s->item; i++) {
-		const struct handle *h = &touched.handles[touched.next++];
-		struct fh fh = { .len = h->len };
-
-		memcpy(fh.data, h->data, h->len);
-		op_putfh(e, &fh);
-	}
-	return true;
-}
-
-static enum step touch_decode(struct conn *c, struct slot *s, struct dec *d, uint64_t *units)
-{
-	TAKE(c, s, d);
-	for (unsigned i = 0; i < s->item; i++) {
-		if (expect(c, d, OP_PUTFH))
-			return STEP_FAILED;
-	}
-	*units += s->item;
-	return STEP_DONE;
-}
-
-static const struct workload touching = { .encode = touch_encode, .decode = touch_decode };
-
-static int touch(void)
-{
-	const struct load_how load = { .threads = 1, .batched = true };
-	static struct load_result r;
-
-	touched.next = 0;
-	touched.last = now_ns();
-	if (touched.n == 0)
-		return 0;
-	touched.conn.workload = &touching;
-	if (load_run(&touched.conn, 1, &load, &r, error))
-		return failed("touching objects");
-	if (now_ns() - touched.last < KEPT_NS)
-		return 0;
-	snprintf(error, sizeof(error), "asking for %u takes as long as the server keeps them",
-		 touched.n);
-	return failed("objects");
-}
+#define OBJECTS_AT_ONCE 7u /* PUTFH and LOOKUP each, and SEQUENCE: the session may have 16 */
 
 static bool object_encode(struct conn *c, struct slot *s, struct enc *e)
 {
 	char name[32];
 
-	if (fill.next == fill.end)
+	s->item = fill.end - fill.next;
+	if (s->item == 0)
 		return false;
-	s->item = fill.next++;
-	object_name(name, s->item);
+	if (s->item > OBJECTS_AT_ONCE)
+		s->item = OBJECTS_AT_ONCE;
 	compound_begin(c, s, e, c->cred, false);
-	op_putfh(e, &fill.dir);
-	op_lookup(e, name);
-	op_getfh(e);
-	op_getattr(e, LINUX_ATTRS_0, LINUX_ATTRS_1);
+	for (unsigned i = 0; i < s->item; i++) {
+		object_name(name, fill.next++);
+		op_putfh(e, &fill.dir);
+		op_lookup(e, name);
+	}
 	return true;
 }
 
 static enum step object_decode(struct conn *c, struct slot *s, struct dec *d, uint64_t *units)
 {
-	struct handle *h = &touched.handles[s->item];
-	uint64_t size, fileid;
-
 	TAKE(c, s, d);
-	if (expect(c, d, OP_PUTFH) || expect(c, d, OP_LOOKUP) || result_fh(c, d, &s->fh) ||
-	    result_attrs(c, d, &size, &fileid))
-		return STEP_FAILED;
-	if (s->fh.len > sizeof(h->data)) {
-		conn_fail(c, "a filehandle of %u bytes", s->fh.len);
-		return STEP_FAILED;
+	for (unsigned i = 0; i < s->item; i++) {
+		if (expect(c, d, OP_PUTFH) || expect(c, d, OP_LOOKUP))
+			return STEP_FAILED;
 	}
-	h->len = (uint8_t)s->fh.len;
-	memcpy(h->data, s->fh.data, h->len);
-	return next_step(s, units);
+	*units += s->item;
+	return STEP_DONE;
 }
 
 /* Every open is a state of its own: another owner for each pass over the files without locks. */
@@ -504,23 +429,6 @@ static int fill_up(struct conn *c, const struct workload *w, unsigned from, unsi
 	return -1;
 }
 
-/* In steps, between which the objects that are there already are kept. */
-static int fill_steps(struct conn *c, const struct workload *w, unsigned from, unsigned to)
-{
-	while (from < to) {
-		unsigned next = to - from > FILL_STEP ? from + FILL_STEP : to;
-
-		if (fill_up(c, w, from, next))
-			return -1;
-		if (w == &objects_fill)
-			touched.n = next;
-		if (now_ns() - touched.last > TOUCH_NS && touch())
-			return -1;
-		from = next;
-	}
-	return 0;
-}
-
 /* One more of a stage's steps: so many that there are `n`. */
 static int step(struct conn *c, const char *what, const struct workload *w, unsigned from,
 		unsigned n)
@@ -528,13 +436,25 @@ static int step(struct conn *c, const char *what, const struct workload *w, unsi
 	double before = memory(), took;
 	uint64_t began = now_ns();
 
-	if (fill_steps(c, w, from, n))
+	if (fill_up(c, w, from, n))
 		return -1;
 	took = (double)(now_ns() - began) / 1e9;
 	if (from > 0)
 		say("memory: %.0f bytes for each of the %s (they came at %.0f a second)\n",
 		    (memory() - before) / (n - from), what, (n - from) / took);
 	return all_probes(n, what);
+}
+
+/* After the last probe: each object has a descriptor, and none comes back that is gone. */
+static int all_there(unsigned n)
+{
+	unsigned fds = descriptors();
+
+	say("the server has %u descriptors now\n", fds);
+	if (fds >= n)
+		return 0;
+	snprintf(error, sizeof(error), "the server has let some go");
+	return -1;
 }
 
 /* FIRST of them, a hundred times as many, and so on; all in the end. */
@@ -551,10 +471,10 @@ static int stage(const char *what, const struct workload *w, unsigned all)
 		n = next;
 		next = all / 100 > n ? n * 100 : all;
 	}
+	if (ret == 0 && w == &objects_fill)
+		ret = all_there(all);
 	if (ret)
 		failed(what);
-	else
-		say("the server has %u descriptors now\n", descriptors());
 	/* What it holds stays: the server will be stopped with it. */
 	c.clientid = 0;
 	conn_close(&c);
@@ -640,22 +560,15 @@ static int stage_locks(void)
 	return stage("locks", &locks_fill, how->others);
 }
 
-/* They are objects only until they are not touched any more. */
 static int stage_objects(void)
 {
 	unsigned n = objects();
-	int ret = -1;
 
-	touched.handles = calloc(n, sizeof(*touched.handles));
-	if (!touched.handles || tree_prepare(&tree, TREE_FILES, 1, error) || make_objects(n) ||
-	    open_conn(&touched.conn, 2, DEPTH))
-		failed("objects");
-	else
-		ret = stage("objects", &objects_fill, n);
-	touched.n = 0;
-	conn_close(&touched.conn);
-	free(touched.handles);
-	return ret;
+	if (n < how->others)
+		say("%u objects and not %u: RLIMIT_NOFILE allows no more\n", n, how->others);
+	if (tree_prepare(&tree, TREE_FILES, 1, error) || make_objects(n))
+		return failed("objects");
+	return stage("objects", &objects_fill, n);
 }
 
 static int stage_opens(void)
@@ -689,7 +602,6 @@ int scale_run(const struct server *s, const struct scale_how *h, FILE *also)
 	table = also;
 	tree.addr = s->addr;
 	tree.path = s->path;
-	touched.conn.fd = -1;
 	cred_root(&root_cred);
 	say("scaling: c=1 d=16, sent together, CPU time of the server per unit: median and least "
 	    "of "

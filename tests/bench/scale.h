@@ -17,6 +17,9 @@ struct scale_how {
 	unsigned stages;  /* bits of scale_stage() */
 };
 
+/* The server's cache-time: what it has shall stay while it is measured. */
+#define SCALE_CACHE_TIME "86400"
+
 /* Descriptors for all that; before the server is started. */
 void scale_prepare(void);
 /* As many clients as a server takes by default, with some to spare: half of its descriptors. */

@@ -898,6 +898,46 @@ static void descriptors_used_up(void **state)
 	fixture_close(&fx);
 }
 
+/* Unused objects stay for the export's time, others as long as they are asked for. */
+static void unused_objects_stay_for_a_time(void **state)
+{
+	const char *at = place_path("stay");
+	struct fixture fx = { .persistent = true, .params.cache_seconds = 3600 };
+	struct vfs_export *exp;
+	unsigned with_both;
+	uint64_t hour = 3600ull * 1000000000, first;
+
+	make_dir(at, 0777);
+	fixture_open(&fx, "vfs", at);
+	exp = vfs_export(fx.exp);
+	touch(&fx, fx.root, "a", 0600, fx.alice);
+	touch(&fx, fx.root, "b", 0600, fx.alice);
+	with_both = exp->cached;
+	first = exp->evict_at;
+	/* The thread comes by much more often. */
+	for (unsigned i = 1; i <= 359; i++)
+		vfs_trim_at(exp, first - i);
+	assert_int_equal(exp->cached, with_both);
+	assert_int_equal(exp->evict_at, first);
+	/* Asked for since they were made: from here on it counts. */
+	vfs_trim_at(exp, first);
+	vfs_trim_at(exp, first + hour - 1);
+	assert_int_equal(exp->cached, with_both);
+	assert_ok(try_lookup(&fx, fx.root, "a", fx.alice));
+	vfs_trim_at(exp, first + hour);
+	assert_int_equal(exp->cached, with_both - 1);
+	vfs_trim_at(exp, first + 2 * hour - 1);
+	assert_int_equal(exp->cached, with_both - 1);
+	vfs_trim_at(exp, first + 2 * hour);
+	assert_int_equal(exp->cached, with_both - 2);
+	/* What clients remove does not wait for it. */
+	touch(&fx, fx.root, "c", 0600, fx.alice);
+	assert_int_equal(exp->cached, with_both - 1);
+	assert_ok(try_remove(&fx, fx.root, "c", fx.alice));
+	assert_int_equal(exp->cached, with_both - 2);
+	fixture_close(&fx);
+}
+
 static uint64_t free_bytes(const char *at)
 {
 	struct statvfs st;
@@ -1660,6 +1700,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(few_descriptors, few_begin, few_end),
 		cmocka_unit_test(listings_are_closed),
 		cmocka_unit_test_setup_teardown(descriptors_used_up, few_begin, few_end),
+		cmocka_unit_test(unused_objects_stay_for_a_time),
 		cmocka_unit_test(removed_files_give_up_their_storage),
 		cmocka_unit_test(unstable_objects_are_kept_until_committed),
 		cmocka_unit_test(failed_write_back_changes_the_verifier),

@@ -109,6 +109,7 @@ static void test_defaults(void **state)
 		assert_int_equal(c->max_connections, 0);
 		assert_int_equal(c->minor_versions, 7);
 		assert_int_equal(c->max_io, 1 << 20);
+		assert_int_equal(c->cache_seconds, 10);
 		assert_true(c->rpcbind);
 		assert_false(c->utf8_names);
 		assert_true(c->delegations);
@@ -145,6 +146,7 @@ static void test_everything(void **state)
 				     "loops = 3\n"
 				     "max-connections = 77\n"
 				     "max-io-size = 65536\n"
+				     "cache-time = 86400\n"
 				     "vers4.0 = N\n"
 				     "vers4.1 = on\n"
 				     "vers4.2 = false\n"
@@ -181,6 +183,7 @@ static void test_everything(void **state)
 	assert_int_equal(c->loops, 3);
 	assert_int_equal(c->max_connections, 77);
 	assert_int_equal(c->max_io, 65536);
+	assert_int_equal(c->cache_seconds, 86400);
 	assert_int_equal(c->minor_versions, 1 << 1);
 	assert_false(c->rpcbind);
 	assert_true(c->utf8_names);
@@ -292,6 +295,8 @@ static const struct {
 	{ "[atolld]\nmax-connections = 0\n", 2, "expected a number from 1" },
 	{ "[atolld]\nmax-io-size = 4095\n", 2, "expected a number from 4096" },
 	{ "[atolld]\nmax-io-size = 5000\n", 2, "multiple of 4096" },
+	{ "[atolld]\ncache-time = 9\n", 2, "expected a number from 10 to 86400" },
+	{ "[atolld]\ncache-time = 86401\n", 2, "expected a number from 10 to 86400" },
 	{ "[atolld]\nvers4.0 = maybe\n", 2, "vers4.0: found `maybe'; expected yes or no" },
 	{ "[atolld]\nrpcbind = 2\n", 2, "expected yes or no" },
 	{ "[atolld]\nutf8-names = x\n", 2, "expected yes or no" },
