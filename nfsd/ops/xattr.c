@@ -107,6 +107,8 @@ static enum nfsstat4 getxattr_run(struct compound *c, void *args)
 		xdr_out_rewind(reply_of(c), mark);
 		err = put_value(c, name);
 	}
+	if (err == -E2BIG)
+		return NFS4ERR_NOXATTR; /* it is there, and the kernel does not give it away */
 	return err == -ERANGE ? NFS4ERR_DELAY : status_from_errno(err);
 }
 
