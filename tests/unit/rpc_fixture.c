@@ -322,6 +322,7 @@ static enum rpc_verdict do_payload(struct rpc_call *call)
 		memset(call->hole.at, 0x5a, waited);
 	switch (way) {
 	case PAYLOAD_TAKE:
+	case PAYLOAD_STUCK:
 		if (waited && !take(call, waited))
 			return RPC_SYSTEM_ERR;
 		break;
@@ -393,6 +394,8 @@ static enum rpc_verdict handle(struct rpc_call *call, void *ctx)
 		rpc_conn_close(call->conn);
 		return RPC_REPLY;
 	case PROC_PAYLOAD:
+		if (xdr_in_left(&call->args) >= 4 && call->args.p[3] == PAYLOAD_STUCK)
+			await_gate(f, 0);
 		if (xdr_in_left(&call->args) < 4 || call->args.p[3] != PAYLOAD_PARK)
 			return do_payload(call);
 		park(f, call, 0);

@@ -50,6 +50,7 @@ enum payload_way {
 	PAYLOAD_TAKE,  /* from the pipe */
 	PAYLOAD_LEAVE, /* not at all; the reply has none */
 	PAYLOAD_HALF,  /* half of what is in the pipe; the reply has none */
+	PAYLOAD_STUCK, /* from the pipe, once the test has opened gate 0 */
 	PAYLOAD_PARK,  /* parks at key 0; when it is resumed from the record */
 };
 

@@ -306,6 +306,84 @@ static void too_many_pieces(void **state)
 	fixture_stop(&f);
 }
 
+/*
+ * A thread gets stuck while payloads are in their pipes, and the watcher gives its loop to another one: that goes on
+ * with them where the first has left off.
+ */
+static void loop_taken_in_payloads(void **state)
+{
+	enum { MANY = 4 };
+	struct bytes out[MANY], reply = { 0 };
+	uint64_t before;
+	struct fixture f;
+	int fds[MANY], other;
+
+	fixture_start(&f, 1, NULL);
+	other = client_connect(&f);
+	before = fixture_stats(&f).bytes_in;
+	for (uint32_t i = 0; i < MANY; i++) {
+		fds[i] = client_connect(&f);
+		out[i] = stream_of(i, PAYLOAD_TAKE, MIB);
+		send_part(fds[i], out[i].p, 200000 + 100000 * i);
+		before += 200000 + 100000 * i;
+	}
+	wait_read(&f, before);
+	assert_int_equal(fixture_stats(&f).payloads, MANY);
+	for (uint32_t key = 1; key < 3; key++) {
+		client_call_u32(other, 100 + key, PROC_STUCK, key);
+		fixture_wait_entered(&f, key);
+		for (uint32_t i = key - 1; i < MANY; i += 2) {
+			size_t sent = 200000 + 100000 * i;
+
+			send_part(fds[i], out[i].p + sent, out[i].len - sent);
+			reply.len = 0;
+			assert_true(client_recv(fds[i], &reply));
+			assert_true(check_payload(&reply, i, MIB) >= LEAST);
+			bytes_free(&out[i]);
+			close(fds[i]);
+		}
+	}
+	assert_true(fixture_stats(&f).loops_stolen >= 2);
+	for (uint32_t key = 1; key < 3; key++) {
+		fixture_open_gate(&f, key);
+		reply.len = 0;
+		assert_true(client_recv(other, &reply));
+		assert_int_equal(take_success(&reply), 100 + key);
+	}
+	bytes_free(&reply);
+	close(other);
+	fixture_stop(&f);
+}
+
+/* It gets stuck in the call that has the payload, before it takes it: others on the connection have their own. */
+static void loop_taken_from_a_payload(void **state)
+{
+	struct bytes out, reply = { 0 };
+	struct fixture f;
+	int fd, other;
+
+	fixture_start(&f, 1, NULL);
+	fd = client_connect(&f);
+	other = client_connect(&f);
+	out = stream_of(99, PAYLOAD_STUCK, MIB);
+	client_send(fd, &out);
+	fixture_wait_entered(&f, 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_true(exchange(fd, i, i % 2 ? PAYLOAD_FILL : PAYLOAD_TAKE, MIB) >= LEAST);
+		assert_true(exchange(other, i, i % 2 ? PAYLOAD_HALF : PAYLOAD_TAKE, MIB) >= LEAST);
+	}
+	assert_true(fixture_stats(&f).loops_stolen >= 1);
+	fixture_open_gate(&f, 0);
+	assert_true(client_recv(fd, &reply));
+	assert_true(check_payload(&reply, 99, MIB) >= LEAST);
+	assert_true(exchange(fd, 5, PAYLOAD_TAKE, MIB) >= LEAST);
+	bytes_free(&out);
+	bytes_free(&reply);
+	close(fd);
+	close(other);
+	fixture_stop(&f);
+}
+
 static void tune_no_timeouts(struct rpc_limits *l)
 {
 	l->record_seconds = l->idle_seconds = 0;
@@ -524,6 +602,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(cut_anywhere),
 		cmocka_unit_test(in_fragments),
 		cmocka_unit_test(too_many_pieces),
+		cmocka_unit_test(loop_taken_in_payloads),
+		cmocka_unit_test(loop_taken_from_a_payload),
 		cmocka_unit_test(end_of_stream_behind_a_full_pipe),
 		cmocka_unit_test(urgent_data_in_a_payload),
 		cmocka_unit_test(killed_in_a_payload),

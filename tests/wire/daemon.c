@@ -238,6 +238,14 @@ static void limit_descriptors(unsigned n)
 		_exit(127);
 }
 
+static void limit_files(unsigned long bytes)
+{
+	struct rlimit rl = { bytes, bytes };
+
+	if (bytes && setrlimit(RLIMIT_FSIZE, &rl))
+		_exit(127);
+}
+
 bool wire_server_clock(long seconds)
 {
 	srv.clock = seconds;
@@ -275,6 +283,7 @@ static void exec_server(int out)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	limit_descriptors(srv.options.nofile);
+	limit_files(srv.options.fsize);
 	shift_clock(srv.clock);
 	snprintf(program, sizeof(program), "%s/%s", getenv("ATOLL_BUILD_DIR"),
 		 srv.options.prepare ? "atolld" : "atoll");

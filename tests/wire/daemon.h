@@ -30,6 +30,7 @@ struct wire_options {
 	void (*prepare)(const char *dir);
 	const char *settings; /* with `prepare`: more lines of atoll.conf; NULL: none */
 	unsigned nofile;      /* the server's RLIMIT_NOFILE, which it cannot raise; 0: as it is */
+	unsigned long fsize;  /* its RLIMIT_FSIZE, bytes; 0: as it is */
 };
 
 /* Runs a suite's tests against one server; the exit status for main(). */

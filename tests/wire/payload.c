@@ -15,7 +15,9 @@
 #include "tests/wire/daemon.h"
 #include "tests/wire/nfs4.h"
 
-#define MIB (1u << 20)
+#define MIB	  (1u << 20)
+#define KIB	  1024u
+#define FILE_MOST (64u * MIB) /* the server's RLIMIT_FSIZE */
 
 static uint8_t byte_of(uint32_t seed, uint64_t at)
 {
@@ -28,6 +30,20 @@ static uint8_t *data_of(uint32_t seed, uint32_t len)
 
 	for (uint32_t i = 0; i < len; i++)
 		p[i] = byte_of(seed, i);
+	return p;
+}
+
+/*
+ * Data of which every 44 bytes are the record of a call: were the rest of a payload taken for requests,
+ * they would be answered.
+ */
+static uint8_t *calls_of(uint32_t len)
+{
+	static const uint32_t null_call[11] = { 0x80000028, 0xfeedface, 0, 2, 100003, 4 };
+	uint8_t *p = test_alloc(len + 1);
+
+	for (uint32_t i = 0; i < len; i++)
+		p[i] = (uint8_t)(null_call[i / 4 % 11] >> (24 - 8 * (i % 4)));
 	return p;
 }
 
@@ -58,8 +74,8 @@ static struct compound *write_of(struct client *cl, const struct open_file *f, u
 }
 
 /* The file has these bytes at `off`; read in pieces of an odd length. */
-static void check_file(struct client *cl, const struct open_file *f, uint64_t off, uint32_t seed,
-		       uint32_t len)
+static void check_bytes(struct client *cl, const struct open_file *f, uint64_t off,
+			const uint8_t *bytes, uint32_t len)
 {
 	for (uint32_t at = 0; at < len;) {
 		uint32_t want = len - at < 300007 ? len - at : 300007;
@@ -71,11 +87,17 @@ static void check_file(struct client *cl, const struct open_file *f, uint64_t of
 		expect_status(r->status, NFS4_OK);
 		check(r->len > 0 && r->len <= want);
 		for (uint32_t i = 0; i < r->len; i++) {
-			if (((const uint8_t *)r->data)[i] != byte_of(seed, at + i))
+			if (((const uint8_t *)r->data)[i] != bytes[at + i])
 				fail_with("byte %u of %u differs", at + i, len);
 		}
 		at += r->len;
 	}
+}
+
+static void check_file(struct client *cl, const struct open_file *f, uint64_t off, uint32_t seed,
+		       uint32_t len)
+{
+	check_bytes(cl, f, off, data_of(seed, len), len);
 }
 
 static void write_whole(struct scene *s, uint64_t off, uint32_t stable, uint32_t seed, uint32_t len)
@@ -272,6 +294,122 @@ static void retried_by_bytes(void **state)
 	check_num(getattr_num(s->cl, &s->f.fh, FATTR4_MODE), 0640);
 }
 
+/*
+ * A WRITE of calls_of(MIB), and right behind its last byte the next request, which must be understood whatever has
+ * become of the WRITE. The WRITE's result; what it says to have written is right, and is where the file ends if
+ * it was to grow.
+ */
+static struct result *write_and_go_on(struct scene *s, uint64_t off)
+{
+	struct compound *q[2] = { begin_at(s->cl, &s->f.fh),
+				  s->cl->minor ? begin_slot(s->cl, 1) : begin(s->cl) };
+	struct reply *r[2] = { NULL, NULL };
+
+	add_write(q[0], &s->f.sid, off, UNSTABLE4, calls_of(MIB), MIB);
+	add_putfh(q[1], &s->f.fh);
+	add_getattr(q[1], bm_of(FATTR4_TYPE, -1));
+	check(compound_send(q[0]) && compound_send(q[1]));
+	for (unsigned i = 0; i < 2; i++) {
+		struct rpc_reply *rpc = rpc_must_recv(s->cl->conn);
+		unsigned k = rpc->xid == q[1]->xid;
+
+		check_num(rpc->xid, q[k]->xid);
+		check(!r[k]);
+		r[k] = compound_parse(q[k], rpc);
+		compound_done(q[k], r[k]);
+	}
+	expect(r[1], NFS4_OK);
+	if (r[0]->status == NFS4_OK) {
+		check(last(r[0])->count > 0 && last(r[0])->count <= MIB);
+		check_bytes(s->cl, &s->f, off, calls_of(MIB), last(r[0])->count);
+		check_num(getattr_num(s->cl, &s->f.fh, FATTR4_SIZE), off + last(r[0])->count);
+	}
+	return last(r[0]);
+}
+
+/* No file may be longer: a short count up to there, and then an error. */
+static void file_too_long(void **state)
+{
+	struct scene *s = scene_of(minor_of(state));
+	static const uint32_t rooms[] = { 400 * KIB + 1, 1, MIB - 1, 65536 };
+
+	wire_need_disk();
+	if (wire_server_external())
+		skip();
+	for (unsigned i = 0; i < sizeof(rooms) / sizeof(rooms[0]); i++) {
+		struct attrs a = { 0 };
+		struct compound *q = begin_at(s->cl, &s->f.fh);
+		struct result *r = write_and_go_on(s, FILE_MOST - rooms[i]);
+
+		expect_status(r->status, NFS4_OK);
+		check_num(r->count, rooms[i]);
+		/* What of the payload was not written is nobody's. */
+		write_whole(s, 12345, UNSTABLE4, 50 + i, MIB);
+		for (unsigned k = 0; k < 3; k++) {
+			r = write_and_go_on(s, FILE_MOST);
+			expect_status(r->status, NFS4ERR_FBIG);
+			write_whole(s, k, UNSTABLE4, 60 + k, MIB);
+		}
+		check_num(getattr_num(s->cl, &s->f.fh, FATTR4_SIZE), FILE_MOST);
+		at_num(&a, FATTR4_SIZE, 0);
+		q = begin_at(s->cl, &s->f.fh);
+		add_setattr(q, &s->f.sid, &a);
+		expect(call(q), NFS4_OK);
+		write_whole(s, i, UNSTABLE4, i, MIB);
+	}
+}
+
+/* A shell command; $AT is where it works. */
+static bool run(const char *command)
+{
+	return system(command) == 0;
+}
+
+/* A quota in the middle of a payload: of a btrfs group, which a file system of every kernel has. */
+static void over_quota(void **state)
+{
+	struct scene *s = scene_of(minor_of(state)), elsewhere = *s;
+	struct fh root = root_fh(s->cl), dir;
+	char at[300];
+	uint64_t off = 0;
+	bool full = false;
+
+	wire_need_disk();
+	if (wire_server_external())
+		skip();
+	snprintf(at, sizeof(at), "%s/quota", wire_server_dir());
+	check(setenv("AT", at, 1) == 0);
+	if (!run("exec >/dev/null 2>&1; truncate -s 256M $AT.img && mkfs.btrfs -q $AT.img") ||
+	    !run("exec >/dev/null 2>&1; mkdir $AT && mount -o loop $AT.img $AT")) {
+		print_message("skipped: no btrfs on a loop device here\n");
+		run("rm -rf $AT.img $AT");
+		skip();
+	}
+	check(run(
+	    "chmod 777 $AT && btrfs quota enable $AT && btrfs qgroup limit 2500K $AT >/dev/null"));
+	expect_status(lookup(s->cl, &root, "quota", &dir), NFS4_OK);
+	s->f = open_create(s->cl, owner_new(), &dir, "f", OPEN4_SHARE_ACCESS_BOTH, 0);
+	/* Each is written or cut short, up to the first of which nothing is. */
+	for (unsigned i = 0; i < 8 && !full; i++) {
+		struct result *r = write_and_go_on(s, off);
+
+		full = r->status != NFS4_OK;
+		if (full)
+			expect_status(r->status, NFS4ERR_DQUOT);
+		else
+			off += r->count;
+		/* What of the payload was not written is nobody's. */
+		write_whole(&elsewhere, i, UNSTABLE4, i, MIB);
+	}
+	check(full);
+	check(off >= MIB && off < 2500 * KIB);
+	check_num(getattr_num(s->cl, &s->f.fh, FATTR4_SIZE), off);
+	check(run("btrfs qgroup limit none $AT >/dev/null"));
+	write_whole(s, off, UNSTABLE4, 3, MIB);
+	close_file(s->cl, &s->f);
+	check(run("umount -l $AT && rm -r $AT.img $AT"));
+}
+
 /* Fewer bytes are free than the request has: what was written is said, and is right. */
 static void disk_full(void **state)
 {
@@ -287,14 +425,17 @@ static void disk_full(void **state)
 	check(fd >= 0);
 	check(statvfs(wire_server_dir(), &fs) == 0);
 	check(fallocate(fd, 0, 0, (off_t)(fs.f_bfree * fs.f_bsize) - 400 * 1024) == 0);
-	r = last(call(write_of(s->cl, &s->f, 0, UNSTABLE4, 1, MIB)));
+	r = write_and_go_on(s, 0);
 	expect_status(r->status, NFS4_OK);
-	check(r->count >= 128 * 1024 && r->count <= 400 * 1024);
-	check_num(getattr_num(s->cl, &s->f.fh, FATTR4_SIZE), r->count);
-	check_file(s->cl, &s->f, 0, 1, r->count);
-	/* Nothing at all. */
-	r = last(call(write_of(s->cl, &s->f, MIB, UNSTABLE4, 2, MIB)));
-	expect_status(r->status, NFS4ERR_NOSPC);
+	check(r->count >= 128 * KIB && r->count <= 400 * KIB);
+	/* What there is may be written over, and by nothing that was left of the first. */
+	write_whole(s, 0, UNSTABLE4, 1, 128 * KIB);
+	for (unsigned i = 0; i < 3; i++) {
+		/* Nothing at all. */
+		r = write_and_go_on(s, MIB);
+		expect_status(r->status, NFS4ERR_NOSPC);
+		write_whole(s, 0, UNSTABLE4, 2 + i, 128 * KIB);
+	}
 	close(fd);
 	check(unlink(path) == 0);
 	write_whole(s, 0, UNSTABLE4, 3, MIB);
@@ -388,6 +529,49 @@ static void restarts(void **state)
 	check_num(getattr_num(late, &f.fh, FATTR4_SIZE), 0);
 }
 
+/*
+ * The server restarts in its process and hands the state over while a payload of a file's is in its pipe. Half of
+ * it has not been written; the same request is done by the next instance.
+ */
+static void handed_over(void **state)
+{
+	uint32_t minor = minor_of(state);
+	struct scene *s = scene_of(minor);
+	struct open_file unlocked;
+	struct client *other;
+	struct compound *q;
+	const uint8_t *bytes;
+	uint8_t mark[4];
+	size_t len;
+
+	wire_need_restart();
+	write_whole(s, 0, UNSTABLE4, 1, MIB);
+	for (uint32_t round = 0; round < 3; round++) {
+		q = write_of(s->cl, &s->f, 0, UNSTABLE4, 2 + round, MIB);
+		bytes = compound_bytes(q, &len);
+		for (unsigned k = 0; k < 4; k++)
+			mark[k] = (uint8_t)((0x80000000u | len) >> (24 - 8 * k));
+		check(conn_send_raw(s->cl->conn, mark, 4));
+		check(conn_send_raw(s->cl->conn, bytes, len * (1 + round) / 4));
+		wire_server_exec();
+		check(conn_closed_by_server(s->cl->conn));
+		other = client_new(minor);
+		unlocked = s->f;
+		unlocked.sid = SID_ANONYMOUS;
+		check_file(other, &unlocked, 0, 1 + round, MIB);
+		s->cl->conn = q->conn = conn_new();
+		check(compound_send(q));
+		{
+			struct reply *r = compound_parse(q, rpc_must_recv(s->cl->conn));
+
+			compound_done(q, r);
+			expect(r, NFS4_OK);
+			check_num(last(r)->count, MIB);
+		}
+		check_file(s->cl, &s->f, 0, 2 + round, MIB);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -395,8 +579,11 @@ int main(void)
 		WIRE_ALL_MINORS(errors),	WIRE_ALL_MINORS(two_in_one),
 		WIRE_SESSIONS(retried),		WIRE_TEST(retried_by_bytes),
 		WIRE_ALL_MINORS(disk_full),	WIRE_SESSIONS(waits_for_a_delegation),
-		WIRE_ALL_MINORS(killed),	WIRE_MINOR(restarts, 1),
+		WIRE_ALL_MINORS(file_too_long), WIRE_ALL_MINORS(over_quota),
+		WIRE_ALL_MINORS(killed),	WIRE_ALL_MINORS(handed_over),
+		WIRE_MINOR(restarts, 1),
 	};
+	static const struct wire_options options = { .fsize = FILE_MOST };
 
-	return wire_main("payload", NULL, tests, sizeof(tests) / sizeof(tests[0]));
+	return wire_main("payload", &options, tests, sizeof(tests) / sizeof(tests[0]));
 }
