@@ -113,6 +113,7 @@ done <<'END'
 --port x|--port: found `x'; expected a number
 --port 65536|--port: found `65536'
 --lease 0|--lease: found `0'; expected a number from 1 to 3600
+--cache-time 9|--cache-time: found `9'; expected a number from 10 to 86400
 --listen localhost|--listen: found `localhost'; expected an IPv4 or IPv6 address
 --listen 127.0.0.1:x|--listen: found
 --allow 10.0.0.0/33|prefix length
@@ -160,8 +161,8 @@ cp "$dir/good" "$dir/exports.d/a.exports"
 cp "$dir/bad" "$dir/exports.d/b.exports"
 fails 1 "$dir/exports.d/b.exports:2:9:" "$atoll" check "$dir/exports.d"
 result 'check of a directory'
-printf '[atolld]\nexports = %s\nlease-time = 33\n' "$dir/good" >"$dir/conf"
-prints 'lease-time = 33' "$atoll" check "$dir/conf"
+printf '[atolld]\nexports = %s\nlease-time = 33\ncache-time = 3600\n' "$dir/good" >"$dir/conf"
+prints 'lease-time = 33' "$atoll" check "$dir/conf" && grep -qxF 'cache-time = 3600' "$dir/out"
 result 'check knows atoll.conf by its section'
 grep -qF '/with space' "$dir/out"
 result 'check of atoll.conf goes on to the exports'
