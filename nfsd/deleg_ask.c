@@ -112,7 +112,10 @@ static void query_done(struct callback_call *call)
 {
 	struct query *q = container_of(call, struct query, call);
 	struct delegations *d = q->server->delegations;
-	struct deleg_answer answer = { .known_change = q->deleg.change };
+	struct deleg_answer answer = {
+		.known_change = q->deleg.change,
+		.granted_change = q->deleg.granted_change,
+	};
 	struct wait *w;
 
 	if (call->outcome == CALLBACK_ANSWERED && call->status == NFS4_OK)
@@ -304,12 +307,13 @@ static struct timespec clamp(struct timespec t, const struct timespec *now)
 }
 
 /*
- * The holder has changed the file if it says another change attribute than it was told last, or the
- * file's own now.
+ * The holder has changed the file if it says another change attribute than it was told last or with
+ * the grant (some keep to that, whatever they write), or the file's own now.
  */
 static bool is_modified(const struct deleg_answer *a, const struct attr *attr)
 {
-	return (a->has_change && a->change != a->known_change && a->change != attr->change) ||
+	return (a->has_change && a->change != a->known_change && a->change != a->granted_change &&
+		a->change != attr->change) ||
 	       (a->has_size && a->size != attr->size) ||
 	       (a->has_mtime && later(&a->mtime, &attr->mtime));
 }

@@ -19,7 +19,7 @@ struct deleg_answer {
 	bool has_change, has_size, has_atime, has_mtime;
 	uint64_t change, size;
 	struct timespec atime, mtime; /* time_deleg_access, time_deleg_modify */
-	uint64_t known_change;	      /* the change attribute that the holder was told last */
+	uint64_t known_change, granted_change; /* those that the holder was told: last, with the grant */
 };
 
 /* The attributes that a write delegation's holder may know better. */

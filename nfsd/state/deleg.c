@@ -233,7 +233,7 @@ struct deleg *deleg_prepare(struct work *w, struct state_file *f)
 	d->h.kind = HELD_DELEG;
 	d->type = (uint8_t)cmd->open.delegate;
 	d->granted_by = cmd->open.request;
-	d->change = cmd->open.change;
+	d->change = d->granted_change = cmd->open.change;
 	d->times = cmd->open.times && cmd->open.delegate == OPEN_DELEGATE_WRITE;
 	d->directory = cmd->open.directory;
 	d->fh_len = (uint8_t)cmd->open.fh.len;
@@ -575,6 +575,7 @@ static void deleg_describe(const struct deleg *d, struct state_deleg *out)
 	out->directory = d->directory;
 	out->times = d->times;
 	out->change = d->change;
+	out->granted_change = d->granted_change;
 	out->fh_len = d->fh_len;
 	memcpy(out->fh, d->fh, d->fh_len);
 }

@@ -764,7 +764,7 @@ static void get_deleg(struct snapshot_in *in, struct state *s, struct client *c)
 	bytes = snapshot_get_bytes(in, sizeof(what.fh), &fh_len);
 	memcpy(what.fh, bytes, fh_len);
 	what.fh_len = (uint8_t)fh_len;
-	what.change = snapshot_get_u64(in);
+	what.change = what.granted_change = snapshot_get_u64(in);
 	what.times = snapshot_get_bool(in);
 	what.directory = snapshot_get_bool(in);
 	get_request(in, &what.granted_by);

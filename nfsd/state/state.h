@@ -730,7 +730,8 @@ struct state_deleg {
 	uint32_t type;
 	bool recalled, directory;
 	bool times; /* the client keeps the file's times, too */
-	uint64_t change;		 /* write: the change attribute that the client knows */
+	/* Write: the change attributes that the client knows, told last and with the grant. */
+	uint64_t change, granted_change;
 	uint8_t fh_len, fh[NFS4_FHSIZE]; /* as the client knows it */
 };
 

@@ -482,7 +482,8 @@ struct deleg {
 	const struct cred *cred; /* who opened it, a reference or NULL; under the client's lock */
 	struct list in_file; /* under state_file.lock, as the next; not if revoked */
 	bool recalled;
-	uint64_t change; /* the file's, as the client has been told last; write only */
+	/* The file's, as the client has been told last and with the grant; write only. */
+	uint64_t change, granted_change;
 	struct list in_recalled; /* under state.recall_lock, as the next */
 	uint64_t recalled_ns;	 /* this node's */
 };

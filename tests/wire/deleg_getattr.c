@@ -161,6 +161,7 @@ static void written_back(void **state)
 {
 	struct scene s = delegated(1, minor_of(state));
 	struct compound *q = begin_at(s.cl, &s.fh);
+	uint64_t granted = change_of(s.granted);
 	struct attrs *a, *b;
 
 	add_write(q, &s.deleg, 0, FILE_SYNC4, "0123456789", 10);
@@ -171,6 +172,10 @@ static void written_back(void **state)
 	a = get_attrs(&s, change_of(s.granted), 10);
 	check_num(change_of(a), change_of(s.granted));
 	check_num(a->a[FATTR4_SIZE].num, 10);
+	/* also if it keeps to that of the grant, */
+	a = get_attrs(&s, granted, 10);
+	check_num(change_of(a), change_of(s.granted));
+	check_num(a->a[FATTR4_TIME_MODIFY].num2, s.granted->a[FATTR4_TIME_MODIFY].num2);
 	/* and writes once more: it does not know what change attribute that has made. */
 	q = begin_at(s.cl, &s.fh);
 	add_write(q, &s.deleg, 10, FILE_SYNC4, "0123456789", 10);
