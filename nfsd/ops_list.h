@@ -36,6 +36,8 @@ extern const struct op_row op_locku;
 extern const struct op_row op_lookup;
 extern const struct op_row op_lookupp;
 extern const struct op_row op_nverify;
+extern const struct op_row op_offload_cancel;
+extern const struct op_row op_offload_status;
 extern const struct op_row op_open;
 extern const struct op_row op_open_confirm;
 extern const struct op_row op_open_downgrade;

@@ -624,6 +624,13 @@ static void copy(void **state)
 	add_putfh(q, &g.fh);
 	add_copy(q, &f->f.sid, &g.sid, 200000, 0, 1, true, true);
 	expect(call(q), NFS4ERR_INVAL);
+	/* It is over with the reply: no stateid is that of a copy under way (15.8, 15.9). */
+	q = begin_at(f->cl, &g.fh);
+	add_offload_status(q, OP_OFFLOAD_STATUS, &g.sid);
+	expect_one_of(call(q)->status, NFS4ERR_BAD_STATEID, NFS4ERR_NOTSUPP);
+	q = begin_at(f->cl, &g.fh);
+	add_offload_status(q, OP_OFFLOAD_CANCEL, &g.sid);
+	expect_one_of(call(q)->status, NFS4ERR_BAD_STATEID, NFS4ERR_NOTSUPP);
 }
 
 /* CLONE where the file system can (section 15.13). */
