@@ -370,7 +370,6 @@ static void rename_directories(void **state)
 	expect_status(rename_names(cl, &dir, "empty", &sub, "x"), NFS4ERR_INVAL);
 }
 
-/* Both change_info4 tell that the directories have changed. */
 /* Nothing is done, and nothing changes, if both names are one file's (RFC 7530 section 16.27.4). */
 static void rename_onto_itself(void **state)
 {
@@ -401,6 +400,7 @@ static void rename_onto_itself(void **state)
 	check_num(getattr_num(cl, &f, FATTR4_NUMLINKS), 3);
 }
 
+/* Both change_info4 tell that the directories have changed. */
 static void rename_change_info(void **state)
 {
 	struct client *cl = client_new(minor_of(state));
