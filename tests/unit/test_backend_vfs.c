@@ -1656,6 +1656,35 @@ static void *create_exclusively(void *arg)
 	return NULL;
 }
 
+/* A verifier in user.* is nothing that clients see, change or take away: it would be told as theirs. */
+static void assert_verifier_is_hidden(struct fixture *fx, const char *path)
+{
+	static char names[XATTR_NAMES_MOST];
+	static const char name[] = "atoll.verifier";
+	struct dir_change change;
+	struct object *obj;
+	char value[16];
+	size_t len;
+
+	if (getxattr(path, "user.atoll.verifier", NULL, 0) < 0) {
+		assert_int_equal(errno,
+				 EOPNOTSUPP); /* this file system has none: it is in memory */
+		return;
+	}
+	assert_ok(fx->b->lookup(fx->root, fx->super, "f", &obj));
+	assert_ok(fx->b->setxattr(obj, fx->super, "own", "x", 1, XATTR_SET_NEW, &change));
+	assert_ok(fx->b->listxattr(obj, fx->super, names, &len));
+	assert_int_equal(len, sizeof("own"));
+	assert_string_equal(names, "own");
+	assert_err(fx->b->getxattr(obj, fx->super, name, value, sizeof(value), &len), -EPERM);
+	assert_err(fx->b->setxattr(obj, fx->super, name, "x", 1, XATTR_SET_EITHER, &change),
+		   -EPERM);
+	assert_err(fx->b->removexattr(obj, fx->super, name, &change), -EPERM);
+	backend_restore_identity();
+	assert_int_equal(getxattr(path, "user.atoll.verifier", NULL, 0), 8);
+	object_unref(obj);
+}
+
 static void verifiers_without_trusted_attributes(void **state)
 {
 	const char *at = place_path("user-xattr");
@@ -1674,6 +1703,7 @@ static void verifiers_without_trusted_attributes(void **state)
 	backend_restore_identity();
 	assert_int_equal(getxattr(place_path("user-xattr/f"), "trusted.atoll.verifier", NULL, 0),
 			 -1);
+	assert_verifier_is_hidden(&fx, place_path("user-xattr/f"));
 	fixture_close(&fx);
 }
 
