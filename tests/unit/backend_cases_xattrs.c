@@ -205,7 +205,7 @@ static void limits(void **state)
 	object_unref(obj);
 }
 
-/* They are there after a restart, and the export's space is free again when they go. */
+/* They are there after a restart. */
 static void lasting(void **state)
 {
 	struct fixture *fx = fixture_of(state);
@@ -223,6 +223,46 @@ static void lasting(void **state)
 	assert_ok(try_remove(fx, fx->dir, "f", fx->alice));
 }
 
+static uint64_t bytes_free(struct fixture *fx)
+{
+	struct fs_info info;
+
+	assert_ok(fx->b->statfs(fx->dir, fx->super, &info));
+	return info.bytes_free;
+}
+
+/*
+ * The backend in memory counts what they take, and has it back when they are replaced, removed, or go
+ * with the file.
+ */
+static void space(void **state)
+{
+	struct fixture *fx = fixture_of(state);
+	struct object *obj = xattr_file(fx);
+	uint64_t before, one;
+
+	if (!obj)
+		skip();
+	if (fx->persistent) {
+		object_unref(obj);
+		skip();
+	}
+	before = bytes_free(fx);
+	assert_ok(set_as(fx, obj, fx->alice, "k", "value", XATTR_SET_EITHER));
+	one = bytes_free(fx);
+	assert_true(one <= before - sizeof("k") - strlen("value"));
+	assert_ok(set_as(fx, obj, fx->alice, "k", "other", XATTR_SET_EITHER));
+	assert_int_equal(bytes_free(fx), one);
+	assert_err(set_as(fx, obj, fx->alice, "k", "third", XATTR_SET_NEW), -EEXIST);
+	assert_int_equal(bytes_free(fx), one);
+	assert_ok(remove_as(fx, obj, fx->alice, "k"));
+	assert_int_equal(bytes_free(fx), before);
+	assert_ok(set_as(fx, obj, fx->alice, "k", "value", XATTR_SET_EITHER));
+	object_unref(obj);
+	assert_ok(try_remove(fx, fx->dir, "f", fx->alice));
+	assert_true(bytes_free(fx) > before);
+}
+
 #define CASE(f)                         \
 	{                               \
 #f, f, NULL, NULL, NULL \
@@ -236,5 +276,6 @@ const struct CMUnitTest cases_xattrs[] = {
 	CASE(change_moves),
 	CASE(limits),
 	CASE(lasting),
+	CASE(space),
 	{ NULL, NULL, NULL, NULL, NULL },
 };
