@@ -348,8 +348,7 @@ static uint32_t wished_type(struct compound *c, uint32_t access, uint32_t want)
 	}
 }
 
-/* A write delegation is for all opens (RFC 8881 section 10.4): who may not read gets none. */
-static bool may_read(struct compound *c)
+bool deleg_may_read(struct compound *c)
 {
 	struct object *obj = c->current.object;
 	unsigned granted = 0;
@@ -380,7 +379,7 @@ uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uin
 	*why = WND4_RESOURCE;
 	if (type == OPEN_DELEGATE_NONE || !callback_path_up(s, clientid))
 		return OPEN_DELEGATE_NONE;
-	if (type == OPEN_DELEGATE_WRITE && access == OPEN4_SHARE_ACCESS_WRITE && !may_read(c))
+	if (type == OPEN_DELEGATE_WRITE && access == OPEN4_SHARE_ACCESS_WRITE && !deleg_may_read(c))
 		return OPEN_DELEGATE_NONE;
 	if (!state_may_delegate(s->state, clientid, key)) {
 		*why = why_not_another(s, clientid, key, type);

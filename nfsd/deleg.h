@@ -28,6 +28,8 @@ void deleg_tick(struct nfs_server *s);
  */
 uint32_t deleg_wish(struct compound *c, uint64_t clientid, struct bytes key, uint32_t access,
 		    uint32_t want, uint32_t *why);
+/* A write delegation is for all opens (RFC 8881 section 10.4): who may not read the file gets none. */
+bool deleg_may_read(struct compound *c);
 /* True once for each export (or rather more seldom): that its files cannot be delegated. */
 bool deleg_first_complaint(struct delegations *d, uint64_t export_id);
 /* A delegation that is asked for without an open: WANT_DELEGATION, GET_DIR_DELEGATION. */

@@ -428,6 +428,8 @@ static enum nfsstat4 open_file(struct compound *c, struct open_args *a, struct o
 /* Who reclaims a delegation had it; minor version 0 is given read ones only. */
 static uint32_t reclaimed_type(struct compound *c, const struct open_args *a)
 {
+	if (!(a->access & OPEN4_SHARE_ACCESS_READ) && !deleg_may_read(c))
+		return OPEN_DELEGATE_NONE;
 	if (a->delegate_type == OPEN_DELEGATE_READ ||
 	    (a->delegate_type == OPEN_DELEGATE_WRITE && c->minor > 0))
 		return a->delegate_type;

@@ -528,6 +528,30 @@ static void reclaimed(void **state)
 	await_end_of_grace();
 }
 
+/* Who opens for writing only gets no write delegation by reclaiming one, either, if it may not read. */
+static void reclaimed_without_reading(void **state)
+{
+	struct scene s = delegated(state, RW);
+	struct open_args a = { .access = OPEN4_SHARE_ACCESS_WRITE,
+			       .claim = CLAIM_PREVIOUS,
+			       .delegate_type = OPEN_DELEGATE_WRITE };
+	struct attrs *mode = test_alloc(sizeof(*mode));
+	struct compound *q = begin_at(s.cl, &s.fh);
+
+	wire_need_restart();
+	at_num(mode, FATTR4_MODE, 0222);
+	add_setattr(q, &SID_ANONYMOUS, mode);
+	expect(call(q), NFS4_OK);
+	wire_server_kill();
+	wire_server_start();
+	come_back(&s);
+	s.cl->conn->uid = s.cl->conn->gid = 2001;
+	s.owner = owner_new();
+	expect_status(open_any(s.cl, s.owner, &s.fh, &a, &s.open), NFS4_OK);
+	check(s.open.result->delegation != OPEN_DELEGATE_WRITE);
+	await_end_of_grace();
+}
+
 /* A server that is killed keeps nobody waiting. */
 static void killed(void **state)
 {
@@ -589,6 +613,7 @@ int main(void)
 		WIRE_MINOR(over_restarts, 1),
 		WIRE_MINOR(opened_during_restart, 1),
 		WIRE_MINOR(reclaimed, 1),
+		WIRE_MINOR(reclaimed_without_reading, 1),
 		WIRE_MINOR(killed, 1),
 	};
 
