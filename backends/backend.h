@@ -256,6 +256,7 @@ struct dir_entry {
 struct readdir_args {
 	uint64_t cookie; /* 0: from the start */
 	bool want_attr, want_handle;
+	size_t room; /* bytes the entries may take in the reply, about: a hint; 0: not known */
 	/* False: the entry did not fit; readdir stops and this entry comes first next time. */
 	bool (*emit)(void *arg, const struct dir_entry *entry);
 	void *arg;

@@ -31,9 +31,14 @@
 #include "backends/vfs/vfs.h"
 #include "base/clock.h"
 
-#define DENTS_BYTES 4096
+#define DENTS_BYTES 16384
 #define KEEP_MOST   64 /* of all exports; each has a descriptor */
 #define KEEP_NS	    NS_PER_SEC
+
+/* Fewer entries are not worth the helper's waking up. */
+#define SHARED_LEAST 64
+/* What an entry with attributes takes of a reply, about: no more are fetched than may fit. */
+#define ENTRY_BYTES 192
 
 /* A directory that is being listed: one thread's, or kept. */
 struct listing {
@@ -81,9 +86,8 @@ static bool is_dots(const char *name)
 	return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-/* Fills what was asked for. -ENOENT: the entry has gone. */
-static int fill_entry(struct vfs_object *dir, const struct dirent64 *d,
-		      const struct readdir_args *args, struct dir_entry *entry)
+int vfs_fill_entry(struct vfs_object *dir, const struct dirent64 *d,
+		   const struct readdir_args *args, struct dir_entry *entry)
 {
 	entry->name = d->d_name;
 	entry->cookie = (uint64_t)d->d_off;
@@ -240,7 +244,7 @@ static enum progress emit_all(struct vfs_object *dir, struct listing *l, struct 
 		if (args->want_handle && next < l->len)
 			vfs_handles_prefetch(dir->mount,
 					     ((const struct dirent64 *)(l->buf + next))->d_ino);
-		if (!is_dots(d->d_name) && fill_entry(dir, d, args, entry) != -ENOENT) {
+		if (!is_dots(d->d_name) && vfs_fill_entry(dir, d, args, entry) != -ENOENT) {
 			if (!args->emit(args->arg, entry))
 				return STOP;
 			l->cookie = entry->cookie;
@@ -250,15 +254,89 @@ static enum progress emit_all(struct vfs_object *dir, struct listing *l, struct 
 	return GO_ON;
 }
 
+/* The entries that have been read and may fit beside those that were handed on. */
+static void gather(struct listing *l, const struct readdir_args *args, unsigned handed_on,
+		   struct vfs_fetch *f)
+{
+	size_t most = args->room ? args->room / ENTRY_BYTES : SIZE_MAX, at = l->at;
+
+	f->n = 0;
+	while (at < l->len && f->n < VFS_FETCH_MOST && handed_on + f->n < most) {
+		const struct dirent64 *d = (const struct dirent64 *)(l->buf + at);
+
+		if (!is_dots(d->d_name))
+			f->dirent[f->n++] = d;
+		at += d->d_reclen;
+	}
+}
+
+/* The same as emit_all() with a helper, or a part of it: f->n entries. */
+static enum progress emit_shared(struct vfs_object *dir, const struct cred *cred, struct listing *l,
+				 struct readdir_args *args, struct vfs_fetch *f)
+{
+	enum progress progress = GO_ON;
+
+	vfs_fetch_start(f, dir, cred, args);
+	for (unsigned i = 0; i < f->n; i++) {
+		const struct dirent64 *d = f->dirent[i];
+		const struct dir_entry *entry = vfs_fetch_entry(f, i);
+
+		if (entry->error != -ENOENT) {
+			if (!args->emit(args->arg, entry)) {
+				progress = STOP;
+				break;
+			}
+			l->cookie = entry->cookie;
+		}
+		l->at = (size_t)((const char *)d - l->buf) + d->d_reclen;
+	}
+	vfs_fetch_stop(f);
+	return progress;
+}
+
+/* Hands on the directory from l->at; *eof: all of it. */
+static int emit_listing(struct vfs_object *dir, const struct cred *cred, struct listing *l,
+			struct readdir_args *args, bool *eof)
+{
+	struct vfs_fetch *f = args->want_attr ? vfs_fetch_enter() : NULL;
+	enum progress progress = GO_ON;
+	struct dir_entry entry;
+	unsigned handed_on = 0;
+	ssize_t n = 1;
+	int err = 0;
+
+	while (progress == GO_ON) {
+		if (l->at == l->len) {
+			n = getdents64(l->fd, l->buf, sizeof(l->buf));
+			l->at = 0;
+			l->len = n > 0 ? (size_t)n : 0;
+			if (n < 0)
+				err = -errno;
+			if (n <= 0)
+				break;
+		}
+		if (f)
+			gather(l, args, handed_on, f);
+		if (f && f->n >= SHARED_LEAST) {
+			progress = emit_shared(dir, cred, l, args, f);
+			handed_on += f->n;
+		} else {
+			progress = emit_all(dir, l, args, &entry);
+		}
+	}
+	if (args->want_attr)
+		vfs_fetch_leave(f);
+	*eof = n == 0;
+	return err;
+}
+
 int vfs_readdir(struct object *base, const struct cred *cred, struct readdir_args *args)
 {
 	struct vfs_object *dir = vfs_object(base);
 	struct listing *l = NULL;
-	struct dir_entry entry;
 	uint64_t change;
 	bool keep;
 	int err;
-	ssize_t n = 1;
 
 	if (base->type != FILE_DIRECTORY)
 		return -ENOTDIR;
@@ -273,15 +351,8 @@ int vfs_readdir(struct object *base, const struct cred *cred, struct readdir_arg
 		err = listing_open(dir, cred, args->cookie, change, &l);
 	if (err)
 		return err;
-	while (n > 0 && emit_all(dir, l, args, &entry) == GO_ON) {
-		n = getdents64(l->fd, l->buf, sizeof(l->buf));
-		l->at = 0;
-		l->len = n > 0 ? (size_t)n : 0;
-	}
-	if (n < 0)
-		err = -errno;
-	args->eof = n == 0;
-	if (n > 0 && keep && l->cookie != args->cookie)
+	err = emit_listing(dir, cred, l, args, &args->eof);
+	if (!err && !args->eof && keep && l->cookie != args->cookie)
 		listing_keep(l);
 	else
 		listing_close(l);

@@ -11,12 +11,13 @@
  *    (credentials.c), so that it is the kernel that permits or refuses.
  *
  * Locks, in this order: object.c's registry, vfs_object.commit_lock, vfs_export.mounts_lock, a
- * table shard's lock, vfs_object.lock; by themselves settle.c's and readdir.c's. Only commit_lock
+ * table shard's lock, vfs_object.lock; by themselves settle.c's, readdir.c's and fetch.c's. Only commit_lock
  * (fdatasync), mounts_lock (looking for mounts) and the registry are held over system calls that
  * may block.
  */
 #pragma once
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
@@ -334,8 +335,46 @@ void vfs_settlers_end(struct vfs_export *exp);
 /* ---- readdir.c ---- */
 
 int vfs_readdir(struct object *dir, const struct cred *cred, struct readdir_args *args);
+/* Fills what was asked for. -ENOENT: the entry has gone. */
+int vfs_fill_entry(struct vfs_object *dir, const struct dirent64 *d,
+		   const struct readdir_args *args, struct dir_entry *entry);
 /* Closes directories that an export (NULL: any) keeps open between READDIRs, all or the too old; how many. */
 unsigned vfs_listings_close(const struct vfs_export *exp, bool old_only);
+
+/* ---- fetch.c ---- */
+
+#define VFS_FETCH_MOST 512
+
+/* Entries whose attributes and handles two threads fetch. */
+struct vfs_fetch {
+	/* The owner's, and read by the helper between start and stop. */
+	struct vfs_object *dir;
+	const struct cred *cred; /* who holds it waits in stop */
+	const struct readdir_args *args;
+	unsigned n;
+	const struct dirent64 *dirent[VFS_FETCH_MOST];
+
+	struct dir_entry entry[VFS_FETCH_MOST]; /* who has claimed it */
+
+	struct mutex lock;
+	struct cond work, progress;
+	/* under lock */
+	unsigned next;			 /* the first that nobody has claimed */
+	unsigned helper_from, helper_to; /* what the helper is at; equal: nothing */
+	bool offered, helper_in, helped;
+};
+
+/* A READDIR with attributes begins. NULL: nobody can help it. */
+struct vfs_fetch *vfs_fetch_enter(void);
+/* It ends; `f` as it was got. */
+void vfs_fetch_leave(struct vfs_fetch *f);
+/* Begins to fetch `n` entries as `cred`, whom the thread acts as; `dirent` and `n` are set. */
+void vfs_fetch_start(struct vfs_fetch *f, struct vfs_object *dir, const struct cred *cred,
+		     const struct readdir_args *args);
+/* One of them, as vfs_fill_entry() does it. */
+const struct dir_entry *vfs_fetch_entry(struct vfs_fetch *f, unsigned i);
+/* Nothing more is fetched, and nothing that `dirent` points to is used any longer. */
+void vfs_fetch_stop(struct vfs_fetch *f);
 
 /* ---- exclusive.c ---- */
 

@@ -346,6 +346,7 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 		.want_attr = l->want_attr,
 		.want_handle =
 		    l->junctions || l->need_object || l->ask || attr_test(&wanted, FATTR4_FILEHANDLE),
+		.room = a->maxcount < room ? a->maxcount : room,
 		.emit = emit,
 		.arg = l,
 	};
