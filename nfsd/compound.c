@@ -753,8 +753,7 @@ void compound_limit_reply(struct compound *c, size_t most, size_t bodies)
 	reply_of(c)->limit = bodies;
 }
 
-/* The reply cannot take what an operation has to say. */
-static enum nfsstat4 too_big(const struct compound *c)
+enum nfsstat4 compound_too_big(const struct compound *c)
 {
 	if (c->minor == 0)
 		return NFS4ERR_RESOURCE;
@@ -786,7 +785,7 @@ static enum nfsstat4 check_reply_room(struct compound *c)
 
 	if (xdr_out_total(x) + c->row->max_body + handle_room(c) > x->limit ||
 	    ((c->row->flags & ROW_MODIFIES) && !xdr_out_grow(x, c->row->max_body)))
-		return too_big(c);
+		return compound_too_big(c);
 	return NFS4_OK;
 }
 
@@ -851,7 +850,7 @@ static enum nfsstat4 op_begin(struct compound *c)
 	xdr_put_u32(x, NFS4_OK);
 	c->body_at = x->len;
 	if (x->failed)
-		return too_big(c);
+		return compound_too_big(c);
 	if (!decoded)
 		return NFS4ERR_BADXDR;
 	if (c->uncached_retry)
@@ -869,7 +868,7 @@ static enum nfsstat4 op_finish(struct compound *c, enum nfsstat4 status)
 	deleg_ask_end(c);
 	deleg_agree_end(c);
 	if (x->failed && (status == NFS4_OK || c->error_body)) {
-		status = too_big(c);
+		status = compound_too_big(c);
 		c->error_body = false;
 	}
 	if (status != NFS4_OK && !c->error_body) {

@@ -106,6 +106,9 @@ struct compound {
 
 /* ---- what operations use ---- */
 
+/* The reply cannot take what an operation has to say (RFC 8881 section 2.10.6.4; RESOURCE at minor version 0). */
+enum nfsstat4 compound_too_big(const struct compound *c);
+
 /* With sessions there is no RESOURCE; without, a request that it refuses has not used up its seqid. */
 static inline enum nfsstat4 compound_out_of_memory(const struct compound *c)
 {

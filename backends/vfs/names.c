@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -368,16 +369,22 @@ int vfs_remove(struct object *base, const struct cred *cred, const char *name,
 	return err ? err : finish(dir, change);
 }
 
-/* Two names of one file, or one name: there is nothing to do (RFC 8881 section 18.26.3). */
+/*
+ * Two names of one file, or one name: there is nothing to do (RFC 8881 section 18.26.3). A file without another
+ * link has no other name, whatever number the file system gives it.
+ */
 static bool names_one(struct vfs_object *source, const char *from_name, struct vfs_object *target,
 		      const char *to_name)
 {
 	struct statx a, b;
 	const int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+	const unsigned mask = STATX_TYPE | STATX_NLINK | STATX_INO | STATX_MNT_ID;
 
-	return statx(source->fd, from_name, flags, STATX_INO | STATX_MNT_ID, &a) == 0 &&
-	       statx(target->fd, to_name, flags, STATX_INO | STATX_MNT_ID, &b) == 0 &&
-	       a.stx_ino == b.stx_ino && a.stx_mnt_id == b.stx_mnt_id &&
+	if (source == target && strcmp(from_name, to_name) == 0)
+		return statx(source->fd, from_name, flags, STATX_INO, &a) == 0;
+	return statx(source->fd, from_name, flags, mask, &a) == 0 &&
+	       statx(target->fd, to_name, flags, mask, &b) == 0 && !S_ISDIR(a.stx_mode) &&
+	       a.stx_nlink > 1 && a.stx_ino == b.stx_ino && a.stx_mnt_id == b.stx_mnt_id &&
 	       a.stx_dev_major == b.stx_dev_major && a.stx_dev_minor == b.stx_dev_minor;
 }
 

@@ -356,7 +356,7 @@ static void prepare(struct listing *l, struct compound *c, const struct readdir_
 static enum nfsstat4 nothing_fits(struct compound *c, const struct readdir_op_args *a, size_t room)
 {
 	if (c->minor && room < a->maxcount)
-		return NFS4ERR_REP_TOO_BIG;
+		return compound_too_big(c);
 	return NFS4ERR_TOOSMALL;
 }
 

@@ -149,13 +149,14 @@ static enum nfsstat4 setxattr_run(struct compound *c, void *args)
 	struct object *obj = c->current.object;
 	struct dir_change change = { 0 };
 	const char *name;
-	enum nfsstat4 status = check_change(c, &a->key, &name);
+	enum nfsstat4 status;
 	int err;
 
-	if (status != NFS4_OK)
-		return status;
 	if (a->len > XATTR_VALUE_MOST)
 		return NFS4ERR_XATTR2BIG;
+	status = check_change(c, &a->key, &name);
+	if (status != NFS4_OK)
+		return status;
 	err = obj->backend->setxattr(obj, c->current.cred, name, a->value, a->len,
 				     (enum xattr_mode)a->option, &change);
 	if (err)
@@ -221,6 +222,7 @@ struct key {
 struct keys {
 	struct key *all;
 	size_t n;
+	char *names; /* what they point into */
 };
 
 static bool listxattrs_decode(struct xdr_in *x, struct arena *arena, void *args)
@@ -254,11 +256,20 @@ static size_t count_names(const char *names, size_t len)
 	return n;
 }
 
-/* All keys of the object, in the order of their cookies. */
+static void keys_free(struct keys *keys)
+{
+	free(keys->all);
+	free(keys->names);
+}
+
+/*
+ * All keys of the object, in the order of their cookies; keys_free() in any case. Not of the arena, which
+ * would keep them for every LISTXATTRS of a long compound.
+ */
 static enum nfsstat4 find_keys(struct compound *c, struct keys *out)
 {
 	struct object *obj = c->current.object;
-	char *names = arena_alloc(&c->call->arena, XATTR_NAMES_MOST);
+	char *names = out->names = malloc(XATTR_NAMES_MOST);
 	size_t len;
 	int err;
 
@@ -269,8 +280,7 @@ static enum nfsstat4 find_keys(struct compound *c, struct keys *out)
 		return NFS4ERR_IO; /* nobody on the server can list them either */
 	if (err)
 		return status_from_errno(err);
-	out->n = 0;
-	out->all = arena_alloc(&c->call->arena, (count_names(names, len) + 1) * sizeof(struct key));
+	out->all = malloc((count_names(names, len) + 1) * sizeof(struct key));
 	if (!out->all)
 		return NFS4ERR_DELAY;
 	for (size_t at = 0; at < len; at += out->all[out->n++].len + 1) {
@@ -325,11 +335,10 @@ static enum nfsstat4 listxattrs_run(struct compound *c, void *args)
 		status = find_keys(c, &keys);
 	else if (status == NFS4ERR_WRONG_TYPE)
 		status = NFS4_OK; /* it has none */
-	if (status != NFS4_OK)
-		return status;
-	if (room >= EMPTY_LIST && put_keys(x, &keys, a->cookie, room))
-		return NFS4_OK;
-	return a->maxcount > left ? NFS4ERR_REP_TOO_BIG : NFS4ERR_TOOSMALL;
+	if (status == NFS4_OK && (room < EMPTY_LIST || !put_keys(x, &keys, a->cookie, room)))
+		status = a->maxcount > left ? compound_too_big(c) : NFS4ERR_TOOSMALL;
+	keys_free(&keys);
+	return status;
 }
 
 const struct op_row op_listxattrs = {

@@ -738,6 +738,7 @@ static void put_delegs(struct snapshot_out *o, struct client *c) REQUIRES(&c->lo
 			put_recalled(o, d);
 		snapshot_put_bytes(o, d->fh, d->fh_len);
 		snapshot_put_u64(o, d->change);
+		snapshot_put_u64(o, d->granted_change);
 		snapshot_put_u32(o, d->times);
 		snapshot_put_u32(o, d->directory);
 		put_request(o, &d->granted_by);
@@ -764,7 +765,8 @@ static void get_deleg(struct snapshot_in *in, struct state *s, struct client *c)
 	bytes = snapshot_get_bytes(in, sizeof(what.fh), &fh_len);
 	memcpy(what.fh, bytes, fh_len);
 	what.fh_len = (uint8_t)fh_len;
-	what.change = what.granted_change = snapshot_get_u64(in);
+	what.change = snapshot_get_u64(in);
+	what.granted_change = snapshot_get_u64(in);
 	what.times = snapshot_get_bool(in);
 	what.directory = snapshot_get_bool(in);
 	get_request(in, &what.granted_by);

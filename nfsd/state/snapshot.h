@@ -23,7 +23,7 @@ int state_save(struct state *s, int fd, uint64_t instance);
 int state_load(struct state *s, int fd, uint64_t instance);
 
 /* Part of what nodes must agree on to understand each other's snapshots. */
-#define SNAPSHOT_VERSION 10
+#define SNAPSHOT_VERSION 11
 
 /*
  * What the nodes have in common, for one that has no state yet: no command may be applied

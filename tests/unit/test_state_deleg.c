@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "nfsd/state/snapshot.h"
 #include "test_state_fixture.h"
 
 #define R  OPEN4_SHARE_ACCESS_READ
@@ -473,6 +474,23 @@ static void test_client_gone(void **state)
 	assert_int_equal(overdue(f, &(struct state_overdue){ 0 }), 0);
 }
 
+/* A node that joins knows the same of the delegation of "w". */
+static void check_joiner(struct fixture *f, const struct state_deleg *want)
+{
+	struct state_deleg d;
+	struct state *joiner;
+	uint8_t *bytes;
+	size_t len;
+
+	assert_int_equal(state_replicate(f->s, &bytes, &len), 0);
+	assert_int_equal(state_new(&f->config, &joiner), 0);
+	assert_int_equal(state_restore(joiner, bytes, len), 0);
+	free(bytes);
+	assert_true(state_write_deleg(joiner, text("w"), 0, &d));
+	assert_true(d.change == want->change && d.granted_change == want->granted_change);
+	state_free(joiner);
+}
+
 /* Whom to ask about a file's attributes, and by what change attribute the holder knows it. */
 static void test_write_deleg(void **state)
 {
@@ -503,6 +521,8 @@ static void test_write_deleg(void **state)
 	recall(f, b, "w", false);
 	assert_true(state_write_deleg(f->s, text("w"), b, &d));
 	assert_true(d.recalled && d.change == 9);
+	assert_int_equal(d.granted_change, 7);
+	check_joiner(f, &d);
 	assert_ok(give_back(f, 1, a, id, "w"));
 	assert_false(state_has_write_delegs(f->s));
 	assert_false(state_write_deleg(f->s, text("w"), b, &d));
