@@ -333,6 +333,28 @@ static void reply_too_big_to_cache(void **state)
 	expect(call(q), NFS4_OK);
 }
 
+/* An entry for which there is room in a reply, but not in one that is cached. */
+static void entry_too_big_to_cache(void **state)
+{
+	struct chan want = { 0, 65536, 65536, 300, 16, 4 };
+	struct client *cl = limited_client(minor_of(state), &want);
+	struct fh dir = test_dir(cl);
+	struct verf none = { 0 };
+	char name[240];
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	make_file(cl, &dir, name, "", 0);
+	for (int cached = 1; cached >= 0; cached--) {
+		struct compound *q;
+
+		cl->cache_this = cached;
+		q = begin_at(cl, &dir);
+		add_readdir(q, 0, &none, 4096, 8192, bm_of(FATTR4_FILEID, -1));
+		expect(call(q), cached ? NFS4ERR_REP_TOO_BIG_TO_CACHE : NFS4_OK);
+	}
+}
+
 /* A session that caches nothing at all: whoever asks for it all the same is told so. */
 static void nothing_cacheable(void **state)
 {
@@ -935,6 +957,7 @@ int main(void)
 		WIRE_SESSIONS(reply_too_big),
 		WIRE_SESSIONS(read_beyond_reply_limit),
 		WIRE_SESSIONS(reply_too_big_to_cache),
+		WIRE_SESSIONS(entry_too_big_to_cache),
 		WIRE_SESSIONS(nothing_cacheable),
 		WIRE_SESSIONS(sequence_not_cacheable),
 		WIRE_SESSIONS(narrow_session),
